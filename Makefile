@@ -1,0 +1,55 @@
+# Everything this project does on one machine. `make help` lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint torture bench lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Extra options for the tests, as in `make test ARGS='-k kill -x'`.
+ARGS ?=
+UV_VERSION := 0.13.9
+# Some machines forbid bytecode files; every start would then compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
+export UV_COMPILE_BYTECODE := 1
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/run.stamp ## Run examples/search.yaml here: 18 trials on S&P 500 data
+	$(BIN)/python -m trainer run examples/search.yaml
+
+test: .venv/dev.stamp ## Run everything this machine can test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no torch
+	.lint/bin/ruff format --check .
+	.lint/bin/ruff check .
+	.lint/bin/mypy
+	.lint/bin/lint-imports
+
+torture: .venv/dev.stamp ## Run the long sweeps in full
+	TRIALRUN_TORTURE=1 $(BIN)/python -m pytest -m torture $(ARGS)
+
+bench: .venv/bench.stamp ## Compare speed side by side with plain loops and other systems
+	$(BIN)/python -m benchmarks
+
+lock: .venv/uv.stamp ## Resolve requirements/*.txt anew from pyproject.toml
+	scripts/lock
+
+clean: ## Delete what make and the tests made
+	rm -rf .venv .lint dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+%/uv.stamp:
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+.venv/%.stamp: requirements/%.txt .venv/uv.stamp
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	$(BIN)/python -m compileall -q trainer operator
+	touch $@
+
+.lint/%.stamp: requirements/%.txt .lint/uv.stamp
+	.lint/bin/uv pip install --quiet --python .lint/bin/python --require-hashes -r $<
+	touch $@

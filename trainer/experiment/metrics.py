@@ -1,0 +1,31 @@
+"""The figures an objective can name: which task measures them and which direction is better."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.experiment.training import Task
+
+Direction = Literal["Minimize", "Maximize"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`task` is None for a figure that every trial has; `part` says where a record keeps it."""
+
+    better: Direction
+    task: Task | None
+    part: Literal["metrics", "seconds"]
+
+
+# Test metrics are recorded too, but choosing by them would spoil them, so no objective names one.
+OBJECTIVES: dict[str, Metric] = {
+    "validMse": Metric("Minimize", "Regression", "metrics"),
+    "validMae": Metric("Minimize", "Regression", "metrics"),
+    "validR2": Metric("Maximize", "Regression", "metrics"),
+    "validLogLoss": Metric("Minimize", "Classification", "metrics"),
+    "validAccuracy": Metric("Maximize", "Classification", "metrics"),
+    "validF1": Metric("Maximize", "Classification", "metrics"),
+    "dataSeconds": Metric("Minimize", None, "seconds"),
+    "trainSeconds": Metric("Minimize", None, "seconds"),
+    "totalSeconds": Metric("Minimize", None, "seconds"),
+}
