@@ -9,9 +9,7 @@ from pydantic.alias_generators import to_camel
 class Section(BaseModel):
     """A mapping in the file. Unknown fields and implicit conversions are mistakes; instances never change."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, strict=True, frozen=True, extra="forbid", allow_inf_nan=False
-    )
+    model_config = ConfigDict(alias_generator=to_camel, strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
     def document(self, *, sparse: bool = False) -> dict[str, Any]:
         """As the file would say it; `sparse` leaves out what has its default value."""

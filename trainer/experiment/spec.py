@@ -94,16 +94,17 @@ class SearchSpec(Common):
     workers: Workers = Field(1, description="Ranks per trial; more than one trains with DDP.")
     deadline_seconds: Seconds = Field(600, description="The longest a trial may run.")
     baseline: Literal["None", "Measure"] = Field(
-        "None", description="Measure runs the search again afterwards, one trial at a time in one pod (cluster)."
+        "None",
+        description="Measure runs the search again afterwards, one trial at a time in one pod (cluster).",
     )
 
 
 class Axes(Section):
     """The two axes of a scale test."""
 
-    multipliers: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=64)] = (
-        Field((1, 10, 50, 100, 200), description="Training set sizes, as multiples of the base set.")
-    )
+    multipliers: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=64)
+    ] = Field((1, 10, 50, 100, 200), description="Training set sizes, as multiples of the base set.")
     workers: Annotated[tuple[Workers, ...], Field(min_length=1, max_length=16)] = Field(
         (1,), description="Worker counts."
     )
@@ -137,7 +138,7 @@ class Metadata(Section):
 
 
 class _Document(Section):
-    api_version: Literal["trialrun.dev/v1alpha1"] = API_VERSION
+    api_version: Literal["trialrun.dev/v1alpha1"]
     metadata: Metadata
 
     @property

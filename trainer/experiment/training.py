@@ -3,7 +3,9 @@
 A field's default never changes within an API version: a trial's identity leaves defaults out (see `expand`).
 """
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,11 +23,9 @@ class Data(Section):
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None, description="The file to read: csv, parquet and npz."
     )
-    tickers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=32)], ...], Field(max_length=100)] = (
-        Field(
-            ("AAPL", "MSFT", "TSLA", "JPM", "AMZN", "XOM", "JNJ"),
-            description="The symbols to fetch (yfinance), or to keep of a file that has a Ticker column.",
-        )
+    tickers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=32)], ...], Field(max_length=100)] = Field(
+        ("AAPL", "MSFT", "TSLA", "JPM", "AMZN", "XOM", "JNJ"),
+        description="The symbols to fetch (yfinance), or to keep of a file that has a Ticker column.",
     )
     period: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max)$")] = Field(
         "5y", description="How far back from the last row: 90d, 6mo, 5y, ytd or max (sp500, yfinance)."
@@ -44,7 +44,7 @@ class Data(Section):
     window: Annotated[int, Field(ge=1, le=10_000)] = Field(60, description="Rows per sample.")
     task: Task = Field(
         "Regression",
-        description="Regression predicts the next return, Classification its class (2: its sign, more: quantiles).",
+        description="Regression predicts the next return, Classification its sign or quantile.",
     )
     classes: Annotated[int, Field(ge=2, le=1000)] = Field(2, description="How many classes (Classification).")
     test_fraction: Fraction = Field(0.2, description="The last part of each ticker's rows, kept for the test.")
@@ -56,7 +56,8 @@ class Data(Section):
         1, description="Training set size as a multiple of the base set; copies carry seeded noise."
     )
     residency: Literal["InMemory", "Streaming"] = Field(
-        "InMemory", description="Whether a rank holds its part of the training set or makes samples as it goes."
+        "InMemory",
+        description="Whether a rank holds its part of the training set or makes samples as it goes.",
     )
 
     @model_validator(mode="after")
@@ -128,3 +129,27 @@ class Training(Section):
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A field that a parameter can name: `section` is the part of `training` that holds it as `alias`.
+
+    `number` is int or float for a field that holds one, and so can be drawn from a range.
+    """
+
+    section: type[Section]
+    alias: str
+    number: type[int] | type[float] | None
+
+
+@cache
+def leaves() -> dict[str, Leaf]:
+    """Every path that a parameter may name, such as train.learningRate."""
+    sections: dict[str, type[Section]] = {"data": Data, "model": Model, "train": Train, "evaluate": Evaluate}
+    numbers: dict[Any, type[int] | type[float]] = {int: int, float: float}
+    return {
+        f"{name}.{field.alias}": Leaf(section, str(field.alias), numbers.get(field.annotation))
+        for name, section in sections.items()
+        for field in section.model_fields.values()
+    }

@@ -1,0 +1,54 @@
+"""How a trial can end: a closed set, with what each means for a retry and what a user can do about it."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How an attempt at a trial ended."""
+
+    SUCCEEDED = "Succeeded"
+    HOST_OOM = "HostOOM"
+    DEVICE_OOM = "DeviceOOM"
+    TIMED_OUT = "TimedOut"
+    EVICTED = "Evicted"
+    NODE_LOST = "NodeLost"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    INVALID_CONFIG = "InvalidConfig"
+    DATA_UNAVAILABLE = "DataUnavailable"
+    DIVERGED = "Diverged"
+    METRICS_MISSING = "MetricsMissing"
+    CRASHED = "Crashed"
+    SKIPPED = "Skipped"
+
+
+# The machine's fault, not the trial's: another attempt may well succeed.
+RETRIED = frozenset({Outcome.EVICTED, Outcome.NODE_LOST})
+
+# What the trainer exits with. All below 128: the training operator takes 128 and above as worth a restart.
+EXIT_CODES: dict[Outcome, int] = {
+    Outcome.SUCCEEDED: 0,
+    Outcome.CRASHED: 1,
+    Outcome.INVALID_CONFIG: 2,
+    Outcome.DATA_UNAVAILABLE: 65,
+    Outcome.DIVERGED: 66,
+    Outcome.DEVICE_OOM: 67,
+    Outcome.HOST_OOM: 68,
+}
+
+ADVICE: dict[Outcome, str] = {
+    Outcome.SUCCEEDED: "Nothing to do.",
+    Outcome.HOST_OOM: "Raise the memory limit, use fewer samples per worker, or set data.residency to Streaming.",
+    Outcome.DEVICE_OOM: "Lower train.batchSize or the model's size, or take a GPU with more memory.",
+    Outcome.TIMED_OUT: "Raise the deadline, or train for fewer epochs.",
+    Outcome.EVICTED: "Give the pods memory requests equal to their limits, or a higher priority class.",
+    Outcome.NODE_LOST: "Look at the nodes with `kubectl get nodes`, then raise spec.rerun.",
+    Outcome.UNSCHEDULABLE: "Lower spec.pod.resources, change the node selector, or add nodes.",
+    Outcome.IMAGE_UNAVAILABLE: "Check spec.pod.image and spec.pod.imagePullSecrets.",
+    Outcome.INVALID_CONFIG: "Mend the field that the error names.",
+    Outcome.DATA_UNAVAILABLE: "Make the data available where the error says, then run the trial again.",
+    Outcome.DIVERGED: "Lower train.learningRate or set train.gradientClip.",
+    Outcome.METRICS_MISSING: "Check that the trainer image writes a record; see docs/bring-your-own-trainer.md.",
+    Outcome.CRASHED: "Read the error and the trial's log.",
+    Outcome.SKIPPED: "A smaller cell failed for want of memory; raise the limit to measure this one.",
+}

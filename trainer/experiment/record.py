@@ -1,0 +1,164 @@
+"""What a trial leaves behind: the record, one JSON line of the ledger, and the report each of its ranks makes.
+
+Encoder and decoder stand side by side. Nothing else knows how either is spelt.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.section import Section
+from trainer.experiment.spec import Scalar
+
+MAX_REPORT_BYTES = 4096  # Kubernetes cuts a termination message there
+MAX_ERROR_CHARACTERS = 1000
+
+Milliseconds = Annotated[int, Field(ge=0, description="Since 1970, by the clock of whoever wrote it.")]
+Metrics = dict[str, float]
+OutcomeText = Annotated[Outcome, Field(strict=False)]
+
+
+class Reported(Section):
+    """A part of a record: made by this code, so by its own names, and read back by the file's."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+
+class Seconds(Reported):
+    """Where a trial's time went. `total` runs from its start to its end, `queued` from acceptance to start."""
+
+    queued: float = 0.0
+    start: float = Field(0.0, description="From the process's start until the training code runs.")
+    data: float = 0.0
+    train: float = 0.0
+    total: float = 0.0
+
+
+class Memory(Reported):
+    """One rank's resident memory, in bytes."""
+
+    peak_bytes: int
+    mean_bytes: int
+
+
+class Environment(Reported):
+    """What decides whether two results may be compared."""
+
+    image: str | None = Field(None, description="The digest of the image, in a pod.")
+    packages: dict[str, str] = Field(default_factory=dict, description="Versions of python, torch and numpy.")
+    cpu: str = ""
+    device: str = "cpu"
+    threads: int = 1
+    cpus: float | None = Field(None, description="The CPU limit in force; None without one.")
+    memory_limit_bytes: int | None = None
+
+
+class RankReport(Reported):
+    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message."""
+
+    rank: int = 0
+    outcome: OutcomeText = Outcome.SUCCEEDED
+    error: str = ""
+    lost_peer: bool = Field(False, description="The error is only that another rank went away.")
+    clock: Milliseconds = 0
+    metrics: Metrics = Field(default_factory=dict)
+    seconds: Seconds = Seconds()
+    memory: Memory | None = None
+    samples: int = 0
+    dataset_bytes: int = 0
+    epochs: int = 0
+    environment: Environment | None = None
+
+
+class Record(Reported):
+    """One attempt at one trial. A trial's latest record counts."""
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    id: str
+    index: int
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    repeat: int = 0
+    workers: int = 1
+    seed: int = 0
+    attempt: int = Field(1, ge=1)
+    final: bool = Field(True, description="Whether the trial is done with; False before another attempt.")
+    outcome: OutcomeText
+    exit_code: int | None = None
+    error: str = ""
+    failed_rank: int | None = Field(None, description="The rank that failed first.")
+    metrics: Metrics = Field(default_factory=dict)
+    seconds: Seconds = Seconds()
+    memory: tuple[Memory | None, ...] = Field((), description="One entry per rank; null where none was left.")
+    samples: int = Field(0, description="Training samples of one epoch, over all ranks.")
+    dataset_bytes: int = 0
+    epochs: int = 0
+    environment: Environment = Environment()
+    accepted_at: Milliseconds = 0
+    started_at: Milliseconds = 0
+    finished_at: Milliseconds = 0
+
+
+def encode(record: Record) -> str:
+    """The record's JSON line, without its newline; never holds a newline."""
+    return record.model_dump_json(by_alias=True, exclude_none=False)
+
+
+def decode(line: str | bytes) -> Record:
+    """The record that a line holds.
+
+    Raises:
+        ValueError: the line is torn, or not a record of a schema this version knows.
+    """
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError as error:
+        raise ValueError(f"not a record: {_first(error)}") from error
+
+
+def encode_report(report: RankReport) -> bytes:
+    """The report in at most `MAX_REPORT_BYTES`: defaults left out, then the error cut, then the package list."""
+    for shorter in (report, _cut(report, 400), _cut(report, 100).model_copy(update={"environment": None})):
+        line = shorter.model_dump_json(by_alias=True, exclude_defaults=True).encode()
+        if len(line) <= MAX_REPORT_BYTES:
+            return line
+    raise ValueError(f"a report must have at most {MAX_REPORT_BYTES} bytes, got {len(line)}")
+
+
+def decode_report(text: str | bytes) -> RankReport:
+    """The report that a termination message holds.
+
+    Raises:
+        ValueError: it is cut off, or not a report.
+    """
+    try:
+        return RankReport.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"not a report: {_first(error)}") from error
+
+
+def latest(records: Iterable[Record]) -> dict[str, Record]:
+    """The record that counts of each trial, by trial id: that of the highest attempt."""
+    counted: dict[str, Record] = {}
+    for record in records:
+        if record.id not in counted or record.attempt >= counted[record.id].attempt:
+            counted[record.id] = record
+    return counted
+
+
+def cut_error(text: str, limit: int = MAX_ERROR_CHARACTERS) -> str:
+    """An error's text, its middle left out when it is longer than `limit`: both ends tell most."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def _cut(report: RankReport, limit: int) -> RankReport:
+    return report.model_copy(update={"error": cut_error(report.error, limit)})
+
+
+def _first(error: ValidationError) -> str:
+    problem: Any = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
