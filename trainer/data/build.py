@@ -1,0 +1,115 @@
+"""`prepare`: the folder of the data set that `data` describes, built where it is not there yet."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from trainer.data.dataset import open_dataset
+from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest, Shard
+from trainer.data.once import once
+from trainer.data.shards import write_part
+from trainer.data.sources import csv_file, npz_file, parquet_file, sp500, synthetic, yahoo
+from trainer.data.split import PARTS
+from trainer.data.windows import Windowed, cut
+from trainer.experiment.training import Data
+
+_SOURCES: dict[str, ModuleType] = {
+    "sp500": sp500,
+    "yfinance": yahoo,
+    "csv": csv_file,
+    "parquet": parquet_file,
+    "npz": npz_file,
+    "synthetic": synthetic,
+}
+# Told after each block how many samples are written, of how many.
+Progress = Callable[[int, int], None]
+
+
+def default_cache() -> Path:
+    """Where data sets are kept unless the command line says otherwise."""
+    return Path.home() / ".cache" / "trialrun" / "data"
+
+
+def prepare(data: Data, cache: Path, progress: Progress | None = None) -> Path:
+    """The folder of the data set, built if need be, for `open_dataset`.
+
+    Its name holds the hash over what the samples depend on: the fields that matter to this source, the source's
+    content and the format's version; so equal sets are built once, and `multiplier` and `residency` make no
+    difference. Two processes that ask at the same time build once. Raises DataUnavailable.
+    """
+    inputs = _inputs(data, cache)
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    folder = cache / f"{data.source}-{key[:16]}"
+    once(folder, lambda part: _build(data, cache, part, key, inputs["source"], progress))
+    # A set that was damaged since is reported here, and not rebuilt: its owner should know of a disk that loses data.
+    open_dataset(folder)
+    return folder
+
+
+def _inputs(data: Data, cache: Path) -> dict[str, JsonValue]:
+    """All that the samples depend on, as JSON."""
+    fields = ["columns", "window", "task", "normalize", "valid_fraction"]
+    if data.task == "Classification":
+        fields.append("classes")
+    if data.source != "npz":
+        fields += ["target", "test_fraction"]
+    return {
+        "format": FORMAT_VERSION,
+        "source": {"name": data.source, **_SOURCES[data.source].identity(data, cache)},
+        "data": data.model_dump(mode="json", by_alias=True, include=set(fields)),
+    }
+
+
+def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, progress: Progress | None) -> None:
+    windowed = _windowed(data, cache)
+    total = sum(samples.count for samples in windowed.parts.values())
+    written = 0
+    shards: list[Shard] = []
+    for part in PARTS:
+        for event in write_part(folder, part, windowed.parts[part]):
+            if isinstance(event, Shard):
+                shards.append(event)
+                continue
+            written += event
+            if progress is not None:
+                progress(written, total)
+    Manifest(
+        format_version=FORMAT_VERSION,
+        hash=key,
+        source=source if isinstance(source, dict) else {},
+        tickers=windowed.tickers,
+        columns=data.columns,
+        target=data.target,
+        window=data.window,
+        task=data.task,
+        classes=data.classes if data.task == "Classification" else None,
+        class_edges=windowed.class_edges,
+        counts=Counts(**{part: windowed.parts[part].count for part in PARTS}),
+        scalers=windowed.scalers,
+        target_mean=_target_mean(folder, shards),
+        bytes=sum(shard.bytes for shard in shards),
+        shards=tuple(shards),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    ).write(folder)
+
+
+def _windowed(data: Data, cache: Path) -> Windowed:
+    if data.source == "npz":
+        return npz_file.read(data)
+    return cut(_SOURCES[data.source].rows(data, cache), data)
+
+
+def _target_mean(folder: Path, shards: list[Shard]) -> float:
+    targets: list[NDArray[np.float64]] = [
+        np.load(folder / shard.name, mmap_mode="r", allow_pickle=False)
+        for shard in shards
+        if shard.name.startswith("train-y-")
+    ]
+    return float(sum(y.sum(dtype=np.float64) for y in targets) / sum(len(y) for y in targets))

@@ -1,0 +1,119 @@
+"""Samples as .npy files of at most 64 MiB each, written as a stream and read through memory maps."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from trainer.data.manifest import Shard, damaged
+
+SHARD_BYTES = 64 * 2**20
+_HEADER_BYTES = 128
+
+Block = tuple[NDArray[np.float32], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A part before it is on disk: how many samples, and the blocks they come in, in order.
+
+    A block is x [k, window, features] float32 and y [k], float32 (regression) or int64 (class).
+    """
+
+    count: int
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    blocks: Iterable[Block]
+
+
+def write_part(folder: Path, part: str, samples: Samples, shard_bytes: int = SHARD_BYTES) -> Iterator[int | Shard]:
+    """Write a part's shards; yields how many samples each block added, and each shard when it is complete."""
+    sample_bytes = 4 * samples.shape[0] * samples.shape[1]
+    capacity = max(1, (shard_bytes - _HEADER_BYTES) // sample_bytes)
+    blocks = iter(samples.blocks)
+    left: Block | None = None
+    for number, first in enumerate(range(0, samples.count, capacity)):
+        size = min(capacity, samples.count - first)
+        x_file = _Writer(folder / f"{part}-x-{number:05}.npy", (size, *samples.shape), np.dtype("<f4"))
+        y_file = _Writer(folder / f"{part}-y-{number:05}.npy", (size,), samples.dtype)
+        missing = size
+        while missing:
+            x, y = left if left is not None else next(blocks)
+            x_file.append(x[:missing])
+            y_file.append(y[:missing])
+            left = (x[missing:], y[missing:]) if len(y) > missing else None
+            yield min(len(y), missing)
+            missing -= min(len(y), missing)
+        yield x_file.close()
+        yield y_file.close()
+
+
+def open_shard(folder: Path, shard: Shard) -> NDArray[Any]:
+    """Map one shard into memory, read-only; DataUnavailable where the file is not what the manifest says."""
+    path = folder / shard.name
+    try:
+        size = path.stat().st_size
+        if size != shard.bytes:
+            raise damaged(path, f"{shard.bytes} bytes expected, found {size}")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, str(error)) from error
+    if array.shape != shard.shape or array.dtype != np.dtype(shard.dtype):
+        raise damaged(
+            path, f"{shard.dtype} {list(shard.shape)} expected, found {array.dtype.str} {list(array.shape)}"
+        )
+    # A plain view of the map: indexing numpy's memmap class costs several times as much.
+    return np.asarray(array)
+
+
+def verify(folder: Path, shards: Iterable[Shard]) -> None:
+    """Read every byte and compare its SHA-256; DataUnavailable at the first difference."""
+    for shard in shards:
+        path = folder / shard.name
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != shard.sha256:
+            raise damaged(path, f"SHA-256 {shard.sha256[:12]}… expected, found {found[:12]}…")
+
+
+def npy_header(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Write the header of a C-ordered array of this shape."""
+    npy.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})
+
+
+class _Writer:
+    """One .npy file whose rows arrive in pieces, hashed on the way."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._path, self._shape, self._dtype = path, shape, dtype
+        self._sha256 = hashlib.sha256()
+        self._bytes = 0
+        self._file: BinaryIO = path.open("xb")
+        npy_header(self, shape, dtype)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self._sha256.update(data)
+        self._bytes += len(data)
+
+    def append(self, rows: NDArray[Any]) -> None:
+        self.write(np.ascontiguousarray(rows, self._dtype).data.cast("B"))
+
+    def close(self) -> Shard:
+        # Without this a power failure after the folder was renamed could leave files of zeros.
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return Shard(
+            name=self._path.name,
+            bytes=self._bytes,
+            sha256=self._sha256.hexdigest(),
+            shape=self._shape,
+            dtype="<f4" if self._dtype == np.float32 else "<i8",
+        )

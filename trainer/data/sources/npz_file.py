@@ -1,0 +1,185 @@
+"""npz: samples in the earlier systems' format, which come as windows with their labels.
+
+Keys X_train y_train X_test y_test, optional X_val y_val mu sd tickers. X is [n, window, features] or flat
+[n, window * features]; y is [n] or [n, 1]. `mu` and `sd` say that X is normalised already and how: X is then taken as
+it is. Without them `normalize: ZScore` fits each feature on the training samples.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from trainer.data.errors import DataUnavailable
+from trainer.data.manifest import Scaler
+from trainer.data.shards import Block, Samples
+from trainer.data.sources.table import file_hash
+from trainer.data.windows import Windowed
+from trainer.experiment.training import Data
+
+_STEP = 4096
+_X, _Y = "X_{}", "y_{}"
+
+
+def identity(data: Data, cache: Path) -> dict[str, JsonValue]:  # noqa: ARG001 - all sources are called alike
+    """The file's SHA-256."""
+    return {"sha256": file_hash(Path(str(data.path)))}
+
+
+def read(data: Data) -> Windowed:
+    """The samples of a file; DataUnavailable names the key and what is wrong with it.
+
+    Where X_val is missing, the last validFraction of the training samples become the validation part. The file does
+    not say where a ticker ends, so unlike with other sources their windows may share rows with training windows.
+    """
+    path = Path(str(data.path))
+    try:
+        # allow_pickle=False: an object array would run code of the file's author when it is read.
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataUnavailable(f"{path}: an .npz with X_train … y_test is required, got a single array")
+            return _samples(_Reader(path, file, data))
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataUnavailable(f"data.path: {path} cannot be read as .npz ({error})") from error
+    except ValueError as error:
+        raise DataUnavailable(
+            f"{path}: arrays of numbers are required, got pickled objects or no .npz at all ({error}); objects are "
+            f"never unpickled, save plain arrays with numpy.savez"
+        ) from error
+
+
+class _Reader:
+    """Reads arrays of one file by key and checks each against `data`."""
+
+    def __init__(self, path: Path, file: Any, data: Data) -> None:
+        self.path, self.data, self._file = path, data, file
+        missing = [key for key in ("X_train", "y_train", "X_test", "y_test") if key not in file]
+        if missing:
+            raise DataUnavailable(
+                f"{path}: keys X_train y_train X_test y_test are required, {', '.join(missing)} missing; found "
+                f"{', '.join(file.files) or 'none'}"
+            )
+
+    def has(self, *keys: str) -> bool:
+        return all(key in self._file for key in keys)
+
+    def array(self, key: str) -> NDArray[Any]:
+        result: NDArray[Any] = self._file[key]
+        return result
+
+    def part(self, name: str) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        x, y = self._x(f"X_{name}"), self._y(f"y_{name}")
+        if len(x) != len(y):
+            raise self.wrong(f"y_{name}", f"a label for each of the {len(x)} samples is required", f"{len(y)}")
+        return x, y
+
+    def wrong(self, key: str, rule: str, found: str, mend: str = "") -> DataUnavailable:
+        return DataUnavailable(f"{self.path}: {key}: {rule}, got {found}{'; ' if mend else ''}{mend}")
+
+    def _x(self, key: str) -> NDArray[np.float32]:
+        x, window, features = self.array(key), self.data.window, len(self.data.columns)
+        if x.shape[1:] not in ((window, features), (window * features,)):
+            raise self.wrong(
+                key,
+                f"samples of data.window = {window} rows and {features} data.columns are required, so "
+                f"[n, {window}, {features}] or [n, {window * features}]",
+                f"{list(x.shape)}",
+                "set data.window and data.columns to what the file holds",
+            )
+        return self._finite(key, x, np.dtype(np.float32)).reshape(-1, window, features)
+
+    def _y(self, key: str) -> NDArray[Any]:
+        y = self.array(key)
+        if y.ndim != 1 and y.shape[1:] != (1,):
+            raise self.wrong(key, "one label per sample is required, so [n] or [n, 1]", f"{list(y.shape)}")
+        y = y.reshape(-1)
+        if self.data.task == "Regression":
+            return self._finite(key, y, np.dtype(np.float32))
+        y = self._finite(key, y, np.dtype(np.float64))
+        bad = y[(y != np.floor(y)) | (y < 0) | (y >= self.data.classes)]
+        if len(bad):
+            raise self.wrong(
+                key,
+                f"classes 0 to {self.data.classes - 1} are required with task Classification",
+                f"{bad[0]:g}",
+                "set data.classes, or task: Regression",
+            )
+        return y.astype(np.int64)
+
+    def _finite(self, key: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        if array.dtype.kind not in "fiub":
+            raise self.wrong(key, "numbers are required", f"{array.dtype}")
+        with np.errstate(over="ignore"):
+            result = array.astype(dtype, copy=False)
+        if not np.isfinite(result).all():
+            where = np.argwhere(~np.isfinite(result))[0]
+            raise self.wrong(key, "finite 32-bit numbers are required", f"{array[tuple(where)]} at {where.tolist()}")
+        return result
+
+
+def _samples(reader: _Reader) -> Windowed:
+    data = reader.data
+    x_train, y_train = reader.part("train")
+    if reader.has("X_val", "y_val"):
+        x_valid, y_valid = reader.part("val")
+    else:
+        kept = len(y_train) - int(len(y_train) * data.valid_fraction + 0.5)
+        x_train, x_valid = x_train[:kept], x_train[kept:]
+        y_train, y_valid = y_train[:kept], y_train[kept:]
+    x_test, y_test = reader.part("test")
+    if not len(y_train):
+        raise reader.wrong("X_train", "at least one training sample is required", "none")
+    scalers, scale = _scaling(reader, x_train)
+    pairs = {"train": (x_train, y_train), "valid": (x_valid, y_valid), "test": (x_test, y_test)}
+
+    def part(x: NDArray[np.float32], y: NDArray[Any]) -> Samples:
+        def blocks() -> Iterator[Block]:
+            for first in range(0, len(y), _STEP):
+                rows = x[first : first + _STEP]
+                yield (((rows - scale[0]) / scale[1]).astype(np.float32) if scale else rows), y[first : first + _STEP]
+
+        return Samples(len(y), (data.window, len(data.columns)), y.dtype, blocks())
+
+    return Windowed(
+        parts={name: part(*pair) for name, pair in pairs.items()},
+        tickers=tuple(one.ticker for one in scalers),
+        scalers=scalers,
+        class_edges=(),
+    )
+
+
+def _scaling(
+    reader: _Reader, x_train: NDArray[np.float32]
+) -> tuple[tuple[Scaler, ...], tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
+    """What the manifest says of normalisation, and the mean and deviation still to be applied, if any."""
+    if reader.has("mu", "sd"):
+        return _recorded(reader), None
+    if reader.data.normalize == "None":
+        return (), None
+    mean = x_train.mean(axis=(0, 1), dtype=np.float64)
+    constant = x_train.max(axis=(0, 1)) == x_train.min(axis=(0, 1))
+    deviation = np.where(constant, 1.0, x_train.std(axis=(0, 1), dtype=np.float64))
+    return (Scaler(ticker="", mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist())),), (mean, deviation)
+
+
+def _recorded(reader: _Reader) -> tuple[Scaler, ...]:
+    """`mu` and `sd`: per feature, per ticker and feature, or per row and feature of the window."""
+    window, features = reader.data.window, len(reader.data.columns)
+    mean, deviation = reader.array("mu"), reader.array("sd")
+    tickers = [str(name) for name in reader.array("tickers")] if reader.has("tickers") else [""]
+    for key, array in (("mu", mean), ("sd", deviation)):
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all() or array.shape != mean.shape:
+            raise reader.wrong(key, "finite numbers in the shape of mu are required", f"{array.dtype} {array.shape}")
+    width = features if mean.size in (features, len(tickers) * features) else window * features
+    if mean.size not in (width, len(tickers) * width):
+        raise reader.wrong("mu", f"a value per feature ({features}) is required", f"{list(mean.shape)}")
+    rows = zip(mean.reshape(-1, width), deviation.reshape(-1, width), strict=True)
+    names = tickers if mean.size == len(tickers) * width else [""]
+    return tuple(
+        Scaler(ticker=name, mean=tuple(map(float, mu)), deviation=tuple(map(float, sd)))
+        for name, (mu, sd) in zip(names, rows, strict=True)
+    )

@@ -1,0 +1,130 @@
+"""Rows of a table of several tickers become one series each: chosen, in order of time, without gaps or repeats."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from trainer.data.errors import DataUnavailable, Mistakes
+from trainer.data.series import Series
+from trainer.experiment.training import Data
+
+DATE, TICKER = "Date", "Ticker"
+_ALL = Data.model_fields["tickers"].default
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's rows in the order of the file.
+
+    tickers: a name for each row, or None where the file has no such column. dates: datetime64[s] [rows]. values:
+    float64 [rows, needed(data)], a gap as NaN. place(r): where a user finds row r.
+    """
+
+    path: Path
+    tickers: Sequence[str] | None
+    dates: NDArray[np.datetime64]
+    values: NDArray[np.float64]
+    place: Callable[[int], str]
+
+
+def needed(data: Data) -> list[str]:
+    """The columns to read: the features, then the target where it is not one of them."""
+    return [*data.columns, *({data.target} - set(data.columns))]
+
+
+def check_columns(path: Path | str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """DataUnavailable where a wanted column is missing or a name is there twice."""
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise DataUnavailable(
+            f"{path}: columns {', '.join(wanted)} are needed, {', '.join(missing)} missing; found "
+            f"{', '.join(found) or 'none'}; name the columns to use in data.columns and data.target"
+        )
+    twice = [name for name in wanted if list(found).count(name) > 1]
+    if twice:
+        raise DataUnavailable(f"{path}: column {twice[0]} must be there once, found twice; rename one of them")
+
+
+def series_of(table: Table, data: Data) -> list[Series]:
+    """A series per ticker, in the order of data.tickers, or of the file where it does not choose.
+
+    Rows may stand in any order in the file, as newest-first is common; they are sorted by date. Gaps, numbers that
+    are not finite, repeated dates and absent tickers are DataUnavailable with the place of each.
+    """
+    if not len(table.dates):
+        raise DataUnavailable(f"{table.path}: rows are needed, the file has none below its header")
+    mistakes = Mistakes()
+    _check_finite(table, data, mistakes)
+    names = np.array(table.tickers if table.tickers is not None else [table.path.stem] * len(table.dates))
+    series = []
+    for ticker in _chosen(table, data):
+        where = np.flatnonzero(names == ticker)
+        # Stable, so that of two equal dates the one further down is reported.
+        where = where[np.argsort(table.dates[where], kind="stable")]
+        dates = table.dates[where]
+        for again in np.flatnonzero(dates[1:] == dates[:-1]) + 1:
+            mistakes.add(
+                f"{table.path}: {table.place(where[again])}, column {DATE}: each date of {ticker} may be there once, "
+                f"got {dates[again]} again after {table.place(where[again - 1])}; delete one of the two"
+            )
+        values = table.values[where]
+        target = needed(data).index(data.target)
+        series.append(Series(ticker, dates, values[:, : len(data.columns)], values[:, target]))
+    mistakes.settle()
+    return series
+
+
+def file_hash(path: Path) -> str:
+    """A file's SHA-256. DataUnavailable where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataUnavailable(
+            f"data.path: a readable file is needed, got {path} ({error.strerror or error}); correct the path"
+        ) from error
+
+
+def chosen_tickers(data: Data) -> list[JsonValue] | None:
+    """The tickers to keep of a file, None for all: data.tickers as long as it is not its default, made for Yahoo."""
+    return None if data.tickers == _ALL else list(data.tickers)
+
+
+def check_distinct(data: Data) -> None:
+    """DataUnavailable where data.tickers names one twice: its samples would count double."""
+    twice = [ticker for ticker in data.tickers if data.tickers.count(ticker) > 1]
+    if twice:
+        raise DataUnavailable(f"data.tickers: each ticker may be there once, got {twice[0]} twice; delete one")
+
+
+def _chosen(table: Table, data: Data) -> list[str]:
+    if table.tickers is None:
+        return [table.path.stem]
+    present = list(dict.fromkeys(table.tickers))
+    chosen = chosen_tickers(data)
+    if chosen is None:
+        return present
+    check_distinct(data)
+    absent = [str(ticker) for ticker in chosen if ticker not in present]
+    if absent:
+        raise DataUnavailable(
+            f"{table.path}: data.tickers asks for {', '.join(absent)}, but the file has {', '.join(present[:20])}; "
+            f"choose among these"
+        )
+    return [str(ticker) for ticker in chosen]
+
+
+def _check_finite(table: Table, data: Data, mistakes: Mistakes) -> None:
+    columns = needed(data)
+    for row, column in np.argwhere(~np.isfinite(table.values)):
+        value = table.values[row, column]
+        found = "a gap (NaN)" if np.isnan(value) else f"{value}"
+        mistakes.add(
+            f"{table.path}: {table.place(row)}, column {columns[column]}: a finite number is required, got {found}; "
+            f"fill the gap or delete the row"
+        )
