@@ -29,6 +29,12 @@ class Part:
     def __len__(self) -> int:
         return (len(self.y) - 1) * self.shard_samples + len(self.y[-1]) if self.y else 0
 
+    @property
+    def sample_bytes(self) -> int:
+        """What one sample takes: its window of float32 and its target."""
+        window, features = self.sample_shape
+        return 4 * window * features + self.target_dtype.itemsize
+
     def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Contiguous copies of the samples at `indices` [k], in that order, repeats allowed.
 

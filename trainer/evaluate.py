@@ -1,0 +1,101 @@
+"""Exact metrics over all ranks: sums are added up first and divided last, so no sharding changes a figure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.distributed import Ranks
+from trainer.experiment.training import Task
+from trainer.samples import Source, tensors
+
+_CHUNK = 1024  # samples per forward pass: bounds the memory of a large validation set
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`loss` is what early stopping compares; `metrics` have names without a part's prefix, such as mse.
+
+    `confusion[i][j]` counts samples of class i that were taken for class j.
+    """
+
+    loss: float
+    metrics: dict[str, float]
+    confusion: list[list[int]] | None = None
+
+    def named(self, part: str) -> dict[str, float]:
+        """The metrics with a prefix: validMse."""
+        return {part + name[0].upper() + name[1:]: value for name, value in self.metrics.items()}
+
+
+def evaluate(
+    model: nn.Module, source: Source, *, task: Task, classes: int, threshold: float, ranks: Ranks, like: Tensor
+) -> Figures | None:
+    """The model's figures on all samples of `source`, None of an empty one. `like` has the dtype and device."""
+    if len(source) == 0:
+        return None
+    sums = torch.zeros(4 if task == "Regression" else 1 + classes * classes, dtype=torch.float64, device=like.device)
+    model.eval()
+    mine = np.arange(ranks.rank, len(source), ranks.count, dtype=np.int64)
+    with torch.inference_mode():
+        for start in range(0, len(mine), _CHUNK):
+            x, y = tensors(source.gather(mine[start : start + _CHUNK]), like.device, like.dtype)
+            out = model(x)
+            sums += _regression(out, y) if task == "Regression" else _classification(out, y, classes, threshold)
+    model.train()
+    totals = ranks.sum(sums).tolist()
+    if task == "Regression":
+        return regression_figures(len(source), *totals)
+    return classification_figures(totals[0], np.array(totals[1:]).reshape(classes, classes))
+
+
+def _regression(out: Tensor, y: Tensor) -> Tensor:
+    error, target = (out - y).double(), y.double()
+    return torch.stack([(error * error).sum(), error.abs().sum(), target.sum(), (target * target).sum()])
+
+
+def _classification(out: Tensor, y: Tensor, classes: int, threshold: float) -> Tensor:
+    loss = functional.cross_entropy(out.double(), y, reduction="sum")
+    cells = torch.bincount(y * classes + predicted_class(out, threshold), minlength=classes * classes)
+    return torch.cat([loss.reshape(1), cells.double()])
+
+
+def predicted_class(out: Tensor, threshold: float) -> Tensor:
+    """The class of each row of logits; of two, class 1 from probability `threshold` on."""
+    if out.shape[1] == 2:
+        return (torch.softmax(out, dim=1)[:, 1] >= threshold).long()
+    return out.argmax(dim=1)
+
+
+def regression_figures(n: int, squared: float, absolute: float, target: float, target_squared: float) -> Figures:
+    """MSE, MAE and R² from the sums of e², |e|, y and y² over n samples.
+
+    R² = 1 - Σe² / (Σy² - (Σy)²/n); a constant target has none.
+    """
+    spread = target_squared - target * target / n
+    metrics = {"mse": squared / n, "mae": absolute / n}
+    if spread > 0:
+        metrics["r2"] = 1 - squared / spread
+    return Figures(squared / n, metrics)
+
+
+def classification_figures(loss: float, confusion: np.ndarray[Any, np.dtype[Any]]) -> Figures:
+    """Log loss, accuracy and F1 from the summed loss and the counts of true class by predicted class.
+
+    F1 is class 1's of two classes, else the mean over the classes that occur, as in scikit-learn.
+    """
+    n = confusion.sum()
+    hits = np.diag(confusion)
+    either = confusion.sum(axis=0) + confusion.sum(axis=1)
+    scores = np.divide(2 * hits, either, out=np.zeros(len(hits)), where=either > 0)
+    seen = either > 0
+    f1 = scores[1] if len(scores) == 2 else scores[seen].mean()
+    metrics = {"logLoss": loss / n, "accuracy": hits.sum() / n, "f1": f1}
+    return Figures(
+        loss / n,
+        {name: float(value) for name, value in metrics.items()},
+        confusion.astype(int).tolist(),
+    )

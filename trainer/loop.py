@@ -1,0 +1,140 @@
+"""The train loop."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.checkpoint import Progress, Saver
+from trainer.data.dataset import Dataset
+from trainer.distributed import Ranks
+from trainer.evaluate import Figures, evaluate
+from trainer.experiment.training import Training
+from trainer.models import build
+from trainer.optimize import Optimizer
+from trainer.samples import Samples, Source
+
+
+class Diverged(Exception):
+    """The training loss is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training came to. `weights` are those of the epoch with the best validation loss; figures are theirs."""
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    valid: Figures | None
+    test: Figures | None
+
+
+def train(
+    training: Training,
+    data: Dataset,
+    source: Source,
+    *,
+    ranks: Ranks,
+    device: torch.device,
+    checkpoints: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
+) -> Result:
+    """Trains on `source`, the training part of `data` or a multiple of it, as `training` says.
+
+    The same seed and global batch give the same losses for any number of ranks, up to rounding. An epoch's loss is
+    the mean over its samples: squared error, or cross-entropy in nats. `on_epoch` is given each epoch's figures.
+    With `checkpoints` and `train.checkpointEvery`, an interrupted training goes on from its last checkpoint there.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+    """
+    config = training.train
+    dtype = torch.float64 if config.precision == "Float64" else torch.float32
+    torch.set_default_dtype(dtype)
+    seed_torch(config.seed, device)  # before the model: all ranks start from the same weights
+
+    classes = training.data.classes if training.data.task == "Classification" else 1
+    window, features = data.train.sample_shape
+    model = build(training.model, window=window, features=features, outputs=classes).to(device)
+    parallel = ranks.wrap(model)
+    rate = config.learning_rate * (ranks.count if config.learning_rate_scaling == "Linear" else 1)
+    optimizer = Optimizer(config, model.parameters(), rate)
+    samples = Samples(source, config, ranks, device, dtype, resident=training.data.residency == "InMemory")
+    criterion = functional.mse_loss if classes == 1 else functional.cross_entropy
+    like = torch.empty(0, dtype=dtype, device=device)
+
+    def figures(part: Source) -> Figures | None:
+        return evaluate(
+            model,
+            part,
+            task=training.data.task,
+            classes=classes,
+            threshold=training.evaluate.threshold,
+            ranks=ranks,
+            like=like,
+        )
+
+    progress, best = Progress(), copy(model)
+    saver = Saver(checkpoints if config.checkpoint_every else None, training)
+    progress, best = saver.restore(model, optimizer, progress, best)
+
+    while progress.epoch < config.epochs:
+        began = time.perf_counter()
+        progress.epoch += 1
+        seed_torch(dropout_seed(config.seed, progress.epoch, ranks.rank), device)
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for x, y, batch in samples.epoch(progress.epoch):
+            if len(y) == 0:  # others have samples left in this step, and wait for this rank's gradients
+                loss = parallel(x.new_zeros(1, window, features)).sum() * 0.0
+            else:
+                loss = criterion(parallel(x), y, reduction="sum") / batch
+            total += loss.detach() * batch
+            # DistributedDataParallel divides by the ranks; the loss above already counts the whole batch.
+            (loss * ranks.count if ranks.count > 1 else loss).backward()
+            if config.gradient_clip:
+                nn.utils.clip_grad_norm_(optimizer.parameters, config.gradient_clip)
+            optimizer.step()
+
+        train_loss = ranks.sum(total).item() / samples.count
+        if not math.isfinite(train_loss):
+            raise Diverged(f"the training loss became {train_loss} in epoch {progress.epoch}")
+        valid = figures(data.valid)
+        compared = valid.loss if valid is not None else train_loss
+        row = {"epoch": progress.epoch, "trainLoss": train_loss}
+        if valid is not None:
+            row |= {"validLoss": valid.loss} | valid.named("valid")
+        row["seconds"] = time.perf_counter() - began
+        progress.history.append(row)
+        if compared < progress.best_loss:
+            progress.best_loss, progress.best_epoch = compared, progress.epoch
+            best = copy(model)
+        on_epoch(row)
+        if ranks.lead and config.checkpoint_every and progress.epoch % config.checkpoint_every == 0:
+            saver.save(model, optimizer, progress, best)
+        if config.patience and progress.epoch - progress.best_epoch >= config.patience:
+            break
+
+    model.load_state_dict(best)
+    return Result(progress, best, figures(data.valid), figures(data.test))
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seeds what `device` draws from. torch.manual_seed notes a stack trace for CUDA, a millisecond each time."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+
+
+def copy(model: nn.Module) -> dict[str, Tensor]:
+    """The model's weights as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def dropout_seed(seed: int, epoch: int, rank: int) -> int:
+    """A seed of its own for each epoch and rank, so that a resumed training draws what it would have drawn."""
+    return (seed * 1_000_003 + epoch) * 4_099 + rank + 1

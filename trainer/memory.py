@@ -1,0 +1,38 @@
+"""How much memory this process uses: its peak and its mean over samples, in bytes."""
+
+import resource
+import sys
+from pathlib import Path
+
+from trainer.experiment.record import Memory
+
+_STATUS = Path("/proc/self/status")
+
+
+def resident_bytes() -> tuple[int, int]:
+    """This process's resident memory now, and its peak. Where the system tells only the peak, both are the peak."""
+    if _STATUS.exists():
+        fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak, peak
+
+
+class Gauge:
+    """Collects readings of this process's memory."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._readings = 0
+        self.read()
+
+    def read(self) -> None:
+        """Takes a reading."""
+        self._total += resident_bytes()[0]
+        self._readings += 1
+
+    def result(self) -> Memory:
+        """The peak and the mean so far."""
+        self.read()
+        return Memory(peak_bytes=resident_bytes()[1], mean_bytes=self._total // self._readings)

@@ -1,0 +1,81 @@
+"""A rank's training samples as tensors, epoch by epoch, in steps of the global batch."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer import order
+from trainer.distributed import Ranks
+from trainer.experiment.training import Train
+
+# Samples are gathered for many steps at once: indexing per step costs more than a small step itself.
+_BLOCK_SAMPLES = 4096
+
+
+class Source(Protocol):
+    """A set of samples that can be picked from: `trainer.data.dataset.Part`, or a multiple of one."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.generic]]: ...
+
+
+class Samples:
+    """What one rank trains on. `InMemory` holds the rank's part as tensors; `Streaming` gathers as it goes."""
+
+    def __init__(
+        self, source: Source, train: Train, ranks: Ranks, device: torch.device, dtype: torch.dtype, *, resident: bool
+    ) -> None:
+        self.count = len(source)
+        self.batch = train.batch_size * (ranks.count if train.batch_per == "Worker" else 1)
+        if self.batch < ranks.count:
+            raise ValueError(f"train.batchSize must be at least workers ({ranks.count}), got {self.batch}")
+        self._source, self._ranks, self._device, self._dtype = source, ranks, device, dtype
+        self._seed, self._shuffle = train.seed, train.shuffle
+        self._held: tuple[Tensor, Tensor] | None = None
+        if resident:
+            whole = np.arange(self.count, dtype=np.int64)
+            self._held = self._tensors(order.of_rank(whole, self.batch, rank=ranks.rank, ranks=ranks.count))
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """x [k, window, features], y [k] and the samples in the whole global batch, for each step.
+
+        Every rank makes the same number of steps. Where the last one has no sample for this rank, x and y are empty.
+        """
+        rank, ranks = self._ranks.rank, self._ranks.count
+        whole = order.epoch_order(self.count, self.batch, seed=self._seed, epoch=epoch, shuffle=self._shuffle)
+        mine = order.of_rank(whole, self.batch, rank=rank, ranks=ranks)
+        per_step = order.lanes_of_rank(self.batch, rank=rank, ranks=ranks)
+        steps = -(-self.count // self.batch)
+        step = 0
+        for x, y in self._blocks(mine, max(1, _BLOCK_SAMPLES // per_step) * per_step):
+            for part in zip(x.split(per_step), y.split(per_step), strict=True):
+                yield *part, min(self.batch, self.count - step * self.batch)
+                step += 1
+        if step < steps:
+            yield x[:0], y[:0], self.count - step * self.batch
+
+    def _blocks(self, indices: order.Indices, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(indices), size):
+            block = indices[start : start + size]
+            if self._held is None:
+                yield self._tensors(block)
+            else:
+                place = order.slot(block, self.batch, rank=self._ranks.rank, ranks=self._ranks.count)
+                where = torch.from_numpy(place).to(self._device)
+                yield self._held[0][where], self._held[1][where]
+
+    def _tensors(self, indices: order.Indices) -> tuple[Tensor, Tensor]:
+        return tensors(self._source.gather(indices), self._device, self._dtype)
+
+
+def tensors(
+    gathered: tuple[NDArray[np.float32], NDArray[np.generic]], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """x and y on the device: x, and y where it is a return, in the training's precision; a class stays a number."""
+    x, y = (torch.from_numpy(array) for array in gathered)
+    return x.to(device, dtype), y.to(device, dtype if y.is_floating_point() else torch.int64)

@@ -1,0 +1,212 @@
+"""Runs one rank of one trial: data, training, artefacts, and a report of how it went, whatever happened.
+
+The same code runs under the local runner, `python -m trainer train`, torchrun and in a pod.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from trainer.atomic import replace, write_text
+from trainer.data.build import prepare
+from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.errors import DataUnavailable
+from trainer.data.multiply import Multiplied
+from trainer.distributed import Ranks, joined
+from trainer.environment import environment
+from trainer.experiment.errors import UserError
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
+from trainer.experiment.training import Training
+from trainer.loop import Diverged, Result, train
+from trainer.memory import Gauge
+
+WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
+    "weights.safetensors",
+    "config.json",
+    "metrics.json",
+    "history.jsonl",
+    "normalization.json",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank runs: its place among the ranks, how they meet, where data sets are kept, where artefacts go."""
+
+    ranks: Ranks
+    meeting: str
+    cache: Path
+    folder: Path | None
+
+
+class Clock:
+    """Adds up where a rank's time goes, also when an error ends it."""
+
+    def __init__(self, spent: dict[str, float]) -> None:
+        self._spent = spent
+
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """Adds what passes inside the context to `what`, a field of `Seconds`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[what] = self._spent.get(what, 0.0) + time.perf_counter() - begun
+
+    def seconds(self) -> Seconds:
+        """What was measured so far."""
+        return Seconds(**self._spent)
+
+
+def run_rank(
+    training: Training, place: Place, *, started: float, on_epoch: Callable[[dict[str, float]], None] = lambda _: None
+) -> RankReport:
+    """Trains and reports; every error becomes the report's outcome. `started` is when this process began (time.time).
+
+    Rank 0 leaves in `place.folder` the configuration, metrics, history, normalisation and best weights.
+    """
+    begun = time.time()
+    gauge = Gauge()
+    clock = Clock({"start": max(0.0, begun - started)})
+    try:
+        torch.set_num_threads(training.train.threads)
+        result, data, samples, device = _train(training, place, clock, gauge, on_epoch)
+        metrics = _metrics(result)
+        if place.ranks.lead and place.folder is not None:
+            write_artefacts(place.folder, training, data, result, metrics, clock.seconds())
+        return RankReport(
+            rank=place.ranks.rank,
+            clock=now(),
+            metrics=metrics if place.ranks.lead else {},
+            seconds=clock.seconds(),
+            memory=gauge.result(),
+            samples=samples,
+            dataset_bytes=samples * data.train.sample_bytes,
+            epochs=result.progress.epoch,
+            environment=environment(device, training.train.threads) if place.ranks.lead else None,
+        )
+    except Exception as error:
+        outcome = outcome_of(error)
+        return RankReport(
+            rank=place.ranks.rank,
+            outcome=outcome,
+            error=cut_error(sentence(error)),
+            lost_peer=place.ranks.count > 1 and _lost_peer(error),
+            clock=now(),
+            seconds=clock.seconds(),
+            memory=_memory(gauge),
+        )
+
+
+def _train(
+    training: Training,
+    place: Place,
+    clock: Clock,
+    gauge: Gauge,
+    on_epoch: Callable[[dict[str, float]], None],
+) -> tuple[Result, Dataset, int, torch.device]:
+    with clock.measure("data"):
+        data = open_dataset(prepare(training.data, place.cache))
+        multiplier = training.data.multiplier
+        source = Multiplied(data.train, multiplier) if multiplier > 1 else data.train
+    with joined(place.ranks, training.train.device, place.meeting) as device, clock.measure("train"):
+
+        def observe(row: dict[str, float]) -> None:
+            gauge.read()
+            on_epoch(row)
+
+        result = train(
+            training,
+            data,
+            source,
+            ranks=place.ranks,
+            device=device,
+            checkpoints=place.folder,
+            on_epoch=observe,
+        )
+    return result, data, len(source), device
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """The outcome that an exception of the training stands for."""
+    if isinstance(error, Diverged):
+        return Outcome.DIVERGED
+    if isinstance(error, DataUnavailable):
+        return Outcome.DATA_UNAVAILABLE
+    if isinstance(error, UserError | ValueError):
+        return Outcome.INVALID_CONFIG
+    if isinstance(error, torch.OutOfMemoryError):
+        return Outcome.DEVICE_OOM
+    # The CPU allocator raises a plain RuntimeError that says so.
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return Outcome.HOST_OOM
+    return Outcome.CRASHED
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line: a user's mistake by its text, anything else with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {text}"
+
+
+def _lost_peer(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, torch.distributed.DistError | RuntimeError) and any(
+        sign in text
+        for sign in ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "gloo")
+    )
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def write_artefacts(
+    folder: Path, training: Training, data: Dataset, result: Result, metrics: dict[str, float], seconds: Seconds
+) -> None:
+    """Everything that a run leaves besides its record: what was trained, how well, and what predicts with it."""
+    write_text(folder / CONFIG, json.dumps(training.document(), indent=2) + "\n")
+    confusion = {
+        part: figures.confusion
+        for part, figures in (("valid", result.valid), ("test", result.test))
+        if figures is not None and figures.confusion is not None
+    }
+    document = {
+        "metrics": metrics,
+        "bestEpoch": result.progress.best_epoch,
+        "epochs": result.progress.epoch,
+        "seconds": seconds.document(),
+    }
+    write_text(
+        folder / METRICS, json.dumps(document | ({"confusion": confusion} if confusion else {}), indent=2) + "\n"
+    )
+    write_text(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in result.progress.history))
+    write_text(
+        folder / NORMALIZATION, data.manifest.model_dump_json(by_alias=True, exclude={"shards"}, indent=2) + "\n"
+    )
+    with replace(folder / WEIGHTS) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in result.weights.items()}, temporary)
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    metrics = {"trainLoss": result.progress.history[-1]["trainLoss"]}
+    for part, figures in (("valid", result.valid), ("test", result.test)):
+        if figures is not None:
+            metrics |= figures.named(part)
+    return metrics
+
+
+def _memory(gauge: Gauge) -> Memory | None:
+    try:
+        return gauge.result()
+    except (OSError, MemoryError):
+        return None
