@@ -1,0 +1,63 @@
+"""Builds experiments, trials and records for tests: everything has a value that a test may replace."""
+
+from typing import Any
+
+from trainer.experiment.expand import Trial, expand
+from trainer.experiment.load import load
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Environment, Memory, Record, Seconds
+from trainer.experiment.spec import Experiment
+
+START = 1_700_000_000_000
+GRID = (
+    {"name": "train.learningRate", "choices": [0.0001, 0.001, 0.01]},
+    {"name": "model.hiddenSize", "choices": [32, 64, 128]},
+    {"name": "model.layers", "choices": [1, 2]},
+)
+
+
+def an_experiment(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **spec: Any) -> Experiment:
+    """The search of the README, or a scale test; keywords replace fields of its spec, by their names in the file."""
+    whole: dict[str, Any] = {}
+    if kind == "HyperparamSearch":
+        whole = {"objective": {"metric": "validMse"}, "parameters": list(GRID)}
+    return load(
+        {
+            "apiVersion": "trialrun.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "spec": whole | spec,
+        }
+    )
+
+
+def a_trial(index: int = 0, experiment: Experiment | None = None) -> Trial:
+    """One trial of the experiment."""
+    return expand(experiment or an_experiment())[index]
+
+
+def a_record(trial: Trial | None = None, *, value: float = 0.0002, seconds: float = 2.0, **fields: Any) -> Record:
+    """The record of a trial that succeeded; keywords replace its fields."""
+    trial = trial or a_trial()
+    began = fields.get("started_at", START + round(trial.index * seconds * 1000))
+    succeeded = fields.get("outcome", Outcome.SUCCEEDED) is Outcome.SUCCEEDED
+    whole: dict[str, Any] = {
+        "id": trial.id,
+        "index": trial.index,
+        "parameters": trial.parameters,
+        "repeat": trial.repeat,
+        "workers": trial.workers,
+        "seed": trial.training.train.seed,
+        "outcome": Outcome.SUCCEEDED,
+        "exit_code": 0 if succeeded else 1,
+        "metrics": {"validMse": value, "validMae": value * 40} if succeeded else {},
+        "seconds": Seconds(start=0.05 * seconds, data=0.1 * seconds, train=0.8 * seconds, total=seconds),
+        "memory": (Memory(peak_bytes=412 * 2**20, mean_bytes=400 * 2**20),) * trial.workers,
+        "samples": 860,
+        "epochs": trial.training.train.epochs,
+        "environment": Environment(packages={"python": "3.12.3", "torch": "2.10.0"}, cpu="A CPU", threads=1),
+        "accepted_at": START,
+        "started_at": began,
+        "finished_at": began + round(seconds * 1000),
+    }
+    return Record(**(whole | fields))

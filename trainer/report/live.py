@@ -1,0 +1,91 @@
+"""Shows a local run while it runs: one live display on a terminal, plain lines anywhere else."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
+from trainer.experiment.spec import Experiment
+from trainer.experiment.summary import objective_value
+from trainer.report.tally import Tally
+from trainer.report.wording import duration, number, one_line, settings
+
+
+class Progress(Protocol):
+    """What a runner tells of its trials. None of it waits for a terminal longer than a write takes."""
+
+    def started(self, trial: Trial) -> None:
+        """A trial's process runs."""
+
+    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """A running trial has finished `epoch`, counted from 1, of `epochs`."""
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """A trial's record is in the ledger."""
+
+
+@contextmanager
+def progress(
+    experiment: Experiment, trials: Sequence[Trial], kept: Sequence[Record], *, slots: int, stream: TextIO
+) -> Iterator[Progress]:
+    """The progress of `trials`, all of the experiment's; `kept` are final records of an earlier run.
+
+    On a terminal a thread of its own redraws the display, so fork what must not have threads before this begins.
+    """
+    tally = Tally(experiment, trials, kept, slots=slots)
+    if stream.isatty():
+        from trainer.report.terminal import display  # rich takes 100 ms to import
+
+        with display(tally, stream) as shown:
+            yield shown
+    else:
+        yield Lines(tally, stream)
+
+
+class Lines:
+    """One line when it begins and one per ended trial, without control characters."""
+
+    def __init__(self, tally: Tally, stream: TextIO) -> None:
+        self._tally = tally
+        self._stream = stream
+        self._write(tally.heading)
+
+    def started(self, trial: Trial) -> None:
+        """Says nothing yet."""
+        self._tally.started(trial)
+
+    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """Says nothing: a log with a line per epoch is not read."""
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """Writes how a trial ended."""
+        self._tally.ended(trial, record)
+        tally = self._tally
+        parts = [f"{tally.done} of {tally.total}", f"trial {trial.index}", ending(record, tally.metric)]
+        parts.append(settings(trial.parameters, tally.names))
+        if trial.repeat:
+            parts.append(f"repeat {trial.repeat}")
+        self._write("  ".join(parts))
+
+    def _write(self, text: str) -> None:
+        # A reader that has gone away must not stop the training.
+        try:
+            self._stream.write(f"{self._tally.name}  {text}\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+def ending(record: Record, metric: str | None) -> str:
+    """How a trial ended, in one line: its outcome, then its objective or its error, then its time."""
+    said = [str(record.outcome)]
+    value = objective_value(record, metric) if metric is not None else None
+    if value is not None:
+        said.append(f"{metric} {number(value)}")
+    elif record.error:
+        said.append(one_line(record.error, 300))
+    if record.outcome is not Outcome.SKIPPED:
+        said.append(duration(record.seconds.total))
+    return "  ".join(said)

@@ -1,0 +1,99 @@
+"""An experiment's trials beside the records that count: what the tables and the page read from."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record, latest
+from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.summary import Summary, direction, objective_value
+from trainer.report.wording import short_names
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The trials that ended in the same way, other than well; `examples` are the first of them."""
+
+    outcome: Outcome
+    total: int
+    examples: tuple[Record, ...]
+
+
+class Results:
+    """One experiment as it stands. `records` are the latest ones by trial id; a trial that has not run has none."""
+
+    def __init__(
+        self, experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record], summary: Summary
+    ) -> None:
+        known = {trial.id for trial in trials}
+        self.experiment = experiment
+        self.trials = tuple(trials)
+        self.records = {identity: record for identity, record in latest(records).items() if identity in known}
+        self.summary = summary
+        self.metric = experiment.spec.objective.metric if isinstance(experiment, HyperparamSearch) else None
+        self.repeats = experiment.spec.repeats
+        self.names = short_names(dict.fromkeys(path for trial in self.trials for path in trial.parameters))
+
+    @cached_property
+    def minimize(self) -> bool:
+        """Whether less of the objective is better."""
+        return not isinstance(self.experiment, HyperparamSearch) or (
+            direction(self.experiment.spec.objective) == "Minimize"
+        )
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """The objective by trial id; trials without one are not in it."""
+        if self.metric is None:
+            return {}
+        found = ((identity, objective_value(record, self.metric)) for identity, record in self.records.items())
+        return {identity: value for identity, value in found if value is not None}
+
+    @cached_property
+    def ranked(self) -> list[Trial]:
+        """Trials from best to worst, then those without an objective as they are listed."""
+        sign = 1 if self.minimize else -1
+        return sorted(self.trials, key=lambda trial: (sign * self.values.get(trial.id, sign * math.inf), trial.index))
+
+    @cached_property
+    def best_ids(self) -> frozenset[str]:
+        """The trials of the best point: one for each repeat."""
+        best = self.summary.best
+        if best is None:
+            return frozenset()
+        point = next(trial.point for trial in self.trials if trial.id == best.id)
+        return frozenset(trial.id for trial in self.trials if trial.point == point)
+
+    @cached_property
+    def ran(self) -> list[tuple[Trial, Record]]:
+        """Trials that ran, as listed, with their record."""
+        return [
+            (trial, self.records[trial.id])
+            for trial in self.trials
+            if trial.id in self.records and self.records[trial.id].outcome is not Outcome.SKIPPED
+        ]
+
+    @cached_property
+    def unfinished(self) -> int:
+        """How many trials have no final record."""
+        return sum(1 for t in self.trials if t.id not in self.records or not self.records[t.id].final)
+
+    def failures(self, examples: int) -> list[Failure]:
+        """What went wrong or was left out, the most frequent first, each with up to `examples` records."""
+        by_outcome: dict[Outcome, list[Record]] = {}
+        for trial in self.trials:
+            record = self.records.get(trial.id)
+            if record is not None and record.final and record.outcome is not Outcome.SUCCEEDED:
+                by_outcome.setdefault(record.outcome, []).append(record)
+        ordered = sorted(by_outcome.items(), key=lambda item: -len(item[1]))
+        return [Failure(outcome, len(found), tuple(found[:examples])) for outcome, found in ordered]
+
+
+def objective_text(metric: str) -> str:
+    """The objective with its unit, where it has one."""
+    known = OBJECTIVES.get(metric)
+    return f"{metric} in s" if known is not None and known.part == "seconds" else metric

@@ -1,0 +1,95 @@
+"""The text at the end of a run, and the list of an experiment's trials. Plain text, so that `list` starts fast."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.spec import Experiment
+from trainer.report.columns import aligned
+from trainer.report.results import Results
+from trainer.report.wording import count, duration, number, one_line, setting, short_names
+
+_EXAMPLES = 3
+_INDENT = "  "
+
+
+def listing(experiment: Experiment, trials: Sequence[Trial]) -> str:
+    """The trials as they are listed, one a line."""
+    paths = list(dict.fromkeys(path for trial in trials for path in trial.parameters))
+    names = short_names(paths)
+    rows = [("trial", "id", *(names[path] for path in paths), "repeat", "workers")]
+    for trial in trials:
+        values = (setting(trial.parameters[path]) if path in trial.parameters else "" for path in paths)
+        rows.append((str(trial.index), trial.id, *values, str(trial.repeat), str(trial.workers)))
+    return "\n".join([f"{experiment.name}  {count(len(trials), 'trial')}", *aligned(rows)])
+
+
+def closing(results: Results, folder: Path) -> str:
+    """What a run came to: the best, how trials ended and what to do about it, the time it took, where it lies."""
+    parts = [[_headline(results)], list(_best(results)), list(_outcomes(results)), list(_times(results, folder))]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _headline(results: Results) -> str:
+    summary, counts = results.summary, results.summary.counts
+    said = f"{summary.experiment}  {counts.succeeded} of {count(counts.total, 'trial')} succeeded"
+    if counts.failed:
+        said += f", {counts.failed} failed"
+    if counts.skipped:
+        said += f", {counts.skipped} skipped"
+    if results.unfinished:
+        said += f", {results.unfinished} not run"
+    return said
+
+
+def _best(results: Results) -> Iterator[str]:
+    best = results.summary.best
+    if best is None:
+        if results.metric is not None:
+            yield f"{_INDENT}no best trial: none has measured {results.metric}" + (
+                " in all its repeats" if results.repeats > 1 else ""
+            )
+        return
+    measured = f"{best.metric} {number(best.value)}"
+    if best.deviation is not None:
+        measured += f" ± {number(best.deviation)} over {best.repeats} repeats"
+    rows = [("best", f"trial {best.index}", measured)]
+    rows += [("", path, setting(value)) for path, value in best.parameters.items()]
+    yield from _indented(rows)
+
+
+def _outcomes(results: Results) -> Iterator[str]:
+    """A line for each outcome but success with what to do, then the errors of its first trials."""
+    for failure in results.failures(_EXAMPLES):
+        yield f"{_INDENT}{failure.total} {failure.outcome}: {ADVICE[failure.outcome]}"
+        if failure.outcome is Outcome.SKIPPED:
+            continue
+        rows = [(f"trial {record.index}", one_line(record.error, 300)) for record in failure.examples]
+        yield from (_INDENT + line for line in _indented(rows))
+        if failure.total > len(failure.examples):
+            yield f"{_INDENT * 2}and {failure.total - len(failure.examples)} more"
+    if results.summary.counts.failed or results.unfinished:
+        yield f"{_INDENT}The same command again runs failed and missing trials."
+
+
+def _times(results: Results, folder: Path) -> Iterator[str]:
+    rows = []
+    if (timing := results.summary.timing) is not None:
+        rows.append(("wall time", duration(timing.wall)))
+        rows.append(("mean per trial", duration(timing.mean_trial)))
+        rows.append(("most at once", str(timing.most_at_once)))
+    if (comparison := results.summary.comparison) is not None:
+        rows.append(
+            ("baseline", f"{duration(comparison.baseline_wall)}, {comparison.elapsed_ratio:.2f} times as long")
+        )
+        if comparison.speedup is not None and comparison.efficiency is not None:
+            rows.append(("speedup", f"{comparison.speedup:.2f}, efficiency {comparison.efficiency:.0%}"))
+        rows += [("differs", difference) for difference in comparison.differences]
+    rows.append(("results", str(folder)))
+    yield from _indented(rows)
+
+
+def _indented(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    columns = range(max((len(row) for row in rows), default=0))
+    return (_INDENT + line for line in aligned(rows, left=columns))

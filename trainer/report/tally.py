@@ -1,0 +1,128 @@
+"""Where a run stands while it runs: counts, the best so far, the time left. It draws nothing."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trainer.experiment.expand import Point, Trial
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
+from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.summary import direction, objective_value
+from trainer.report.wording import at_once, count, short_names
+
+
+@dataclass
+class Running:
+    """A trial that runs now; `metrics` are those of its last whole epoch."""
+
+    trial: Trial
+    since: float
+    epoch: int = 0
+    epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The best point so far: the mean over its repeats, as in the summary."""
+
+    parameters: Point
+    value: float
+    point: int
+
+
+class Tally:
+    """Counts what begins and ends. `kept` are final records of an earlier run, whose trials do not run again."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        trials: Sequence[Trial],
+        kept: Sequence[Record],
+        *,
+        slots: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = experiment.name
+        self.total = len(trials)
+        self.slots = slots
+        self.metric: str | None = None
+        self.sign = 1
+        if isinstance(experiment, HyperparamSearch):
+            self.metric = experiment.spec.objective.metric
+            self.sign = 1 if direction(experiment.spec.objective) == "Minimize" else -1
+        self.names = short_names(dict.fromkeys(path for trial in trials for path in trial.parameters))
+        self.running: dict[str, Running] = {}
+        self.done = self.failed = 0
+        self.leader: Leader | None = None
+        self._points = {trial.id: trial.point for trial in trials}
+        self._repeats = experiment.spec.repeats
+        self._values: dict[int, list[float]] = {}
+        self._measured: list[float] = []
+        self._now = now
+        for record in kept:
+            self._count(record)
+        self.heading = _heading(trials, self.done, slots)
+
+    def started(self, trial: Trial) -> None:
+        """A trial runs from now on."""
+        self.running[trial.id] = Running(trial, self._now())
+
+    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """A running trial has finished an epoch."""
+        if (running := self.running.get(trial.id)) is not None:
+            running.epoch, running.epochs, running.metrics = epoch, epochs, metrics
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """A trial has left its record."""
+        self.running.pop(trial.id, None)
+        if record.outcome is Outcome.SUCCEEDED:
+            self._measured.append(record.seconds.total)
+        self._count(record)
+
+    def seconds(self, running: Running) -> float:
+        """How long a trial has been running."""
+        return self._now() - running.since
+
+    def seconds_left(self) -> float | None:
+        """What is left at the mean time of this run's trials that succeeded; None until one has."""
+        if not self._measured:
+            return None
+        mean = math.fsum(self._measured) / len(self._measured)
+        waiting = max(0, self.total - self.done - len(self.running))
+        rest = math.fsum(max(0.0, mean - self.seconds(running)) for running in self.running.values())
+        return (waiting * mean + rest) / self.slots
+
+    def _count(self, record: Record) -> None:
+        if not record.final:
+            return
+        self.done += 1
+        self.failed += record.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
+        value = objective_value(record, self.metric) if self.metric is not None else None
+        point = self._points.get(record.id)
+        if value is None or point is None:
+            return
+        values = self._values.setdefault(point, [])
+        values.append(value)
+        if len(values) < self._repeats:
+            return
+        mean = math.fsum(values) / len(values)
+        # Of equals the one listed first, whichever ended first.
+        if self.leader is None or (self.sign * mean, point) < (self.sign * self.leader.value, self.leader.point):
+            self.leader = Leader(record.parameters, mean, point)
+
+
+def _heading(trials: Sequence[Trial], kept: int, slots: int) -> str:
+    parts = [count(len(trials), "trial")]
+    if kept:
+        parts.append(f"{kept:,} done before")
+    parts.append(at_once(slots))
+    threads = {trial.training.train.threads for trial in trials}
+    workers = {trial.workers for trial in trials}
+    if len(workers) == 1 and workers != {1}:
+        parts.append(f"{workers.pop()} workers each")
+    if len(threads) == 1:
+        parts.append(f"{count(threads.pop(), 'thread')} each")
+    return ", ".join(parts)

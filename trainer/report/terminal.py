@@ -1,0 +1,189 @@
+"""The live display of a run on a terminal. Only this module knows rich, and only a terminal imports it."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from trainer.experiment.expand import Point, Trial
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
+from trainer.report.columns import GAP, aligned
+from trainer.report.live import Lines, Progress, ending
+from trainer.report.tally import Running, Tally
+from trainer.report.wording import clock, duration, number, setting, settings
+
+REFRESH_HZ = 4
+_ENDED = 5  # trials that ended last and are still shown
+_OTHER_LINES = 7  # heading, counts, best, blank line, column heads, "more" and the prompt
+_OTHER_COLUMNS = 44  # what the columns beside the parameters take
+
+
+@contextmanager
+def display(tally: Tally, stream: TextIO) -> Iterator[Progress]:
+    """The display of `tally`; lines on a terminal that cannot move its cursor."""
+    console = Console(file=stream, highlight=False)
+    if console.is_dumb_terminal:
+        yield Lines(tally, stream)
+        return
+    screen = Screen(tally, console)
+    live = Live(
+        get_renderable=screen.frame,
+        console=console,
+        refresh_per_second=REFRESH_HZ,
+        redirect_stdout=False,  # stdout is for machines
+        vertical_overflow="crop",
+    )
+    with live:
+        try:
+            yield screen
+        finally:
+            screen.close()
+
+
+class Screen:
+    """What is on the screen: the run as a whole, its running trials, and above them the trials that failed.
+
+    Lines are aligned here rather than by rich's tables, which cost three times the CPU: the cores are training.
+    """
+
+    def __init__(self, tally: Tally, console: Console) -> None:
+        self._tally = tally
+        self._console = console
+        self._ended: deque[tuple[Trial, Record]] = deque(maxlen=_ENDED)
+        self._open = True
+        self._lock = threading.Lock()  # the display's own thread reads what the runner's thread writes
+
+    def started(self, trial: Trial) -> None:
+        """Adds a trial to those that run."""
+        with self._lock:
+            self._tally.started(trial)
+
+    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """Moves a running trial on."""
+        with self._lock:
+            self._tally.epoch(trial, epoch, epochs, metrics)
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """Counts a trial; one that failed leaves a line."""
+        with self._lock:
+            self._tally.ended(trial, record)
+            self._ended.appendleft((trial, record))
+        if record.outcome is not Outcome.SUCCEEDED:
+            told = Text(f"trial {trial.index}  ", style="yellow" if record.outcome is Outcome.SKIPPED else "red")
+            told.append(ending(record, None))
+            told.append(f"  {settings(trial.parameters, self._tally.names)}", style="dim")
+            # Outside the lock: printing redraws the display, which takes it.
+            self._console.print(Padding(told, (0, 0, 0, 2)))
+
+    def close(self) -> None:
+        """Leaves only the counts; what ended is told in full after the display."""
+        with self._lock:
+            self._open = False
+
+    def frame(self) -> RenderableType:
+        """The display as it is now."""
+        with self._lock:
+            tally = self._tally
+            heading = _line((tally.name, "bold"), (f"{GAP}{tally.heading}", ""))
+            if not self._open:
+                return Group(heading, *self._counts())
+            return Group(heading, *self._counts(), self._best(), *self._table())
+
+    def _counts(self) -> Iterator[RenderableType]:
+        tally = self._tally
+        share = tally.done / max(1, tally.total)
+        counted = [(f"  {tally.done} done  ", ""), (f"{tally.failed} failed", "red" if tally.failed else "")]
+        if self._open:
+            counted.append((f"  {len(tally.running)} running", ""))
+        after = f"  {100 * share:.0f} %"
+        if self._open and (left := tally.seconds_left()) is not None:
+            after += f"  {clock(left)} left"
+        line = _line(*counted, ("  ", ""))
+        room = self._console.width - line.cell_len - len(after)
+        if room >= 10:
+            bar = ProgressBar(
+                total=max(1, tally.total),
+                completed=tally.done,
+                width=min(30, room),
+                complete_style="cyan",
+                finished_style="yellow" if tally.failed else "green",
+            )
+            for segment in self._console.render(bar):
+                line.append(segment.text, segment.style)
+        yield line.append(after)
+
+    def _best(self) -> RenderableType:
+        tally = self._tally
+        if tally.metric is None:
+            return _line()
+        if tally.leader is None:
+            return _line(("  best so far  none yet", "dim"))
+        return _line(
+            ("  best so far  ", ""),
+            (f"{tally.metric} {number(tally.leader.value)}", "bold green"),
+            (f"   {settings(tally.leader.parameters, tally.names)}", ""),
+        )
+
+    def _table(self) -> Iterator[RenderableType]:
+        """The running trials, then, where there is room, those that ended last."""
+        room = max(1, self._console.height - _OTHER_LINES)
+        running = list(self._tally.running.values())
+        shown, ended = running[:room], list(self._ended)[: max(0, room - len(running))]
+        if not shown and not ended:
+            return
+        points = [one.trial.parameters for one in shown] + [trial.parameters for trial, _ in ended]
+        paths = self._paths_that_fit(points)
+        rows = [("trial", *(self._tally.names[path] for path in paths), "epoch", self._watched(), "time")]
+        cells = [self._running(one) for one in shown] + [self._finished(trial, record) for trial, record in ended]
+        for point, (index, *state) in zip(points, cells, strict=True):
+            rows.append((index, *(_value(point, path) for path in paths), *state))
+        styles = ["dim"] + [""] * len(shown) + ["dim"] * len(ended)
+        yield _line()
+        for text, style in zip(aligned(rows), styles, strict=True):
+            yield _line((f"  {text}", style))
+        if len(running) > len(shown):
+            yield _line((f"  and {len(running) - len(shown)} more", "dim"))
+
+    def _running(self, one: Running) -> tuple[str, str, str, str]:
+        value = one.metrics.get(self._watched())
+        epoch = f"{one.epoch}/{one.epochs}" if one.epochs else "starting"
+        seconds = duration(self._tally.seconds(one))
+        return str(one.trial.index), epoch, "" if value is None else number(value), seconds
+
+    def _finished(self, trial: Trial, record: Record) -> tuple[str, str, str, str]:
+        value = record.metrics.get(self._watched())
+        said = "done" if record.outcome is Outcome.SUCCEEDED else str(record.outcome)
+        return str(trial.index), said, "" if value is None else number(value), duration(record.seconds.total)
+
+    def _watched(self) -> str:
+        """The figure shown of each trial: the objective where epochs measure it."""
+        metric = self._tally.metric
+        measured = [one.metrics for one in self._tally.running.values() if one.metrics]
+        return metric if metric and all(metric in metrics for metrics in measured) else "validLoss"
+
+    def _paths_that_fit(self, points: list[Point]) -> list[str]:
+        room = self._console.width - _OTHER_COLUMNS
+        paths = []
+        for path, name in self._tally.names.items():
+            room -= len(GAP) + max(len(name), *(len(_value(point, path)) for point in points))
+            if room < 0:
+                break
+            paths.append(path)
+        return paths
+
+
+def _value(point: Point, path: str) -> str:
+    return setting(point[path]) if path in point else ""
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    """Text of one line, cut off where the terminal ends."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
