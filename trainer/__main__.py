@@ -1,0 +1,105 @@
+"""`python -m trainer`: the command line. Each command's module is imported only when it is called."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.experiment.errors import UserError
+
+_NEXT = """\
+Trialrun runs hyperparameter searches and scale tests and reports what it measured.
+
+  python -m trainer init > search.yaml    a commented file to start from
+  python -m trainer list search.yaml      the trials it makes
+  python -m trainer run search.yaml       run them here
+  python -m trainer --help                everything else
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command; a user's mistake becomes a sentence on stderr and exit code 2."""
+    if not arguments:
+        print(_NEXT, end="")
+        return 0
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.func(options)
+    except UserError as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer", description=__doc__.partition("\n")[0] if __doc__ else ""
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run an experiment on this machine")
+    run.add_argument("file", type=Path, metavar="FILE")
+    run.add_argument("--jobs", type=_count, default=1, help="trials at a time; 1, the default, is the baseline")
+    run.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: runs/<experiment's name>)")
+    run.add_argument("--fresh", action="store_true", help="throw away what DIR holds and start over")
+    run.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+    run.set_defaults(func=_lazily("run"))
+
+    listing = commands.add_parser("list", help="print an experiment's trials without running them")
+    listing.add_argument("file", type=Path, metavar="FILE")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.set_defaults(func=_lazily("list_trials"))
+
+    report = commands.add_parser("report", help="make the report of a run again")
+    report.add_argument("folder", type=Path, metavar="DIR")
+    report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+    report.set_defaults(func=_lazily("report"))
+
+    init = commands.add_parser("init", help="print a commented experiment file to start from")
+    init.set_defaults(func=_lazily("init"))
+
+    train = commands.add_parser("train", help="train one configuration; under torchrun, one rank of it")
+    train.add_argument("file", type=Path, metavar="FILE")
+    train.add_argument(
+        "--trial", metavar="ID", help="a trial that `list` shows, by id (default: `training` as it is)"
+    )
+    train.add_argument("--out", type=Path, metavar="DIR", help="where artefacts go (default: runs/<name>-train)")
+    train.add_argument("--json", action="store_true", help="print rank 0's report as JSON on stdout")
+    train.set_defaults(func=_lazily("train"))
+
+    predict = commands.add_parser("predict", help="predict with the weights of a run")
+    predict.add_argument("folder", type=Path, metavar="DIR", help="a trial's folder, such as runs/NAME/trials/ID")
+    predict.add_argument(
+        "--rows", type=Path, metavar="CSV", help="rows to predict from (default: the run's test set)"
+    )
+    predict.add_argument("--json", action="store_true", help="one JSON object a line")
+    predict.set_defaults(func=_lazily("predict"))
+
+    from trainer.data import commands as data
+
+    data.add(commands)
+    return parser
+
+
+def _lazily(command: str) -> Any:
+    def call(options: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        function = import_module(f"trainer.commands.{command}").main
+        code: int = function(options)
+        return code
+
+    return call
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number > 0, got {text}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

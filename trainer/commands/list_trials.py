@@ -1,0 +1,27 @@
+"""`list FILE`: the trials of an experiment, without running or importing anything heavy."""
+
+import argparse
+import json
+
+from trainer.experiment.expand import expand
+from trainer.experiment.load import read
+from trainer.report.tables import listing
+
+
+def main(options: argparse.Namespace) -> int:
+    """Prints the trials in the order of their index."""
+    experiment = read(options.file)
+    trials = expand(experiment)
+    if options.json:
+        for trial in trials:
+            row = {
+                "index": trial.index,
+                "id": trial.id,
+                "parameters": trial.parameters,
+                "repeat": trial.repeat,
+                "workers": trial.workers,
+            }
+            print(json.dumps(row))
+    else:
+        print(listing(experiment, trials))
+    return 0

@@ -1,0 +1,47 @@
+"""`report DIR`: makes a run's summary and page again from its ledger."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.atomic import write_text
+from trainer.experiment.expand import Trial, expand
+from trainer.experiment.record import Record
+from trainer.experiment.spec import Experiment
+from trainer.experiment.summary import Summary, summarize
+from trainer.local.folder import SUMMARY, stored_experiment
+from trainer.local.ledger import read_ledger
+from trainer.report.results import Results
+from trainer.report.tables import closing
+
+
+def main(options: argparse.Namespace) -> int:
+    """Leaves summary.json and report.html in the folder."""
+    experiment = stored_experiment(options.folder)
+    trials, records = expand(experiment), read_ledger(options.folder)
+    summary = leave_report(options.folder, experiment, trials, records)
+    if options.json:
+        print(summary.model_dump_json(by_alias=True))
+    return 0
+
+
+def leave_summary(
+    folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]
+) -> Summary:
+    """Writes summary.json from the records and returns it."""
+    summary = summarize(experiment, trials, records)
+    write_text(folder / SUMMARY, summary.model_dump_json(by_alias=True, indent=2) + "\n")
+    return summary
+
+
+def leave_report(folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> Summary:
+    """Writes summary.json and report.html, and says on stderr what they came to."""
+    summary = leave_summary(folder, experiment, trials, records)
+    print(closing(Results(experiment, trials, records, summary), folder), file=sys.stderr)
+    # Imported late: what was found is on the screen before the plots are drawn.
+    from trainer.report.page import write_page
+
+    page = write_page(folder, experiment, trials, records, summary)
+    print(f"report: {page}", file=sys.stderr)
+    return summary

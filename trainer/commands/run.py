@@ -1,0 +1,77 @@
+"""`run FILE`: runs an experiment here and leaves its ledger, summary and report."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from trainer.commands.report import leave_report, leave_summary
+from trainer.data.build import default_cache
+from trainer.experiment.errors import UserError
+from trainer.experiment.expand import expand
+from trainer.experiment.load import read
+from trainer.experiment.record import latest
+from trainer.local.folder import occupied, settle
+from trainer.local.ledger import Ledger, read_ledger
+from trainer.local.processes import Processes, WarmProcessEnded
+from trainer.local.run import left_to_run, run
+from trainer.report.live import progress
+
+INTERRUPTED = 130
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 when the experiment succeeded, 1 when it did not, 130 when it was interrupted."""
+    experiment = read(options.file)
+    trials = expand(experiment)
+    folder: Path = options.out or Path("runs") / experiment.name
+    with occupied(folder):
+        settle(folder, experiment, fresh=options.fresh)
+        signal.signal(signal.SIGTERM, _interrupt)
+        interrupted = False
+        with Ledger(folder) as ledger:
+            records = read_ledger(folder)
+            todo = left_to_run(experiment, trials, records)
+            left = {trial.id for trial in todo}
+            wanted = {trial.id for trial in trials}
+            kept = [record for record in latest(records).values() if record.id in wanted - left]
+            try:
+                # The warm process starts before anything here has threads, and loads torch meanwhile.
+                with (
+                    Processes(default_cache(), folder / "warm.log") as processes,
+                    progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
+                ):
+                    run(
+                        experiment,
+                        todo,
+                        records,
+                        folder=folder,
+                        jobs=options.jobs,
+                        ledger=ledger,
+                        processes=processes,
+                        progress=shown,
+                    )
+            except KeyboardInterrupt:
+                interrupted = True
+            except WarmProcessEnded as error:
+                raise UserError(
+                    f"{error}\nWhat was done is kept; see {folder / 'warm.log'}, then run again."
+                ) from error
+        records = read_ledger(folder)
+        if interrupted:
+            counts = leave_summary(folder, experiment, trials, records).counts
+            print(
+                f"stopped: {counts.done} of {counts.total} trials are kept in {folder}; "
+                "run the same command again to go on",
+                file=sys.stderr,
+            )
+            return INTERRUPTED
+        summary = leave_report(folder, experiment, trials, records)
+        if options.json:
+            print(summary.model_dump_json(by_alias=True))
+    return 0 if summary.state == "Succeeded" else 1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,63 @@
+"""`train FILE`: one configuration in this process. Under torchrun every rank calls it."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from trainer.data.build import default_cache
+from trainer.distributed import ranks_from_environment
+from trainer.experiment.errors import UserError
+from trainer.experiment.expand import expand
+from trainer.experiment.load import read
+from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
+from trainer.experiment.record import RankReport
+from trainer.experiment.spec import Experiment
+from trainer.experiment.training import Training
+from trainer.trial import Place, run_rank
+
+
+def main(options: argparse.Namespace) -> int:
+    """Trains and exits with the code of the outcome."""
+    experiment = read(options.file)
+    training = _training(experiment, options.trial)
+    ranks = ranks_from_environment()
+    folder: Path = options.out or Path("runs") / f"{experiment.name}-train"
+    place = Place(ranks, "env://", default_cache(), folder)
+    epochs = training.train.epochs
+    shown = 0.0
+
+    def show(row: dict[str, float]) -> None:
+        nonlocal shown
+        last = row["epoch"] == epochs
+        if ranks.lead and not options.json and (last or time.monotonic() - shown > 1.0):
+            shown = time.monotonic()
+            figures = "  ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "epoch")
+            print(f"epoch {row['epoch']:.0f}/{epochs}  {figures}", file=sys.stderr)
+
+    report = run_rank(training, place, started=time.time(), on_epoch=show)
+    if report.outcome is not Outcome.SUCCEEDED:
+        where = f"rank {ranks.rank}: " if ranks.count > 1 else ""
+        print(f"trainer: {where}{report.outcome}: {report.error}\n{ADVICE[report.outcome]}", file=sys.stderr)
+    elif ranks.lead:
+        _tell(report, folder, as_json=options.json)
+    return EXIT_CODES[report.outcome]
+
+
+def _training(experiment: Experiment, wanted: str | None) -> Training:
+    if wanted is None:
+        return experiment.spec.training
+    trials = expand(experiment)
+    for trial in trials:
+        if trial.id == wanted:
+            return trial.training
+    raise UserError(f"--trial: must be the id of one of the {len(trials)} trials that `list` shows, got {wanted}")
+
+
+def _tell(report: RankReport, folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        print(report.model_dump_json(by_alias=True))
+        return
+    for name, value in report.metrics.items():
+        print(f"{name:16} {value:.6g}")
+    print(f"artefacts in {folder}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Runs an experiment on this machine: one trial after another, or several at a time."""

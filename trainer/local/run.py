@@ -1,0 +1,154 @@
+"""Runs an experiment on this machine: which trials are left, up to N at once, each ending recorded as it comes."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.experiment.expand import Trial, running_order
+from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import RankReport, Record, latest
+from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trainer.local.folder import trial_folder
+from trainer.local.ledger import Ledger
+from trainer.local.processes import Epoch, Processes, RankEnded, left_report
+from trainer.report.live import Progress
+
+# How long the other ranks of a trial may take to notice that one has failed.
+_PEER_GRACE_SECONDS = 5.0
+
+
+@dataclass
+class _Running:
+    """A trial whose ranks run."""
+
+    trial: Trial
+    attempt: int
+    started: int
+    deadline: float
+    endings: dict[int, Ending] = field(default_factory=dict)
+    killed: Outcome | None = None
+    first_failed: int | None = None
+
+    @property
+    def over(self) -> bool:
+        return len(self.endings) == self.trial.workers
+
+
+def left_to_run(experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> list[Trial]:
+    """The trials without a success on record, in running order."""
+    counted = latest(records)
+    return [
+        trial
+        for trial in running_order(experiment, list(trials))
+        if trial.id not in counted or counted[trial.id].outcome is not Outcome.SUCCEEDED
+    ]
+
+
+def run(
+    experiment: Experiment,
+    todo: Sequence[Trial],
+    records: Sequence[Record],
+    *,
+    folder: Path,
+    jobs: int,
+    ledger: Ledger,
+    processes: Processes,
+    progress: Progress,
+) -> list[Record]:
+    """Runs `todo`, at most `jobs` trials at once; returns their records, each in the ledger before the next starts.
+
+    `records` are those the ledger holds already: they number attempts. No trial starts once more have failed than
+    the experiment's budget allows.
+
+    Raises:
+        UserError: the ledger can't be written.
+        WarmProcessEnded: trials can't be started any more.
+    """
+    accepted = _now()
+    if todo:
+        processes.await_ready()
+    attempts = {trial: record.attempt for trial, record in latest(records).items()}
+    budget = experiment.spec.max_failed_trials if isinstance(experiment, HyperparamSearch) else len(todo)
+    metric = _reported_metric(experiment)
+    waiting, running, made = list(reversed(todo)), dict[str, _Running](), list[Record]()
+    while running or (waiting and _failures(made) <= budget):
+        while waiting and len(running) < jobs and _failures(made) <= budget:
+            trial = waiting.pop()
+            processes.start(trial, trial_folder(folder, trial))
+            begun = _Running(trial, attempts.get(trial.id, 0) + 1, _now(), time.monotonic() + deadline(experiment))
+            running[trial.id] = begun
+            progress.started(trial)
+        for event in processes.events(timeout=_until_next_deadline(running.values())):
+            if isinstance(event, Epoch):
+                trial = running[event.trial].trial
+                epoch = int(event.figures["epoch"])
+                progress.epoch(trial, epoch, trial.training.train.epochs, event.figures)
+            else:
+                _take_ending(running[event.trial], event, trial_folder(folder, running[event.trial].trial))
+        for one in [one for one in running.values() if one.over]:
+            times = Times(accepted, one.started, _now())
+            endings = [one.endings[rank] for rank in sorted(one.endings)]
+            record = make_record(one.trial, attempt=one.attempt, endings=endings, metric=metric, times=times)
+            ledger.append([record])
+            made.append(record)
+            del running[one.trial.id]
+            progress.ended(one.trial, record)
+        for one in running.values():
+            if one.killed is None and time.monotonic() >= one.deadline:
+                one.killed = Outcome.CRASHED if one.first_failed is not None else Outcome.TIMED_OUT
+                processes.kill(one.trial)
+    return made
+
+
+def deadline(experiment: Experiment) -> int:
+    """The seconds that a trial may run."""
+    return (
+        experiment.spec.cell.deadline_seconds
+        if isinstance(experiment, ScaleTest)
+        else experiment.spec.deadline_seconds
+    )
+
+
+def _take_ending(one: _Running, event: RankEnded, folder: Path) -> None:
+    report = left_report(folder, event.rank)
+    ending = Ending(event.rank, event.code, report)
+    if one.killed is Outcome.TIMED_OUT and report is None:
+        seconds = (_now() - one.started) / 1000
+        ending = Ending(
+            event.rank, event.code, None, Outcome.TIMED_OUT, f"killed by its deadline after {seconds:.1f} s"
+        )
+    elif one.killed is Outcome.CRASHED and report is None:
+        lost = f"killed: it did not notice that rank {one.first_failed} had failed"
+        ending = Ending(
+            event.rank,
+            event.code,
+            RankReport(rank=event.rank, outcome=Outcome.CRASHED, error=lost, lost_peer=True, clock=_now()),
+        )
+    one.endings[event.rank] = ending
+    if event.code != 0 and one.first_failed is None:
+        one.first_failed = event.rank
+        one.deadline = min(one.deadline, time.monotonic() + _PEER_GRACE_SECONDS)
+
+
+def _until_next_deadline(running: Iterable[_Running]) -> float | None:
+    waiting = [one.deadline for one in running if one.killed is None]
+    return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+
+
+def _failures(records: Sequence[Record]) -> int:
+    return sum(record.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED) for record in records)
+
+
+def _reported_metric(experiment: Experiment) -> str | None:
+    """The objective where ranks report it; times are measured from outside."""
+    if isinstance(experiment, ScaleTest):
+        return None
+    metric = experiment.spec.objective.metric
+    return metric if OBJECTIVES[metric].part == "metrics" else None
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,152 @@
+"""The warm process: it has torch loaded and forks a child for every rank, which then starts in milliseconds.
+
+It only imports. A process that has computed with several threads must not be forked: the child would wait for
+threads that it doesn't have. Requests come as JSON lines on one pipe, events go out on another. When the requests
+end, however the runner died, it kills its children; when it dies itself, they notice at the end of a pipe.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import selectors
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Before torch is imported: its pools are made with these. A child sets its own number of threads.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+# Asking for GPUs must not initialise CUDA here: a forked child could not use it any more.
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+# Ranks on one machine meet on loopback, whatever its name resolves to.
+os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+
+from trainer.distributed import Ranks
+from trainer.experiment.outcome import EXIT_CODES
+from trainer.experiment.record import encode_report
+from trainer.experiment.training import Training
+from trainer.trial import Place, run_rank
+
+REPORT = "report-{rank}.json"
+_EVENT_SECONDS = 0.1  # between a child's progress events: a short epoch must not drown in them
+
+
+def main(requests: int, events: int) -> None:
+    """Serves requests from one file descriptor and writes events to another until the requests end."""
+    gc.collect()
+    gc.freeze()  # the children share these pages; a collection would copy them all
+    life_end, life = os.pipe()
+    wake_end, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(requests, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    children: dict[int, tuple[str, int]] = {}
+    inherited = (requests, life, wake_end, wake)
+    _tell(events, event="ready")
+    with selectors.DefaultSelector() as selector:
+        selector.register(requests, selectors.EVENT_READ)
+        selector.register(wake_end, selectors.EVENT_READ)
+        for request in _requests(selector, requests, wake_end, lambda: _reap(children, events)):
+            if request["do"] == "start":
+                begun = time.time()
+                pid = os.fork()
+                if pid == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    for descriptor in inherited:
+                        os.close(descriptor)
+                    _child(request, begun, events, life_end)
+                children[pid] = (request["trial"], request["rank"])
+            else:
+                for pid, (trial, _) in children.items():
+                    if trial == request["trial"]:
+                        os.kill(pid, signal.SIGKILL)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    for pid in children:
+        os.waitpid(pid, 0)
+
+
+def _requests(selector: selectors.BaseSelector, requests: int, wake_end: int, reap: Any) -> Iterator[dict[str, Any]]:
+    pending = b""
+    while True:
+        ready = {key.fd for key, _ in selector.select()}
+        if wake_end in ready:
+            os.read(wake_end, 4096)
+            reap()
+        if requests in ready:
+            with contextlib.suppress(BlockingIOError):
+                received = os.read(requests, 65536)
+                if not received:
+                    return
+                *lines, pending = (pending + received).split(b"\n")
+                yield from (json.loads(line) for line in lines)
+
+
+def _reap(children: dict[int, tuple[str, int]], events: int) -> None:
+    for pid in list(children):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            trial, rank = children.pop(pid)
+            _tell(events, event="ended", trial=trial, rank=rank, code=os.waitstatus_to_exitcode(status))
+
+
+def _child(request: dict[str, Any], begun: float, events: int, life_end: int) -> NoReturn:
+    """One rank of one trial, in a process of its own; never returns."""
+    code = 1
+    try:
+        threading.Thread(target=_end_with_parent, args=(life_end,), daemon=True).start()
+        folder, rank = Path(request["folder"]), request["rank"]
+        folder.mkdir(parents=True, exist_ok=True)
+        _log_to(folder / f"log-{rank}.txt")
+        training = Training.model_validate_json(json.dumps(request["training"]))
+        place = Place(Ranks(rank, request["ranks"], rank), request["meeting"], Path(request["cache"]), folder)
+        report = run_rank(training, place, started=begun, on_epoch=_Announcer(events, request["trial"], rank))
+        (folder / REPORT.format(rank=rank)).write_bytes(encode_report(report))
+        code = EXIT_CODES[report.outcome]
+    finally:
+        # Not sys.exit: nothing of the parent's must be flushed or torn down here.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with_parent(life_end: int) -> None:
+    os.read(life_end, 1)  # returns when the last process that holds the other end is gone
+    os._exit(1)
+
+
+def _log_to(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+class _Announcer:
+    """Tells the runner about epochs, a few a second at most; only rank 0 does."""
+
+    def __init__(self, events: int, trial: str, rank: int) -> None:
+        self._events, self._trial, self._rank = events, trial, rank
+        self._next = time.monotonic() + _EVENT_SECONDS
+
+    def __call__(self, row: dict[str, float]) -> None:
+        if self._rank == 0 and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVENT_SECONDS
+            _tell(self._events, event="epoch", trial=self._trial, figures=row)
+
+
+def _tell(events: int, **event: Any) -> None:
+    # One write of less than PIPE_BUF bytes: lines of several children don't mix.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(events, json.dumps(event).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
