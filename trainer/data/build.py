@@ -70,23 +70,22 @@ def _inputs(data: Data, cache: Path) -> dict[str, JsonValue]:
 def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, progress: Progress | None) -> None:
     windowed = _windowed(data, cache)
     total = sum(samples.count for samples in windowed.parts.values())
-    written = 0
-    shards: list[Shard] = []
-    for part in PARTS:
-        for event in write_part(folder, part, windowed.parts[part]):
-            if isinstance(event, Shard):
-                shards.append(event)
-                continue
-            written += event
-            if progress is not None:
-                progress(written, total)
+    done = 0
+
+    def written(samples: int) -> None:
+        nonlocal done
+        done += samples
+        if progress is not None:
+            progress(done, total)
+
+    shards = [shard for part in PARTS for shard in write_part(folder, part, windowed.parts[part], written)]
     Manifest(
         format_version=FORMAT_VERSION,
         hash=key,
         source=source if isinstance(source, dict) else {},
         tickers=windowed.tickers,
         columns=data.columns,
-        target=data.target,
+        target=None if data.source == "npz" else data.target,
         window=data.window,
         task=data.task,
         classes=data.classes if data.task == "Classification" else None,

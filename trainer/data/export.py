@@ -1,6 +1,5 @@
 """Writes a data set as .npz in the earlier systems' format, one shard at a time."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from trainer.atomic import replace
 from trainer.data.dataset import Dataset, Part
 from trainer.data.errors import DataUnavailable
 from trainer.data.shards import npy_header
@@ -20,20 +20,15 @@ def export(dataset: Dataset, path: Path) -> None:
     X is float32 [n, window, features], y float32 or int64 [n], mu and sd float64 [features] or, with several tickers,
     [tickers, features] beside `tickers`. Whole or not at all: DataUnavailable where `path` cannot be written.
     """
-    part_path = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with zipfile.ZipFile(part_path, "w", zipfile.ZIP_STORED) as archive:
-                _write_part(archive, "train", dataset.train)
-                if len(dataset.valid):
-                    _write_part(archive, "val", dataset.valid)
-                _write_part(archive, "test", dataset.test)
-                for name, array in _statistics(dataset).items():
-                    with archive.open(f"{name}.npy", "w") as file:
-                        npy.write_array(file, array, allow_pickle=False)
-            part_path.replace(path)
-        finally:
-            part_path.unlink(missing_ok=True)
+        with replace(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            _write_part(archive, "train", dataset.train)
+            if len(dataset.valid):
+                _write_part(archive, "val", dataset.valid)
+            _write_part(archive, "test", dataset.test)
+            for name, array in _statistics(dataset).items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    npy.write_array(file, array, allow_pickle=False)
     except OSError as error:
         raise DataUnavailable(
             f"{path}: the export cannot be written ({error.strerror or error}); choose another file or make room"

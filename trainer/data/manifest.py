@@ -55,7 +55,7 @@ class Manifest(Section):
     source: dict[str, JsonValue] = Field(description="The source: its name, its fields and what its content was.")
     tickers: tuple[str, ...]
     columns: tuple[str, ...] = Field(description="The features, in the order of the last axis of a sample.")
-    target: str
+    target: str | None = Field(description="The column whose next return is y; None where y came with the samples.")
     window: Annotated[int, Field(ge=1)]
     task: Task
     classes: int | None = Field(description="How many classes; None with regression.")

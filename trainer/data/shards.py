@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -32,26 +32,33 @@ class Samples:
     blocks: Iterable[Block]
 
 
-def write_part(folder: Path, part: str, samples: Samples, shard_bytes: int = SHARD_BYTES) -> Iterator[int | Shard]:
-    """Write a part's shards; yields how many samples each block added, and each shard when it is complete."""
+def write_part(
+    folder: Path, part: str, samples: Samples, written: Callable[[int], None], shard_bytes: int = SHARD_BYTES
+) -> list[Shard]:
+    """Write a part's shards, telling `written` after each block how many samples it added."""
     sample_bytes = 4 * samples.shape[0] * samples.shape[1]
     capacity = max(1, (shard_bytes - _HEADER_BYTES) // sample_bytes)
     blocks = iter(samples.blocks)
-    left: Block | None = None
+    x = np.empty((0, *samples.shape), np.float32)
+    y = np.empty(0, samples.dtype)
+    shards = []
     for number, first in enumerate(range(0, samples.count, capacity)):
-        size = min(capacity, samples.count - first)
-        x_file = _Writer(folder / f"{part}-x-{number:05}.npy", (size, *samples.shape), np.dtype("<f4"))
-        y_file = _Writer(folder / f"{part}-y-{number:05}.npy", (size,), samples.dtype)
-        missing = size
-        while missing:
-            x, y = left if left is not None else next(blocks)
-            x_file.append(x[:missing])
-            y_file.append(y[:missing])
-            left = (x[missing:], y[missing:]) if len(y) > missing else None
-            yield min(len(y), missing)
-            missing -= min(len(y), missing)
-        yield x_file.close()
-        yield y_file.close()
+        missing = size = min(capacity, samples.count - first)
+        with (
+            _Writer(folder / f"{part}-x-{number:05}.npy", (size, *samples.shape), np.dtype("<f4")) as x_file,
+            _Writer(folder / f"{part}-y-{number:05}.npy", (size,), samples.dtype) as y_file,
+        ):
+            while missing:
+                if not len(y):
+                    x, y = next(blocks)
+                taken = min(len(y), missing)
+                x_file.append(x[:taken])
+                y_file.append(y[:taken])
+                x, y = x[taken:], y[taken:]
+                missing -= taken
+                written(taken)
+        shards += [x_file.shard(), y_file.shard()]
+    return shards
 
 
 def open_shard(folder: Path, shard: Shard) -> NDArray[Any]:
@@ -94,8 +101,19 @@ class _Writer:
         self._path, self._shape, self._dtype = path, shape, dtype
         self._sha256 = hashlib.sha256()
         self._bytes = 0
-        self._file: BinaryIO = path.open("xb")
-        npy_header(self, shape, dtype)
+
+    def __enter__(self) -> "_Writer":
+        self._file = self._path.open("xb")
+        npy_header(self, self._shape, self._dtype)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        try:
+            # Without this a power failure after the folder was renamed could leave files of zeros.
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
     def write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
@@ -105,11 +123,7 @@ class _Writer:
     def append(self, rows: NDArray[Any]) -> None:
         self.write(np.ascontiguousarray(rows, self._dtype).data.cast("B"))
 
-    def close(self) -> Shard:
-        # Without this a power failure after the folder was renamed could leave files of zeros.
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def shard(self) -> Shard:
         return Shard(
             name=self._path.name,
             bytes=self._bytes,

@@ -37,9 +37,9 @@ def cut(series: Sequence[Series], data: Data) -> Windowed:
     splits = split_all(series, data)
     returns = [_next_returns(one, data) for one in series]
     edges = _class_edges(returns, splits, data)
-    scalers = tuple(_fit(one, where.train) for one, where in zip(series, splits, strict=True))
-    if data.normalize == "None":
-        scalers = ()
+    scalers: tuple[Scaler, ...] = ()
+    if data.normalize == "ZScore":
+        scalers = tuple(_fit(one, where.train) for one, where in zip(series, splits, strict=True))
     dtype = np.dtype(np.float32 if data.task == "Regression" else np.int64)
 
     def samples(part: str) -> Samples:
@@ -85,7 +85,9 @@ def _next_returns(series: Series, data: Data) -> NDArray[np.float64]:
             f"data.target: the return of {data.target} needs values other than 0, but {series.ticker} has 0 on "
             f"{series.dates[zeros[0]]}; choose another target column or correct the row"
         )
-    result: NDArray[np.float64] = series.target[1:] / series.target[:-1] - 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        result: NDArray[np.float64] = series.target[1:] / series.target[:-1] - 1
+        _require_finite(result.astype(np.float32), series, "data.target", series.target)
     return result
 
 
@@ -110,9 +112,12 @@ def _class_edges(returns: Sequence[NDArray[np.float64]], splits: Sequence[Split]
 
 def _fit(series: Series, train_rows: int) -> Scaler:
     rows = series.features[:train_rows]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    _require_finite(deviation, series, "data.columns", series.features)
     # A constant column says nothing; dividing by 1 leaves it at 0. Its computed deviation may be a rounding error.
-    deviation = np.where(rows.max(axis=0) == rows.min(axis=0), 1.0, rows.std(axis=0))
-    return Scaler(ticker=series.ticker, mean=tuple(rows.mean(axis=0).tolist()), deviation=tuple(deviation.tolist()))
+    deviation = np.where(rows.max(axis=0) == rows.min(axis=0), 1.0, deviation)
+    return Scaler(ticker=series.ticker, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
 
 
 def _normalised(series: Series, scaler: Scaler | None) -> NDArray[np.float32]:
@@ -121,9 +126,17 @@ def _normalised(series: Series, scaler: Scaler | None) -> NDArray[np.float32]:
         if scaler is not None:
             rows = (rows - np.array(scaler.mean)) / np.array(scaler.deviation)
         result = rows.astype(np.float32)
+    _require_finite(result, series, "data.columns", series.features)
+    return result
+
+
+def _require_finite(
+    result: NDArray[np.floating[Any]], series: Series, field: str, values: NDArray[np.float64]
+) -> None:
+    """Sources give finite numbers only; this catches those that are too large for what is computed of them."""
     if not np.isfinite(result).all():
         raise DataUnavailable(
-            f"data.columns: the values of {series.ticker} must fit 32-bit numbers, but the largest is "
-            f"{np.abs(series.features).max():g}; use normalize: ZScore, or scale the column in the source"
+            f"{field}: what is computed of {series.ticker} must fit 32-bit numbers, but its values reach from "
+            f"{np.abs(values).min():g} to {np.abs(values).max():g} in size; correct them, scale the column in the "
+            f"source, or use normalize: ZScore"
         )
-    return result

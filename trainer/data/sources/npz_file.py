@@ -39,10 +39,11 @@ def read(data: Data) -> Windowed:
     path = Path(str(data.path))
     try:
         # allow_pickle=False: an object array would run code of the file's author when it is read.
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise DataUnavailable(f"{path}: an .npz with X_train … y_test is required, got a single array")
-            return _samples(_Reader(path, file, data))
+            return _samples(_Reader(path, arrays, data))
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataUnavailable(f"data.path: {path} cannot be read as .npz ({error})") from error
     except ValueError as error:
@@ -55,20 +56,20 @@ def read(data: Data) -> Windowed:
 class _Reader:
     """Reads arrays of one file by key and checks each against `data`."""
 
-    def __init__(self, path: Path, file: Any, data: Data) -> None:
-        self.path, self.data, self._file = path, data, file
-        missing = [key for key in ("X_train", "y_train", "X_test", "y_test") if key not in file]
+    def __init__(self, path: Path, arrays: Any, data: Data) -> None:
+        self.path, self.data, self._arrays = path, data, arrays
+        missing = [key for key in ("X_train", "y_train", "X_test", "y_test") if key not in arrays]
         if missing:
             raise DataUnavailable(
                 f"{path}: keys X_train y_train X_test y_test are required, {', '.join(missing)} missing; found "
-                f"{', '.join(file.files) or 'none'}"
+                f"{', '.join(arrays.files) or 'none'}"
             )
 
     def has(self, *keys: str) -> bool:
-        return all(key in self._file for key in keys)
+        return all(key in self._arrays for key in keys)
 
     def array(self, key: str) -> NDArray[Any]:
-        result: NDArray[Any] = self._file[key]
+        result: NDArray[Any] = self._arrays[key]
         return result
 
     def part(self, name: str) -> tuple[NDArray[np.float32], NDArray[Any]]:

@@ -1,0 +1,164 @@
+"""`python -m trainer data …`: build, show, export and fetch. Imports numpy only when a command runs."""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.experiment.errors import UserError
+
+if TYPE_CHECKING:
+    from trainer.data.dataset import Dataset
+    from trainer.experiment.training import Data
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `data` and its subcommands; each sets `func`, which takes the parsed arguments and returns an exit code."""
+    data = subparsers.add_parser("data", help="build, show, export and fetch data sets")
+    commands = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="build the data set of an experiment file, or find it built")
+    build.add_argument("file", type=Path, metavar="FILE", help="an experiment file; its training.data is built")
+    _add_cache(build)
+    _add_json(build)
+    build.set_defaults(func=_build)
+
+    show = commands.add_parser("show", help="say what a data set is, and check every byte of it")
+    show.add_argument("folder", type=Path, metavar="DIR", help="the folder that `data build` printed")
+    _add_json(show)
+    show.set_defaults(func=_show)
+
+    export = commands.add_parser("export", help="write the data set of an experiment file as .npz")
+    export.add_argument("file", type=Path, metavar="FILE", help="an experiment file")
+    export.add_argument("out", type=Path, metavar="OUT.npz", help="the file to write")
+    _add_cache(export)
+    export.set_defaults(func=_export)
+
+    fetch = commands.add_parser("fetch", help="fetch rows from Yahoo Finance into a CSV file")
+    fetch.add_argument("--tickers", nargs="+", required=True, metavar="TICKER", help="symbols, such as AAPL MSFT")
+    fetch.add_argument("--period", default="5y", help="how far back: 90d, 6mo, 5y, ytd or max (default 5y)")
+    fetch.add_argument("--interval", default="1d", help="1m 5m 15m 30m 1h 1d 1wk or 1mo (default 1d)")
+    fetch.add_argument("--out", type=Path, required=True, metavar="ROWS.csv", help="the file to write")
+    fetch.set_defaults(func=_fetch)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where data sets are kept (default ~/.cache/trialrun/data)"
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of text")
+
+
+def _build(args: argparse.Namespace) -> int:
+    _print(_prepared(args), as_json=args.json)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from trainer.data.dataset import open_dataset
+    from trainer.data.shards import verify
+
+    dataset = open_dataset(args.folder)
+    verify(args.folder, dataset.manifest.shards)
+    _print(dataset, as_json=args.json)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from trainer.data.export import export
+
+    dataset = _prepared(args)
+    export(dataset, args.out)
+    counts = dataset.manifest.counts
+    print(f"{args.out}  {counts.train} train, {counts.valid} valid, {counts.test} test samples")
+    return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from trainer.data.sources.table import check_distinct
+    from trainer.data.sources.yahoo import RECEIPT, ROWS, fetch
+
+    asked = _asked(args)
+    check_distinct(asked)
+    out: Path = args.out
+    receipt_path = out.with_name(out.name + ".json")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the files only need to be renamed.
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+            receipt = fetch(asked.tickers, asked.period, asked.interval, Path(folder), sleep=_announced_sleep)
+            Path(folder, RECEIPT).replace(receipt_path)
+            Path(folder, ROWS).replace(out)
+    except OSError as error:
+        raise UserError(f"--out: {out} cannot be written ({error.strerror or error}); choose another file") from error
+    for ticker, rows in receipt.rows.items():
+        left_out = receipt.incomplete[ticker]
+        print(f"{ticker:8} {rows:8,} rows" + (f", {left_out} incomplete ones left out" if left_out else ""))
+    print(f"{out}  SHA-256 {receipt.sha256}, fetched {receipt.fetched}")
+    print("use it with  data: {source: csv, path: …}")
+    return 0
+
+
+def _asked(args: argparse.Namespace) -> "Data":
+    """What to fetch, checked by the same rules as an experiment file."""
+    from pydantic import ValidationError
+
+    from trainer.experiment.sentences import sentences
+    from trainer.experiment.training import Data
+
+    try:
+        return Data.model_validate_json(
+            json.dumps(
+                {
+                    "source": "yfinance",
+                    "tickers": args.tickers,
+                    "period": args.period,
+                    "interval": args.interval,
+                }
+            )
+        )
+    except ValidationError as error:
+        raise UserError("\n".join(f"--{sentence}" for sentence in sentences(Data, error))) from error
+
+
+def _announced_sleep(seconds: float) -> None:
+    print(f"Yahoo did not answer; asking again in {seconds:g} s", file=sys.stderr, flush=True)
+    time.sleep(seconds)
+
+
+def _prepared(args: argparse.Namespace) -> "Dataset":
+    """The data set of the experiment file in `args.file`, built with a progress display where that takes long."""
+    from trainer.data.build import default_cache, prepare
+    from trainer.data.dataset import open_dataset
+    from trainer.data.progress import meter
+    from trainer.experiment.load import read
+
+    data = read(args.file).spec.training.data
+    with meter("samples built") as progress:
+        return open_dataset(prepare(data, args.cache or default_cache(), progress))
+
+
+def _print(dataset: "Dataset", *, as_json: bool) -> None:
+    manifest = dataset.manifest
+    if as_json:
+        print(json.dumps({"folder": str(dataset.path), **manifest.document()}))
+        return
+    source = ", ".join(f"{name} {value}" for name, value in manifest.source.items() if name not in ("name", "sha256"))
+    counts, classes = manifest.counts, f", {manifest.classes} classes" if manifest.classes else ""
+    for name, value in (
+        ("folder", dataset.path),
+        ("source", f"{manifest.source['name']} ({source})" if source else manifest.source["name"]),
+        ("samples", f"{counts.train:,} train, {counts.valid:,} valid, {counts.test:,} test"),
+        ("window", f"{manifest.window} rows of {', '.join(manifest.columns)}"),
+        ("target", f"{manifest.target or 'as labelled in the file'}, {manifest.task}{classes}"),
+        ("bytes", f"{manifest.bytes:,}"),
+        ("hash", manifest.hash),
+        ("built", manifest.created),
+    ):
+        print(f"{name:8} {value}")
