@@ -26,7 +26,7 @@ lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no tor
 	.lint/bin/ruff format --check .
 	.lint/bin/ruff check .
 	.lint/bin/mypy
-	.lint/bin/lint-imports
+	PYTHONPATH=.:operator .lint/bin/lint-imports
 
 torture: .venv/dev.stamp ## Run the long sweeps in full
 	TRIALRUN_TORTURE=1 $(BIN)/python -m pytest -m torture $(ARGS)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,9 +40,10 @@ def leave_report(folder: Path, experiment: Experiment, trials: Sequence[Trial], 
     """Writes summary.json and report.html, and says on stderr what they came to."""
     summary = leave_summary(folder, experiment, trials, records)
     print(closing(Results(experiment, trials, records, summary), folder), file=sys.stderr)
+    begun = time.monotonic()
     # Imported late: what was found is on the screen before the plots are drawn.
     from trainer.report.page import write_page
 
     page = write_page(folder, experiment, trials, records, summary)
-    print(f"report: {page}", file=sys.stderr)
+    print(f"report: {page} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
     return summary

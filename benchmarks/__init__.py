@@ -1,0 +1,1 @@
+"""What `make bench` measures: Trialrun beside plain loops and other systems, in one run, as ratios."""

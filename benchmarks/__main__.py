@@ -1,0 +1,11 @@
+"""Prints every figure that the issue tracker and the docs quote of the local side."""
+
+import platform
+
+from benchmarks import loops, memory, runner, systems
+from trainer.environment import cpu_model
+
+if __name__ == "__main__":
+    print(f"{cpu_model()}, {platform.platform()}, Python {platform.python_version()}")
+    for bench in (loops, memory, runner, systems):
+        bench.main()

@@ -1,0 +1,61 @@
+"""The same 18-trial search as a whole process, start-up included, beside what people use otherwise."""
+
+import re
+import tempfile
+from pathlib import Path
+
+from benchmarks.timing import Run, in_turn, line, median, process, ratio
+from trainer.data.build import default_cache, prepare
+from trainer.data.dataset import open_dataset
+from trainer.data.export import export
+from trainer.experiment.load import read
+
+ROUNDS = 5
+# Everyone else against Trialrun with as many trials at once as they run.
+OTHERS = {"plain": 1, "joblib": 2, "optuna": 2, "ray": 2}
+
+
+def main() -> None:
+    """Prints seconds from process start to the last result, Trialrun's report apart."""
+    with tempfile.TemporaryDirectory() as scratch:
+        samples = Path(scratch) / "samples.npz"
+        training = read(Path("examples/search.yaml")).spec.training
+        export(open_dataset(prepare(training.data, default_cache())), samples)
+        calls = {f"trialrun --jobs {jobs}": lambda jobs=jobs: _trialrun(Path(scratch), jobs) for jobs in (1, 2)}
+        for name in OTHERS:
+            calls[name] = lambda name=name: _other(name, samples)
+        taken = in_turn(calls, ROUNDS)
+    print("The same search as a whole process: 3 learning rates x 3 widths x 2 depths, 20 epochs")
+    for name, seconds in taken.items():
+        line(f"seconds, {name}", f"{median(seconds):.1f}")
+    for name, jobs in OTHERS.items():
+        faster = ratio(taken[name], taken[f"trialrun --jobs {jobs}"])
+        line(f"{name} / trialrun --jobs {jobs}", f"{faster:.2f}x", "more than 1x")
+
+
+def _trialrun(scratch: Path, jobs: int) -> float:
+    folder = scratch / f"jobs-{jobs}"
+    arguments: list[str | Path] = [
+        "-m",
+        "trainer",
+        "run",
+        "examples/search.yaml",
+        "--jobs",
+        str(jobs),
+        "--fresh",
+        "--out",
+        folder,
+    ]
+    run = process(arguments)
+    return run.wall_seconds - _report_seconds(run)
+
+
+def _report_seconds(run: Run) -> float:
+    said = re.search(r"^report: .* \(([0-9.]+) s\)$", run.output, re.MULTILINE)
+    if said is None:
+        raise RuntimeError(f"the run did not say how long its report took:\n{run.output[-2000:]}")
+    return float(said[1])
+
+
+def _other(name: str, samples: Path) -> float:
+    return process([Path("benchmarks/same_search") / f"with_{name}.py", samples]).wall_seconds

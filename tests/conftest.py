@@ -1,0 +1,42 @@
+"""What all tests share: the seeds of sweeps, which rotate from run to run and are printed."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+TORTURE = os.environ.get("TRIALRUN_TORTURE") == "1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sweep-seed", type=int, default=None, help="repeat the sweeps of a run that printed this seed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
+    if config.option.sweep_seed is None:
+        config.option.sweep_seed = secrets.randbelow(1_000_000)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    how = "in full" if TORTURE else "a sample each"
+    return f"sweeps: {how}, repeat with --sweep-seed {config.option.sweep_seed}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Seeds for the rounds of a sweep."""
+
+    first: int
+
+    def seeds(self, *, sample: int, full: int) -> Iterator[int]:
+        """`sample` seeds, or `full` of them in a torture run."""
+        rounds = full if TORTURE else sample
+        return iter(range(self.first, self.first + rounds))
+
+
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest) -> Sweep:
+    return Sweep(1000 * request.config.option.sweep_seed)
