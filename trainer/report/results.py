@@ -69,6 +69,11 @@ class Results:
         return frozenset(trial.id for trial in self.trials if trial.point == point)
 
     @cached_property
+    def noun(self) -> str:
+        """What a trial is called here."""
+        return "trial" if isinstance(self.experiment, HyperparamSearch) else "cell"
+
+    @cached_property
     def ran(self) -> list[tuple[Trial, Record]]:
         """Trials that ran, as listed, with their record."""
         return [

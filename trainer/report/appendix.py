@@ -1,0 +1,145 @@
+"""The rest of the page: all trials in a table, where they ran, and how each figure is computed."""
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Environment
+from trainer.experiment.spec import ScaleTest
+from trainer.report.markup import Markup, element, table
+from trainer.report.overview import peak_bytes
+from trainer.report.results import Results, objective_text
+from trainer.report.wording import count, duration, memory, number, one_line, setting
+
+MOST_ROWS = 300
+_MOST_ENVIRONMENTS = 4
+_ABSENT = "–"
+
+
+def trials(results: Results) -> Markup:
+    """One row per trial, the best first."""
+    scale = isinstance(results.experiment, ScaleTest)
+    noun = results.noun
+    shown = (list(results.trials) if scale else results.ranked)[:MOST_ROWS]
+    paths = list(results.names)
+    fixed = [noun, "id", *(results.names[path] for path in paths)]
+    heads = [*fixed, "workers", "repeat", "outcome", "epochs", "time", "peak memory"]
+    if results.metric is not None:
+        heads.insert(len(fixed) + 2, objective_text(results.metric))
+    varying = {"workers": len({t.workers for t in results.trials}) > 1 or scale, "repeat": results.repeats > 1}
+    kept = [i for i, head in enumerate(heads) if varying.get(head, True)]
+    rows = [_row(results, trial, paths) for trial in shown]
+    numeric = {"outcome", "id"} | {results.names[path] for path in paths if _is_text(results, path)}
+    caption = f"All {count(len(results.trials), noun)}, " + ("as listed" if scale else "the best first")
+    if len(shown) < len(results.trials):
+        caption = (
+            f"The first {len(shown)} of {count(len(results.trials), noun)}, the best first; "
+            f"the other {len(results.trials) - len(shown):,} are in results.jsonl"
+        )
+    best = {str(trial.index) for trial in shown if trial.id in results.best_ids}
+    grid = table(
+        f"{caption}. {_ABSENT} stands for what was not measured.",
+        [heads[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        numbers=[column for column, i in enumerate(kept) if heads[i] not in numeric],
+        marked=best,
+    )
+    return element("section", element("h2", f"All {noun}s"), grid)
+
+
+def environments(results: Results) -> Markup:
+    """What the trials ran on; several columns where they ran on different things."""
+    counted: dict[str, tuple[Environment, int]] = {}
+    for _, record in results.ran:
+        key = record.environment.model_dump_json()
+        counted[key] = (record.environment, counted.get(key, (record.environment, 0))[1] + 1)
+    heading = element("h2", "Environment")
+    if not counted:
+        return element("section", heading, element("p", "No trial has ended, so none has recorded its environment."))
+    most = sorted(counted.values(), key=lambda pair: -pair[1])
+    shown = most[:_MOST_ENVIRONMENTS]
+    columns = [_environment(environment) for environment, _ in shown]
+    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    caption = "What the trials ran on"
+    if len(most) > len(shown):
+        caption += f"; the {len(shown)} most frequent of {len(most)} environments"
+    heads = ("", *(count(amount, results.noun) for _, amount in shown))
+    return element("section", heading, table(caption, heads, rows))
+
+
+def method(results: Results) -> Markup:
+    """How each figure on the page comes about."""
+    entries: list[tuple[str, str]] = []
+    if results.metric is not None:
+        better = "least" if results.minimize else "greatest"
+        entries.append(
+            (
+                f"Best {results.metric}",
+                (
+                    f"The {better} mean over the repeats of a point, all of which must have succeeded. Of equal "
+                    "points the one listed first. What is not a finite number never counts. Test figures never decide."
+                ),
+            )
+        )
+    entries += [
+        ("Success rate", "Trials that succeeded, of those that succeeded or failed. Skipped ones count as neither."),
+        (
+            "Wall time",
+            "From the acceptance of the experiment to its last record; pauses between runs of one folder left out.",
+        ),
+        ("Time of a trial", "From the start of its process to its end. The mean is over all trials that ran."),
+        ("Most at once", "The most trials that ran at the same moment, by their start and end."),
+        ("Peak memory", "The largest resident memory of any of a trial's ranks, as each rank measured it."),
+        (
+            "Speedup",
+            (
+                "The baseline's wall time divided by this run's; given only where both ran the same trials on the "
+                "same hardware and software. Efficiency is the speedup divided by the slots: most at once times workers."
+            ),
+        ),
+        ("Attempts", "A trial that was tried again counts by its latest attempt."),
+    ]
+    listed = (part for name, text in entries for part in (element("dt", name), element("dd", text)))
+    return element(
+        "section",
+        element("h2", "How the figures are computed"),
+        element("p", "Everything on this page is measured and stands in results.jsonl; nothing is estimated."),
+        element("dl", *listed, class_="method"),
+    )
+
+
+def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
+    """Cells in the order of the heads, those that may be left out among them."""
+    record = results.records.get(trial.id)
+    row = [str(trial.index), trial.id, *(setting(trial.parameters[path]) for path in paths)]
+    row += [str(trial.workers), str(trial.repeat)]
+    if results.metric is not None:
+        row.append(number(results.values[trial.id]) if trial.id in results.values else _ABSENT)
+    if record is None:
+        return [*row, "not run", _ABSENT, _ABSENT, _ABSENT]
+    ran = record.outcome is not Outcome.SKIPPED
+    peak = peak_bytes(results, trial.id)
+    return [
+        *row,
+        str(record.outcome),
+        str(record.epochs) if record.epochs else _ABSENT,
+        duration(record.seconds.total) if ran else _ABSENT,
+        _ABSENT if peak is None else memory(peak),
+    ]
+
+
+def _is_text(results: Results, path: str) -> bool:
+    return any(isinstance(trial.parameters[path], str | bool) for trial in results.trials)
+
+
+def _environment(environment: Environment) -> dict[str, str]:
+    unknown = "not recorded"
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
+    limit = environment.memory_limit_bytes
+    return {
+        "Image": one_line(environment.image or "none"),
+        "Packages": one_line(packages) or unknown,
+        "CPU": one_line(environment.cpu) or unknown,
+        "Device": one_line(environment.device) or unknown,
+        "Threads per worker": str(environment.threads),
+        "CPU limit": "none" if environment.cpus is None else number(environment.cpus),
+        "Memory limit": "none" if limit is None else memory(limit),
+    }

@@ -1,0 +1,94 @@
+"""Writes report.html: one file that needs no network and no script."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.record import Record
+from trainer.experiment.spec import Experiment
+from trainer.experiment.summary import Summary
+from trainer.report import appendix, overview
+from trainer.report.markup import Markup, element, joined
+from trainer.report.results import Results
+
+if TYPE_CHECKING:
+    from trainer.report.canvas import Chart
+
+NAME = "report.html"
+# Even what escaping let through could load nothing and run nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def write_page(
+    folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record], summary: Summary
+) -> Path:
+    """Write the page of an experiment into its folder, whole or not at all, and return its path.
+
+    Learning curves are read from the folder; everything else comes from `records` and `summary`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    text = page(Results(experiment, trials, records, summary), folder)
+    part = folder / f".{NAME}.part"
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(folder / NAME)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return folder / NAME
+
+
+def page(results: Results, folder: Path) -> str:
+    """The page's HTML."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{results.summary.experiment}: report"),
+        element("style", Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))),
+    )
+    sections = (
+        overview.header(results),
+        overview.best(results),
+        overview.failures(results),
+        *_charts(results, folder),
+        overview.comparison(results),
+        appendix.trials(results),
+        appendix.environments(results),
+        appendix.method(results),
+    )
+    body = element("body", element("main", *sections))
+    return joined([Markup("<!doctype html>\n"), Markup(f'<html lang="en">{head}{body}</html>\n')])
+
+
+def _charts(results: Results, folder: Path) -> list[Markup]:
+    # matplotlib takes long to import, and only a page needs it.
+    from trainer.report import curves, plots, time_plots
+
+    groups: list[tuple[str, list[Chart]]] = []
+    if results.metric is not None:
+        charts = [plots.objective_by_trial(results), *plots.objective_by_parameter(results)]
+        groups.append(("Objective", charts))
+    groups.append(("Learning curves", curves.learning_curves(results, folder)))
+    groups.append(("Time", [time_plots.time_per_trial(results), time_plots.timeline(results)]))
+    return [
+        element("section", element("h2", heading), element("div", *map(_figure, charts), class_="charts"))
+        for heading, charts in groups
+    ]
+
+
+def _figure(chart: "Chart") -> Markup:
+    if chart.svg is None:
+        return element(
+            "div", element("h3", chart.title), element("p", chart.text, class_="absent"), class_="no-chart"
+        )
+    return element("figure", element("h3", chart.title), chart.svg, element("figcaption", chart.text))
