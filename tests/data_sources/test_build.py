@@ -180,6 +180,24 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path):
         prepare(some_data(), tmp_path / "file")
 
 
+def test_a_disk_that_fills_up_is_a_sentence_and_leaves_nothing(tmp_path):
+    program = """
+import resource, sys
+from pathlib import Path
+from trainer.data.build import prepare
+from trainer.data.errors import DataUnavailable
+from trainer.experiment.training import Data
+resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+try:
+    prepare(Data(), Path(sys.argv[1]))
+except DataUnavailable as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "cannot be written (File too large); make room or give access" in done.stdout
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
+
+
 @pytest.mark.parametrize("part", ["train-x", "test-y"])
 def test_a_truncated_shard_is_refused(tmp_path, part):
     folder = prepare(some_data(), tmp_path)

@@ -84,7 +84,7 @@ def change(line, column, cell):
         (change(5, 4, "n/a"), r"line 5, column Close: a number is required, got 'n/a'"),
         (change(5, 4, "nan"), r"line 5, column Close: a finite number is required, got a gap \(NaN\)"),
         (change(5, 1, "inf"), r"line 5, column Open: a finite number is required, got inf"),
-        (change(5, 0, "2020-01-03"), r"line 5, column Date: each date .* may be there once, got .* again after line 4"),
+        (change(5, 0, "2020-01-03"), r"Date: each date of a may be there once, got .* again after line 4"),
         (change(5, 0, "1/4/2020"), r"line 5, column Date: a date such as 2024-01-31 is required, got '1/4/2020'"),
         (change(5, 0, ""), r"line 5, column Date: a date such as 2024-01-31 is required, got ''"),
         (lambda lines: lines[3].pop(), r"line 5: 6 cells are required, as in the header, got 5"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainer.data.errors import DataUnavailable
 
 
-def once(folder: Path, fill: Callable[[Path], None]) -> None:
+def once(folder: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write into an empty folder that then becomes `folder`; does nothing where `folder` exists.
 
     A process that is killed meanwhile leaves only a hidden folder, which nobody reads and the next builder deletes.

@@ -126,7 +126,7 @@ def _kept(data: Data, cache: Path) -> tuple[Path, Receipt]:
     check_distinct(data)
     asked = json.dumps([data.tickers, data.period, data.interval])
     folder = cache / f"yfinance-rows-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
-    once(folder, lambda part: _discard(fetch(data.tickers, data.period, data.interval, part)))
+    once(folder, lambda part: fetch(data.tickers, data.period, data.interval, part))
     path = folder / ROWS
     try:
         receipt = Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
@@ -139,10 +139,6 @@ def _kept(data: Data, cache: Path) -> tuple[Path, Receipt]:
             f"in {RECEIPT}); delete the folder, and they are fetched anew"
         )
     return path, receipt
-
-
-def _discard(_: Receipt) -> None:
-    """`once` wants a function that returns nothing."""
 
 
 @contextmanager
@@ -177,11 +173,11 @@ def _patiently(yfinance: Any, asked: _Asked, sleep: Callable[[float], None]) -> 
             problem = f"Yahoo refused {asked}: HTTP 429, too many requests, {attempt} times; wait an hour"
             cause: Exception = error
         except YFException as error:
-            raise DataUnavailable(
-                f"data.tickers: Yahoo has no rows of {asked}: {error}; correct ticker, period or interval"
-            ) from error
+            raise DataUnavailable(_no_rows(asked, str(error))) from error
         except OSError as error:
             # curl_cffi's and requests' errors, DNS, refused and broken connections and timeouts, are all OSError.
+            if getattr(getattr(error, "response", None), "status_code", None) == 404:
+                raise DataUnavailable(_no_rows(asked, "HTTP 404, not found")) from error
             problem = (
                 f"Yahoo could not be reached for {asked}, tried {attempt} times ({_brief(error)}); check the network"
             )
@@ -193,13 +189,15 @@ def _patiently(yfinance: Any, asked: _Asked, sleep: Callable[[float], None]) -> 
             ) from error
         else:
             if frame.empty:
-                raise DataUnavailable(
-                    f"data.tickers: Yahoo has no rows of {asked}; correct ticker, period or interval"
-                )
+                raise DataUnavailable(_no_rows(asked, "an empty answer"))
             return frame
         if attempt < _TRIES:
             sleep(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
     raise DataUnavailable(f"data.source yfinance: {problem}, {_ELSEWHERE}") from cause
+
+
+def _no_rows(asked: _Asked, reason: str) -> str:
+    return f"data.tickers: Yahoo has no rows of {asked}: {reason}; correct ticker, period or interval"
 
 
 def _brief(error: OSError) -> str:
