@@ -1,0 +1,22 @@
+{{/* What the operator does in the namespaces of experiments, and no more: a test watches the API server's audit log. */}}
+{{- define "trialrun.rules" -}}
+- apiGroups: [trialrun.dev]
+  resources: [hyperparamsearches, scaletests]
+  verbs: [get, list, watch]
+- apiGroups: [trialrun.dev]
+  resources: [hyperparamsearches/status, scaletests/status]
+  verbs: [patch]
+- apiGroups: [kubeflow.org]
+  resources: [pytorchjobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+# The ledgers.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
