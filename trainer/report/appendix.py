@@ -75,7 +75,7 @@ def method(results: Results) -> Markup:
                 f"Best {results.metric}",
                 (
                     f"The {better} mean over the repeats of a point, all of which must have succeeded. Of equal "
-                    "points the one listed first. What is not a finite number never counts. Test figures never decide."
+                    "points the one listed first. What is not finite never counts. Test figures never decide."
                 ),
             )
         )
@@ -92,7 +92,7 @@ def method(results: Results) -> Markup:
             "Speedup",
             (
                 "The baseline's wall time divided by this run's; given only where both ran the same trials on the "
-                "same hardware and software. Efficiency is the speedup divided by the slots: most at once times workers."
+                "same hardware and software. Efficiency is the speedup by slots: most at once times workers."
             ),
         ),
         ("Attempts", "A trial that was tried again counts by its latest attempt."),

@@ -44,9 +44,11 @@ def best(results: Results) -> Markup | None:
     )
 
 
-def comparison(results: Results) -> Markup:
-    """What running at once bought, and what stands in the way of saying so."""
+def comparison(results: Results) -> Markup | None:
+    """What running at once bought, and what stands in the way of saying so; nothing for a scale test."""
     compared = results.summary.comparison
+    if compared is None and isinstance(results.experiment, ScaleTest):
+        return None
     said: list[Markup]
     if compared is None:
         said = [element("p", "No baseline was measured, so there is no speedup to report.")]
@@ -77,9 +79,9 @@ def failures(results: Results) -> Markup | None:
         reasons = [f"{results.noun.title()} {record.index}{_reason(record)}" for record in failure.examples]
         if failure.total > len(reasons):
             reasons.append(f"and {failure.total - len(reasons):,} more")
-        told = joined(element("p", reason) for reason in reasons)
-        rows.append((str(failure.outcome), f"{failure.total:,}", told, ADVICE[failure.outcome]))
-    heads = ("outcome", f"{results.noun}s", "reason", "what to do")
+        told = [*(element("p", reason) for reason in reasons), element("p", ADVICE[failure.outcome], class_="advice")]
+        rows.append((str(failure.outcome), f"{failure.total:,}", joined(told)))
+    heads = ("outcome", f"{results.noun}s", "reason, and what to do")
     shown = table(f"{results.noun.title()}s by outcome", heads, rows, numbers=(1,))
     return element("section", element("h2", "What did not succeed"), shown, class_="failures")
 

@@ -25,13 +25,16 @@ def objective_by_trial(results: Results) -> Chart:
     shown = _sample(results)
     values = {trial.index: results.values[trial.id] for trial in shown}
     means = _means(results, shown)
-    failed = [trial.index for trial, _ in results.ran if trial.id not in results.values][:MOST_POINTS]
+    failed = [trial.index for trial, _ in results.ran if trial.id not in results.values]
     log = _spans(list(values.values()))
     words = [f"A dot is a trial, in the order of the list; {_better(results)} is better."]
     if means:
         words.append("A bar is the mean of a point's repeats, one deviation to either side.")
     if failed:
-        words.append("A cross on the lower edge is a trial without a figure.")
+        several = math.ceil(len(failed) / MOST_POINTS)
+        failed = failed[::several]
+        each = "a trial" if several == 1 else f"one of {several} trials"
+        words.append(f"A cross on the lower edge is {each} without a figure.")
 
     def paint(axes: Any) -> None:
         if log:

@@ -27,6 +27,7 @@ from trainer.report.wording import at_once
 _MOST_BARS = 120
 _MOST_SPANS = 600
 _MOST_MOMENTS = 800
+_FEWEST_LANES = 4  # fewer are drawn no thicker
 _PARTS = (("start", START), ("data", DATA), ("train", TRAIN), ("rest", REST))
 
 
@@ -93,7 +94,8 @@ def _paint_spans(axes: Any, records: Sequence[Record], spans: Sequence[tuple[flo
         boxes(axes, chosen, colour, label)
     axes.autoscale_view()
     axes.set_xlim(0, max(end for _, end in spans))
-    axes.set_ylim(max(lanes) + 0.6, -0.6)
+    room = max(0, _FEWEST_LANES - max(lanes) - 1) / 2
+    axes.set_ylim(max(lanes) + 0.6 + room, -0.6 - room)
     axes.set_yticks(range(max(lanes) + 1), [str(lane + 1) for lane in range(max(lanes) + 1)])
     if max(lanes) >= 12:
         whole_axis(axes.yaxis)

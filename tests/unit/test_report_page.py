@@ -1,0 +1,287 @@
+"""The page: whole, self-contained, safe, bounded, and only of what was measured."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from trainer.experiment.expand import Trial, expand
+from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.record import Environment, Record
+from trainer.experiment.spec import Experiment
+from trainer.experiment.summary import summarize
+from trainer.report.curves import read_curve
+from trainer.report.page import write_page
+from unit.builders import a_record, an_experiment
+
+VOID = frozenset({"meta", "br", "hr"})
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & \x1b[31m \x00 $\\frac{"
+
+
+class Page(HTMLParser):
+    """Reads a page and notes what tests ask of it; elements must be nested properly."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def written(folder: Path, experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> str:
+    trials = expand(experiment)
+    summary = summarize(experiment, trials, records, baseline)
+    return write_page(folder, experiment, trials, records, summary).read_text(encoding="utf-8")
+
+
+def leave_history(folder: Path, trial: Trial, losses: Sequence[float]) -> None:
+    trial_folder = folder / "trials" / trial.name
+    trial_folder.mkdir(parents=True)
+    lines = [
+        json.dumps({"epoch": epoch, "trainLoss": loss, "validLoss": 2 * loss, "validMse": loss, "seconds": 0.1})
+        for epoch, loss in enumerate(losses, 1)
+    ]
+    (trial_folder / "history.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def a_search_with_failures(folder: Path) -> str:
+    experiment = an_experiment()
+    trials = expand(experiment)
+    records = [a_record(trial, value=0.001 * (1 + trial.index * 7 % 18)) for trial in trials]
+    records[5] = a_record(trials[5], outcome=Outcome.DIVERGED, error="training loss became nan in epoch 8")
+    for trial in trials[:3]:
+        leave_history(folder, trial, [0.3, 0.2, 0.1])
+    return written(folder, experiment, records)
+
+
+def test_the_page_says_the_best_first_then_counts_then_what_failed_and_what_to_do(tmp_path: Path) -> None:
+    words = Page(a_search_with_failures(tmp_path)).words
+    said = [
+        "The best validMse is 0.001 , with learningRate 0.0001, hiddenSize 32 and layers 1.",
+        "17 of 18 trials succeeded, 1 failed. That took 36.0 s, one at a time.",
+        "Diverged 1 Trial 5: training loss became nan in epoch 8",
+        ADVICE[Outcome.DIVERGED],
+        "All 18 trials, the best first.",
+        "How the figures are computed",
+    ]
+    assert [words.find(sentence) for sentence in said] == sorted(words.find(sentence) for sentence in said)
+    assert -1 not in [words.find(sentence) for sentence in said]
+
+
+def test_the_page_needs_nothing_from_outside_and_runs_nothing(tmp_path: Path) -> None:
+    text = a_search_with_failures(tmp_path)
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "image", "object"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert all(attributes.get(name, "#").startswith("#") for name in ("href", "src", "xlink:href"))
+    assert not re.search(r"https?:|@import|url\((?!#)", text)
+
+
+def test_every_chart_has_a_title_a_text_and_ids_of_its_own(tmp_path: Path) -> None:
+    page = Page(a_search_with_failures(tmp_path))
+    charts = page.all("svg")
+    assert len(charts) == 8  # by trial, by three parameters, two losses, time, timeline
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for chart in charts:
+        assert chart["role"] == "img"
+        assert set(chart["aria-labelledby"].split()) <= set(ids)
+    used = [attributes["href"][1:] for attributes in page.all("use")]
+    assert set(used) <= set(ids)
+
+
+def test_charts_take_their_colours_from_the_page_so_that_they_follow_light_and_dark(tmp_path: Path) -> None:
+    text = a_search_with_failures(tmp_path)
+    drawings = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    assert "var(--best)" in drawings
+    assert not re.search(r"#[0-9a-f]{6}\b", re.sub(r'(href="|url\()#[^")]*', "", drawings))
+    used = set(re.findall(r"var\((--[a-z-]+)\)", text))
+    light, dark = (set(re.findall(r"(--[a-z-]+):", part)) for part in text.split("prefers-color-scheme: dark", 1))
+    assert used <= light & dark
+
+
+def test_every_table_has_a_caption_and_heads(tmp_path: Path) -> None:
+    page = Page(a_search_with_failures(tmp_path))
+    tables = len(page.all("table"))
+    assert tables == len(page.all("caption")) == len(page.all("thead"))
+    assert {head["scope"] for head in page.all("th")} == {"col", "row"}
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    experiment = an_experiment(parameters=[{"name": "data.target", "choices": [HOSTILE, "Close", "$x$ & <b>"]}])
+    trials = expand(experiment)
+    metadata = experiment.metadata.model_copy(update={"name": HOSTILE})
+    experiment = experiment.model_copy(update={"metadata": metadata})
+    there = Environment(cpu=HOSTILE, packages={HOSTILE: HOSTILE}, image=HOSTILE)
+    records = [
+        a_record(trials[0], environment=there),
+        a_record(trials[1], environment=there).model_copy(update={"metrics": {HOSTILE: 1.0, "validMse": 0.1}}),
+        a_record(trials[2], outcome=Outcome.CRASHED, error=HOSTILE),
+    ]
+    text = write_page(tmp_path, experiment, trials, records, summarize(experiment, trials, records)).read_text()
+    page = Page(text)
+    assert not {"script", "img", "b"} & {tag for tag, _ in page.tags}
+    assert not [1 for _, attributes in page.tags if "onerror" in attributes]
+    assert "<script>alert(1)</script>" in page.words
+    assert not [c for c in text if not c.isprintable() and c not in "\n\t"]
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    assert a_search_with_failures(tmp_path / "one") == a_search_with_failures(tmp_path / "two")
+
+
+def test_a_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = written(tmp_path, an_experiment(), [])
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainer.report.page.os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        written(tmp_path, an_experiment(), [a_record()])
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == first
+
+
+def test_without_records_every_figure_is_absent_with_a_reason(tmp_path: Path) -> None:
+    page = Page(written(tmp_path, an_experiment(), []))
+    assert not page.all("svg")
+    for sentence in (
+        "There is no best trial yet: none has measured validMse.",
+        "0 of 18 trials succeeded, 18 not run.",
+        "wall time not measured",
+        "No trial has measured validMse yet.",
+        "No trial has ended yet.",
+        "No baseline was measured, so there is no speedup to report.",
+        "none has recorded its environment",
+    ):
+        assert sentence in page.words
+
+
+def test_when_all_have_failed_there_is_no_best(tmp_path: Path) -> None:
+    experiment = an_experiment()
+    records = [a_record(trial, outcome=Outcome.CRASHED, error=f"boom {trial.index}") for trial in expand(experiment)]
+    words = Page(written(tmp_path, experiment, records)).words
+    assert "There is no best trial: none measured validMse." in words
+    assert "Trial 0: boom 0 Trial 1: boom 1 Trial 2: boom 2 and 15 more" in words
+    assert "best validMse not measured" in words
+
+
+def test_one_trial_makes_a_page(tmp_path: Path) -> None:
+    experiment = an_experiment(parameters=[{"name": "train.learningRate", "choices": [0.001]}])
+    (trial,) = expand(experiment)
+    leave_history(tmp_path, trial, [0.3])
+    page = Page(written(tmp_path, experiment, [a_record(trial)]))
+    assert "Its one trial succeeded." in page.words
+    assert len(page.all("svg")) == 5  # a parameter with one value has no chart
+
+
+def test_repeats_show_mean_and_deviation(tmp_path: Path) -> None:
+    experiment = an_experiment(repeats=3)
+    records = [a_record(trial, value=0.1 * (1 + trial.repeat) + trial.point) for trial in expand(experiment)]
+    words = Page(written(tmp_path, experiment, records)).words
+    assert "The best validMse is 0.2 ± 0.1 (mean and deviation of 3 repeats)" in words
+    assert "A bar is the mean of a point's repeats, one deviation to either side." in words
+    assert "validMse 0.2 0.1" in words
+
+
+def test_of_several_attempts_the_latest_counts(tmp_path: Path) -> None:
+    experiment = an_experiment()
+    trials = expand(experiment)
+    failed = a_record(trials[0], outcome=Outcome.CRASHED, error="boom")
+    words = Page(written(tmp_path, experiment, [a_record(trials[0], value=0.5, attempt=2), failed])).words
+    assert "1 of 18 trials succeeded, 17 not run." in words
+    assert "boom" not in words
+
+
+def test_a_scale_test_lists_its_cells_and_the_largest_that_succeeded(tmp_path: Path) -> None:
+    experiment = an_experiment(
+        kind="ScaleTest", name="sp500-scale", axes={"multipliers": [1, 10, 50], "workers": [1, 2]}
+    )
+    records = [a_record(trial) for trial in expand(experiment)]
+    records[2] = a_record(expand(experiment)[2], outcome=Outcome.HOST_OOM, error="killed", memory=(None,))
+    words = Page(written(tmp_path, experiment, records)).words
+    assert "The largest training set that succeeded: 10x with 1 worker and 50x with 2 workers." in words
+    assert "cell id multiplier workers outcome epochs time peak memory" in words
+    assert re.search(r"2 [0-9a-f]{10} 50 1 HostOOM 20 2.00 s –", words)
+
+
+def test_a_baseline_is_compared_and_what_differs_is_named(tmp_path: Path) -> None:
+    experiment = an_experiment()
+    ours = [a_record(trial, started_at=1_700_000_000_000) for trial in expand(experiment)]
+    theirs = [record.model_copy(update={"environment": Environment(cpu="Another")}) for record in ours]
+    words = Page(written(tmp_path, experiment, ours, theirs)).words
+    assert "so this is no speedup. They differ in: baseline: ran 18 trials at once" in words
+    assert "cpu: A CPU here, Another there" in words
+
+
+def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:
+    experiment = an_experiment(
+        algorithm="Random",
+        trials=10_000,
+        parameters=[
+            {"name": "train.learningRate", "range": {"min": 1e-5, "max": 0.1, "scale": "Log"}},
+            {"name": "model.hiddenSize", "range": {"min": 8, "max": 512}},
+            {"name": "train.optimizer", "choices": ["Adam", "AdamW", "SGD"]},
+        ],
+    )
+    trials = expand(experiment)
+    records = [a_record(trial, value=1 + trial.index * 7919 % 10_007) for trial in trials]
+    for trial in trials[:100]:
+        leave_history(tmp_path, trial, [1 / (1 + epoch) for epoch in range(500)])
+    summary = summarize(experiment, trials, records)
+    began = time.process_time()
+    text = write_page(tmp_path, experiment, trials, records, summary).read_text(encoding="utf-8")
+    assert time.process_time() - began < 5
+    assert len(text) < 2_000_000
+    assert all(len(drawing) < 100_000 for drawing in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    words = Page(text).words
+    assert "The first 300 of 10,000 trials, the best first; the other 9,700 are in results.jsonl" in words
+    assert "Of 10,000 trials every 25th, by its objective, is drawn." in words
+
+
+def test_a_history_is_read_though_its_last_line_is_torn_and_a_loss_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text(
+        '{"epoch": 1, "trainLoss": 0.5, "validLoss": NaN}\n[]\n{"epoch": 2, "trainLoss": 0.4}\n{"epoch": 3, "tr'
+    )
+    curve = read_curve(path)
+    assert curve is not None
+    assert curve.epochs == (1, 2)
+    assert curve.train == (0.5, 0.4)
+    assert all(loss != loss for loss in curve.valid)
+    assert read_curve(tmp_path / "missing") is None
+    path.write_text("")
+    assert read_curve(path) is None
