@@ -145,8 +145,8 @@ def test_kill_9_at_any_moment_leaves_nothing_that_is_read(tmp_path, kill_seed):
     moments = random.Random(kill_seed)  # noqa: S311 - it only chooses when to kill
     for _ in range(4):
         process = builder(data, tmp_path / "cache")
-        # One line says it is ready, then comes one for each of about seven blocks.
-        for _ in range(moments.randint(1, 7)):
+        # One line says it is ready, then comes one for each of about five blocks.
+        for _ in range(moments.randint(1, 6)):
             process.stdout.readline()
         process.kill()
         process.communicate(timeout=30)
