@@ -1,0 +1,84 @@
+"""What cluster tests share: one control plane for all, a namespace and a scripted kubelet for each."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import kubeconfig
+from cluster.behaviours import Hangs
+from cluster.controlplane import ControlPlane
+from cluster.kubelet import KubeletPlayer
+from cluster.programs import build
+from cluster.testcluster import Cluster
+from eventually import eventually
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kubeconfig",
+        type=Path,
+        help="test against the cluster of this file's current context (kind, k3d), which has the training operator,"
+        " in place of a control plane of the tests' own",
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster that all tests share: the one of `--kubeconfig`, or else a control plane of our own."""
+    workdir = tmp_path_factory.mktemp("control-plane")
+    given: Path | None = request.config.getoption("--kubeconfig", None)
+    if given is not None:
+        external = Cluster(workdir, kubeconfig.read_test_cluster(given))
+        _refuse_without_training_operator(external, given)
+        yield external
+        return
+    # A cold build takes minutes and reports its progress, which must not be captured.
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        build.programs()
+    with ControlPlane.start(workdir) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def control_plane(cluster: Cluster) -> ControlPlane:
+    """The shared control plane, for tests that stop components of it; they start them again."""
+    if not isinstance(cluster, ControlPlane):
+        pytest.skip("stops components of the control plane, which --kubeconfig does not allow")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def kubelet_player(cluster: Cluster) -> Iterator[KubeletPlayer]:
+    """The nodes of the cluster. Where no test says otherwise, as for Deployments, pods run for ever."""
+    with KubeletPlayer(cluster.access, lambda pod: Hangs()) as player:  # noqa: ARG005
+        yield player
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """The test's own namespace; its deletion is not waited for."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    eventually(lambda: cluster.api.get_if_there(account), what="the namespace has its service account")
+    yield name
+    cluster.api.delete_if_there(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def kubelet(kubelet_player: KubeletPlayer, namespace: str) -> Iterator[KubeletPlayer]:
+    """The kubelet player, to be given the script of this test: `kubelet.play(namespace, lambda pod: ...)`."""
+    yield kubelet_player
+    kubelet_player.forget(namespace)
+    errors, kubelet_player.errors[:] = list(kubelet_player.errors), []
+    assert not errors
+
+
+def _refuse_without_training_operator(cluster: Cluster, given: Path) -> None:
+    if cluster.api.get_if_there("/apis/kubeflow.org/v1") is None:
+        raise pytest.UsageError(
+            f"{given}: the cluster needs the training operator; install it with kubectl apply --server-side -k"
+            f" {build.training_operator_manifests().parent}"
+        )

@@ -1,0 +1,211 @@
+"""Starts a real Kubernetes control plane on 127.0.0.1 in seconds, and stops it: everything but nodes.
+
+    PYTHONPATH=tests python -m cluster.controlplane
+
+starts one by hand; see README.md beside this file.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from cluster import certificates
+from cluster.component import Component, free_port
+from cluster.kubeconfig import Access
+from cluster.programs import build
+from cluster.testcluster import Cluster
+from cluster.training_operator import training_operator
+
+SERVICE_ADDRESSES = "10.96.0.0/16"
+SERVED_NAMES = (
+    "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1"
+)
+# Not started: what acts on volumes, metrics and cloud networks, of which there are none here.
+NOT_STARTED = (
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-expander-controller",
+    "horizontal-pod-autoscaler-controller",
+    "node-ipam-controller",
+    "node-route-controller",
+    "service-lb-controller",
+    "cloud-node-lifecycle-controller",
+)
+
+
+class ControlPlane(Cluster):
+    """etcd, API server, controller manager, scheduler and training operator, each a component to stop and start.
+
+    Use as `with ControlPlane.start(workdir) as control_plane`. Pods stay Pending until someone plays the kubelet.
+    """
+
+    def __init__(self, workdir: Path) -> None:
+        """Makes keys and a kubeconfig, starts nothing."""
+        folder = workdir / "certificates"
+        folder.mkdir()
+        self._authority = certificates.authority(folder, "trialrun-test-ca")
+        self._serving = certificates.server(folder, self._authority, "kube-apiserver", SERVED_NAMES)
+        self._token_key = certificates.signing_key(folder / "service-accounts.key")
+        self._port = free_port()
+        admin = certificates.client(folder, self._authority, "trialrun-admin", "system:masters")
+        super().__init__(
+            workdir,
+            Access(
+                context=f"trialrun-{self._port}",
+                server=f"https://127.0.0.1:{self._port}",
+                authority=self._authority.certificate.read_bytes(),
+                certificate=admin.certificate.read_bytes(),
+                key=admin.key.read_bytes(),
+            ),
+        )
+        self.etcd, self._etcd_url = self._make_etcd()
+        self.api_server = self._make_api_server()
+        self.controller_manager = self._make_controller_manager()
+        self.scheduler = self._make_scheduler()
+        self.training_operator: Component | None = None
+
+    @classmethod
+    def start(cls, workdir: Path) -> "ControlPlane":
+        """A control plane that is ready for use; `workdir` holds its data and logs."""
+        build.programs()
+        workdir.mkdir(parents=True, exist_ok=True)
+        plane = cls(workdir)
+        try:
+            plane.etcd.start()
+            plane.api_server.start()
+            plane.scheduler.launch()
+            plane.training_operator = training_operator(plane)
+            # Not before the CRD of PyTorchJobs, or their pods would be collected only half a minute from now.
+            plane.controller_manager.launch()
+            plane.training_operator.start()
+            plane.controller_manager.wait_until_ready()
+            plane.scheduler.wait_until_ready()
+        except BaseException:
+            plane.stop()
+            raise
+        return plane
+
+    @property
+    def components(self) -> list[Component]:
+        """In the order in which they start."""
+        core = [self.etcd, self.api_server, self.controller_manager, self.scheduler]
+        return [*core, self.training_operator] if self.training_operator else core
+
+    def discover_kinds(self) -> None:
+        """Call after installing CRDs: the garbage collector looks for new kinds when it starts, then every 30 s."""
+        self.controller_manager.kill()
+        self.controller_manager.start()
+
+    def stop(self) -> None:
+        """Ends all components and deletes the data; the logs stay."""
+        for component in self.components:
+            component.kill(wait=False)
+        for component in self.components:
+            component.kill()
+        shutil.rmtree(self.workdir / "etcd", ignore_errors=True)
+
+    def __enter__(self) -> "ControlPlane":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _component(self, name: str, health: str, options: list[str]) -> Component:
+        return Component(name, [str(build.program(name)), *options], health, self.workdir / f"{name}.log")
+
+    def _make_etcd(self) -> tuple[Component, str]:
+        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        options = [
+            f"--data-dir={self.workdir / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            "--name=etcd",
+            f"--initial-cluster=etcd={peer}",
+            "--unsafe-no-fsync",
+            "--quota-backend-bytes=8589934592",
+            "--log-level=warn",
+        ]
+        return self._component("etcd", f"{client}/health", options), client
+
+    def _make_api_server(self) -> Component:
+        options = [
+            f"--etcd-servers={self._etcd_url}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            # The Service `kubernetes` cannot have a loopback address as its endpoint.
+            "--endpoint-reconciler-type=none",
+            f"--secure-port={self._port}",
+            f"--tls-cert-file={self._serving.certificate}",
+            f"--tls-private-key-file={self._serving.key}",
+            f"--client-ca-file={self._authority.certificate}",
+            "--authorization-mode=Node,RBAC",
+            f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            f"--service-account-key-file={self._token_key}",
+            f"--service-account-signing-key-file={self._token_key}",
+            "--allow-privileged=true",
+            "--profiling=false",
+        ]
+        return self._component("kube-apiserver", f"{self.access.server}/readyz", options)
+
+    def _make_controller_manager(self) -> Component:
+        port = free_port()
+        options = [
+            f"--kubeconfig={self.kubeconfig}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={port}",
+            "--leader-elect=false",
+            f"--service-account-private-key-file={self._token_key}",
+            f"--root-ca-file={self._authority.certificate}",
+            "--controllers=" + ",".join(["*", *(f"-{name}" for name in NOT_STARTED)]),
+            # Garbage collection and the deletion of namespaces are part of what tests wait for.
+            "--kube-api-qps=1000",
+            "--kube-api-burst=2000",
+            "--concurrent-gc-syncs=40",
+            "--concurrent-namespace-syncs=20",
+            "--node-monitor-period=1s",
+            "--profiling=false",
+        ]
+        return self._component("kube-controller-manager", f"https://127.0.0.1:{port}/healthz", options)
+
+    def _make_scheduler(self) -> Component:
+        port = free_port()
+        config = {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "clientConnection": {"kubeconfig": str(self.kubeconfig), "qps": 1000, "burst": 2000},
+            "leaderElection": {"leaderElect": False},
+        }
+        file = self.workdir / "scheduler.yaml"
+        file.write_text(yaml.safe_dump(config))
+        options = [f"--config={file}", "--bind-address=127.0.0.1", f"--secure-port={port}"]
+        return self._component("kube-scheduler", f"https://127.0.0.1:{port}/healthz", options)
+
+
+def main() -> None:
+    """Starts a control plane and keeps it until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m cluster.controlplane", description=main.__doc__)
+    parser.add_argument("--workdir", type=Path, help="where data and logs go (default: a new temporary folder)")
+    workdir = parser.parse_args().workdir or Path(tempfile.mkdtemp(prefix="trialrun-"))
+    began = time.monotonic()
+    with ControlPlane.start(workdir) as plane:
+        print(f"ready after {time.monotonic() - began:.1f} s; logs in {workdir}; Ctrl-C ends it")
+        print(f"export KUBECONFIG={plane.kubeconfig}", flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            print("stopping")
+
+
+if __name__ == "__main__":
+    main()
