@@ -1,0 +1,143 @@
+"""What a pod's status proves about its rank: how it ended, or why it has not started. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.experiment.judge import Ending
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import RankReport, cut_error, decode_report
+
+Document = Mapping[str, Any]
+
+# `status.reason` of a pod whose end was not its own doing.
+_POD_REASONS = {
+    "DeadlineExceeded": Outcome.TIMED_OUT,
+    "Evicted": Outcome.EVICTED,
+    "Preempting": Outcome.EVICTED,
+    "NodeLost": Outcome.NODE_LOST,
+    "Shutdown": Outcome.NODE_LOST,
+    "NodeShutdown": Outcome.NODE_LOST,
+    "Terminated": Outcome.NODE_LOST,
+    # The kubelet refused what the scheduler had sent it: another attempt is placed anew.
+    "UnexpectedAdmissionError": Outcome.EVICTED,
+    "NodeAffinity": Outcome.EVICTED,
+}
+# Reasons of the condition DisruptionTarget, as of Kubernetes 1.26.
+_DISRUPTIONS = {
+    "DeletionByTaintManager": Outcome.NODE_LOST,
+    "DeletionByPodGC": Outcome.NODE_LOST,
+    "PreemptionByScheduler": Outcome.EVICTED,
+    "EvictionByEvictionAPI": Outcome.EVICTED,
+    "TerminationByKubelet": Outcome.EVICTED,
+}
+_IMAGE_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
+     "RegistryUnavailable", "SignatureValidationFailed"}
+)  # fmt: skip
+# Waiting does not mend these; a registry or a network may.
+_HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a pod has not started, and whether waiting cannot help."""
+
+    outcome: Outcome
+    error: str
+    hopeless: bool = False
+
+
+def ending_of(document: Document, terminated: Document, rank: int) -> Ending | None:
+    """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state."""
+    status = document.get("status") or {}
+    over = status.get("phase") in ("Succeeded", "Failed")
+    platform, error = _platform(status, terminated) if over else _lost(document, status)
+    if not over and platform is None:
+        return None
+    exit_code = terminated.get("exitCode")
+    report, unreadable = _report(terminated, rank)
+    if platform is None and report is None:
+        error = _silent(terminated, unreadable)
+    return Ending(rank, exit_code, report, platform, error)
+
+
+def obstacle_of(document: Document) -> Obstacle | None:
+    """Why a pod that has not ended has not started either, as far as its status tells."""
+    status = document.get("status") or {}
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _IMAGE_REASONS:
+            return Obstacle(Outcome.IMAGE_UNAVAILABLE, _said(reason, message), reason in _HOPELESS)
+        if reason in _CONFIG_REASONS:
+            return Obstacle(Outcome.INVALID_CONFIG, _said(reason, message))
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition.get("status") == "False":
+            return Obstacle(Outcome.UNSCHEDULABLE, _said(condition.get("reason", ""), condition.get("message", "")))
+    return None
+
+
+def _platform(status: Document, terminated: Document) -> tuple[Outcome | None, str]:
+    """What was done to a pod that is over, with the evidence."""
+    if terminated.get("reason") == "OOMKilled":  # with exit code 0 too, when a child was killed and its parent lived
+        return Outcome.HOST_OOM, f"killed for want of memory: OOMKilled, exit code {terminated.get('exitCode')}"
+    reason, message = status.get("reason") or "", status.get("message") or ""
+    if reason == "DeadlineExceeded" and not terminated:
+        obstacle = obstacle_of({"status": status})
+        if obstacle is not None:
+            return obstacle.outcome, obstacle.error
+    if reason in _POD_REASONS:
+        return _POD_REASONS[reason], _said(reason, message)
+    if reason.startswith("OutOf"):
+        return Outcome.EVICTED, _said(reason, message)
+    if status.get("phase") == "Failed":
+        return _disruption(status)
+    return None, ""
+
+
+def _lost(document: Document, status: Document) -> tuple[Outcome | None, str]:
+    """A pod that is told to end, on a node that no longer answers, stays as it is for ever: it is lost."""
+    if "deletionTimestamp" in document["metadata"]:
+        outcome, error = _disruption(status)
+        if outcome is Outcome.NODE_LOST:
+            return outcome, error
+    return None, ""
+
+
+def _disruption(status: Document) -> tuple[Outcome | None, str]:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "DisruptionTarget" and condition.get("status") == "True":
+            reason = condition.get("reason", "")
+            return _DISRUPTIONS.get(reason, Outcome.EVICTED), _said(reason, condition.get("message", ""))
+    return None, ""
+
+
+def _report(terminated: Document, rank: int) -> tuple[RankReport | None, str]:
+    """The report in a termination message, and what stands there in place of one."""
+    message = terminated.get("message") or ""
+    if not message:
+        return None, ""
+    try:
+        return decode_report(message).model_copy(update={"rank": rank}), ""
+    except ValueError as problem:
+        if terminated.get("exitCode") == 0:
+            return None, f"its termination message is {problem}"
+        return None, message  # the end of its log, or what the container runtime says
+
+
+def _silent(terminated: Document, message: str) -> str:
+    """The error of a container that ended without a report; empty where its exit code says all there is."""
+    code, reason = terminated.get("exitCode"), terminated.get("reason") or ""
+    if message:
+        return cut_error(_said(reason, message) if reason not in ("", "Error", "Completed") else message.strip())
+    if code is None:
+        return "the pod failed, and nothing is known about its container"
+    if code > 128:
+        return f"killed by signal {code - 128} (exit code {code}) without a report; the platform gives no reason"
+    return ""
+
+
+def _said(reason: str, message: str) -> str:
+    return f"{reason}: {message.strip()}" if message.strip() else reason

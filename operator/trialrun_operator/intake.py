@@ -1,0 +1,40 @@
+"""Takes in what watches deliver: puts values into the store, and their experiments into the queue."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trialrun_operator import observe
+from trialrun_operator.metrics import Metrics
+from trialrun_operator.queue import Queue
+from trialrun_operator.store import Store, Value, experiment_object
+
+Event = Mapping[str, Any]  # `type` and `object`, as the API server sends them
+
+
+class Intake:
+    """The ear of the operator. Its methods take an event of a watch each, in whatever order they come."""
+
+    def __init__(self, store: Store, queue: Queue, metrics: Metrics) -> None:
+        self._store = store
+        self._queue = queue
+        self._metrics = metrics
+
+    def experiment(self, event: Event) -> None:
+        """An experiment was seen."""
+        self._take("experiments", event, experiment_object(event["object"]))
+
+    def job(self, event: Event) -> None:
+        """A PyTorchJob was seen."""
+        self._take("pytorchjobs", event, observe.job(event["object"]))
+
+    def pod(self, event: Event) -> None:
+        """A pod was seen."""
+        self._take("pods", event, observe.pod(event["object"]))
+
+    def _take(self, resource: str, event: Event, value: Value | None) -> None:
+        self._metrics.watch_events.labels(resource).inc()
+        if value is None:
+            return
+        news = self._store.remove(value.uid) if event["type"] == "DELETED" else self._store.put(value)
+        if news:
+            self._queue.add(value.key)

@@ -1,0 +1,75 @@
+"""How records lie in ConfigMaps: ranges of 200 trials, a key per attempt, values of bounded size. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trainer.experiment.record import Environment, Record, cut_error, decode, encode
+
+SHARD_TRIALS = 200
+MAX_VALUE_BYTES = 4096
+# A ConfigMap may have 1 MiB with its keys and metadata; the latest of each of its trials always fits below this.
+MAX_SHARD_BYTES = 900 * 1024
+
+
+def shard_of(index: int) -> int:
+    """The range that a trial's records lie in."""
+    return index // SHARD_TRIALS
+
+
+def entry_key(record: Record) -> str:
+    """The key of an attempt's record: keys sort as the trials are listed."""
+    return f"{record.index:04d}-{record.id}.{record.attempt}"
+
+
+def entry(record: Record) -> str:
+    """A record's line, shortened to at most `MAX_VALUE_BYTES`: first its error, then what can be recomputed."""
+    shorter: tuple[dict[str, Any], ...] = (
+        {},
+        {"error": cut_error(record.error, 300)},
+        {"environment": Environment(image=(record.environment.image or "")[:300] or None)},
+        {"memory": ()},
+        {"parameters": {}},
+        {"metrics": dict(list(record.metrics.items())[:16])},
+    )
+    for change in shorter:
+        record = record.model_copy(update=change)
+        line = encode(record)
+        if len(line.encode()) <= MAX_VALUE_BYTES:
+            return line
+    raise ValueError(f"a record must have at most {MAX_VALUE_BYTES} bytes, got {len(line.encode())}")
+
+
+def superseded(data: Mapping[str, int], more: Mapping[str, int]) -> list[str]:
+    """Keys to drop so that a shard with entries `data` (sizes by key) has room for `more`: earlier attempts first."""
+    size = sum(len(key) + length for key, length in {**data, **more}.items())
+    latest: dict[str, int] = {}
+    for key in (*data, *more):
+        trial, attempt = split(key)
+        latest[trial] = max(latest.get(trial, 0), attempt)
+    dropped: list[str] = []
+    for key in sorted(data, key=split):
+        if size <= MAX_SHARD_BYTES:
+            break
+        trial, attempt = split(key)
+        if attempt < latest[trial]:
+            dropped.append(key)
+            size -= len(key) + data[key]
+    return dropped
+
+
+def split(key: str) -> tuple[str, int]:
+    """The trial's name and the attempt in a key; attempt 0 for a key that is none of ours."""
+    trial, _, attempt = key.rpartition(".")
+    return (trial, int(attempt)) if attempt.isdigit() else (key, 0)
+
+
+def read(lines: Iterable[str]) -> tuple[list[Record], list[str]]:
+    """The records in `lines`, and the complaint about each line that holds none."""
+    records: list[Record] = []
+    complaints: list[str] = []
+    for line in lines:
+        try:
+            records.append(decode(line))
+        except ValueError as error:
+            complaints.append(str(error))
+    return records, complaints

@@ -1,0 +1,135 @@
+"""Puts the operator together, runs it until it is told to stop, and ends it in order."""
+
+import asyncio
+import logging
+import sys
+import time
+
+import kopf
+
+from trialrun_operator import liveness, settings
+from trialrun_operator.handlers import credentials, experiments, jobs, pods
+from trialrun_operator.intake import Intake
+from trialrun_operator.kube import Kube
+from trialrun_operator.metrics import Metrics
+from trialrun_operator.names import EXPERIMENT_LABEL, JOBS, PODS
+from trialrun_operator.queue import Queue
+from trialrun_operator.reconcile import Reconciler, work_off
+from trialrun_operator.resync import Restart, Resync
+from trialrun_operator.store import Store
+
+_log = logging.getLogger(__name__)
+WORKERS = 4
+# A reconcile that is under way may finish; the kubelet waits longer than this by default.
+_STOP_SECONDS = 10.0
+
+
+def main() -> int:
+    """Runs the operator; gives its exit code."""
+    try:
+        chosen = settings.from_environment()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(level=chosen.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it would tell of every event
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    return asyncio.run(run(chosen))
+
+
+async def run(chosen: settings.Settings) -> int:
+    """Runs the operator in this event loop until a signal, or until it has to be started anew (exit code 1)."""
+    store, queue = Store(), Queue(time.monotonic)
+    metrics = Metrics(lambda: float(queue.depth))
+    kube = Kube(metrics.api_called)
+    await kube.connect()
+    reconciler = Reconciler(kube, store, queue, metrics, chosen.image, now=lambda: time.time_ns() // 1_000_000)
+    resync = Resync(kube, store, metrics, chosen.namespaces)
+    pulse = liveness.Pulse(time.monotonic)
+    server = await liveness.serve(chosen.port, pulse, lambda: queue.depth, metrics)
+    first = asyncio.Event()
+
+    async def synced() -> None:
+        reconciler.backend_missing = resync.missing is not None and JOBS in resync.missing
+        reconciler.resynced()
+        for key in store.experiments():
+            queue.add(key)
+        pulse.ready = True
+        first.set()
+
+    async def work() -> None:
+        await first.wait()  # nothing is created before everything that exists is known
+        await work_off(queue, reconciler, metrics, lambda: pulse.looked(queue.depth))
+
+    ours = [
+        asyncio.create_task(resync.run(synced, pulse.resynced), name="resync"),
+        *(asyncio.create_task(work(), name=f"worker {number}") for number in range(WORKERS)),
+    ]
+    where = ", ".join(chosen.namespaces) or "all namespaces"
+    _log.info("started for %s; the trainer image is %s", where, chosen.image)
+    try:
+        return await _until_stopped(ours, Intake(store, queue, metrics), chosen)
+    finally:
+        for task in ours:
+            task.cancel()
+        await asyncio.wait(ours, timeout=_STOP_SECONDS)
+        await server.cleanup()
+        await kube.close()
+        _log.info("stopped")
+
+
+async def _until_stopped(ours: list[asyncio.Task[None]], intake: Intake, chosen: settings.Settings) -> int:
+    """Has kopf watch until a signal ends it, or one of our tasks, or itself, fails."""
+    stop = asyncio.Event()
+    watching = asyncio.create_task(
+        kopf.operator(
+            registry=_registry(intake),
+            settings=_kopf_settings(),
+            standalone=True,
+            clusterwide=not chosen.namespaces,
+            namespaces=chosen.namespaces,
+            stop_flag=stop,
+        ),
+        name="watches",
+    )
+    done, _ = await asyncio.wait([watching, *ours], return_when=asyncio.FIRST_COMPLETED)
+    code = 0
+    for task in done:
+        error = task.exception() if not task.cancelled() else None
+        if isinstance(error, Restart):
+            _log.info("ending to be started anew: %s", error)
+            code = 1
+        elif error is not None:
+            _log.error("ending to be started anew: %s failed: %r", task.get_name(), error, exc_info=error)
+            code = 1
+    if not watching.done():
+        stop.set()
+        await asyncio.wait([watching], timeout=_STOP_SECONDS)
+    return code
+
+
+def _registry(intake: Intake) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    credentials.register(registry)
+    experiments.register(registry, intake)
+    jobs.register(registry, intake)
+    pods.register(registry, intake)
+    return registry
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    """kopf watches and does nothing else; a watch that is silent for 70 s, bookmarks included, is begun anew."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.scanning.disabled = True
+    chosen.peering.standalone = True
+    chosen.watching.server_timeout = 600
+    chosen.watching.connect_timeout = 10
+    chosen.watching.inactivity_timeout = 70
+    chosen.watching.chunk_size = 500
+    chosen.queueing.idle_timeout = 1.0
+    chosen.networking.request_timeout = 60
+    chosen.process.ultimate_exiting_timeout = 2 * _STOP_SECONDS
+    for resource in (JOBS, PODS):
+        chosen.watching.label_selectors[resource.group, resource.version, resource.plural] = EXPERIMENT_LABEL
+    return chosen

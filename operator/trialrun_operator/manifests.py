@@ -1,0 +1,172 @@
+"""Makes the PyTorchJob that runs one attempt at a trial. Only `observe` knows its looks too. Pure."""
+
+import json
+from typing import Any
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.pod import Pod
+from trialrun_operator.names import ATTEMPT_LABEL, INDEX_LABEL, JOBS, TRIAL_LABEL, Key, job_name, labels, owner
+from trialrun_operator.observe import CONTAINER
+from trialrun_operator.workload import Workload
+
+TRIAL_VARIABLE = "TRIALRUN_TRIAL"
+TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+PORT = 23456
+USER = 65532  # nobody on the machine, and the same in every image
+# A pod that is told to end has nothing to save, and a stuck one holds up its job's deletion.
+_TERMINATION_SECONDS = 10
+
+Document = dict[str, Any]
+
+
+def pytorch_job(work: Workload, key: Key, uid: str, trial: Trial, attempt: int, image: str) -> Document:
+    """The job of an attempt; `uid` is the experiment's, `image` what runs unless the experiment names another.
+
+    No backoffLimit and no deadline in runPolicy: with either, the training operator deletes the failed pod and with
+    it the evidence (docs/decisions/0003-operator.md).
+    """
+    ours = labels(key, uid) | {
+        TRIAL_LABEL: trial.id,
+        INDEX_LABEL: str(trial.index),
+        ATTEMPT_LABEL: str(attempt),
+    }
+    chosen = work.experiment.spec.pod
+    template = {
+        "metadata": _metadata(chosen, ours),
+        "spec": _pod_spec(work, trial, attempt, chosen, image),
+    }
+    replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": job_name(key.name, trial.id, attempt),
+            "namespace": key.namespace,
+            "ownerReferences": [owner(key, uid)],
+            **_metadata(chosen, ours),
+        },
+        "spec": {
+            "runPolicy": {"cleanPodPolicy": "None"},
+            "pytorchReplicaSpecs": {
+                role: {"replicas": count, "restartPolicy": "Never", "template": template}
+                for role, count in replicas.items()
+            },
+        },
+    }
+
+
+def _metadata(chosen: Pod, ours: dict[str, str]) -> Document:
+    metadata: Document = {"labels": {**chosen.labels, **ours}}
+    if chosen.annotations:
+        metadata["annotations"] = dict(chosen.annotations)
+    return metadata
+
+
+def _pod_spec(work: Workload, trial: Trial, attempt: int, chosen: Pod, image: str) -> Document:
+    claims = {"data": (chosen.data_claim, "/data", True), "output": (chosen.output_claim, "/output", False)}
+    mounted = {name: claim for name, claim in claims.items() if claim[0] is not None}
+    spec: Document = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": work.deadline_seconds,
+        "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(work, trial, attempt, chosen, image, mounted)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            *(
+                {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}
+                for name, (claim, _, read_only) in mounted.items()
+            ),
+        ],
+        "imagePullSecrets": [{"name": secret.name} for secret in chosen.image_pull_secrets],
+        "nodeSelector": dict(chosen.node_selector),
+        "tolerations": [dict(toleration) for toleration in chosen.tolerations],
+        "affinity": dict(chosen.affinity),
+        "priorityClassName": chosen.priority_class_name,
+        "runtimeClassName": chosen.runtime_class_name,
+    }
+    return {name: value for name, value in spec.items() if value not in (None, {}, [])}
+
+
+def _container(
+    work: Workload,
+    trial: Trial,
+    attempt: int,
+    chosen: Pod,
+    image: str,
+    mounted: dict[str, tuple[str | None, str, bool]],
+) -> Document:
+    return {
+        "name": CONTAINER,
+        "image": chosen.image or image,
+        "imagePullPolicy": chosen.image_pull_policy,
+        "command": ["python", "-m", "trainer", "pod"],
+        "env": _environment(work, trial, attempt, chosen),
+        "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
+        "resources": _resources(work, chosen),
+        # The trainer writes its report here; when it could not, the end of its log stands there instead.
+        "terminationMessagePath": TERMINATION_MESSAGE_PATH,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod
+            *(
+                {"name": name, "mountPath": path, "readOnly": read_only}
+                for name, (_, path, read_only) in mounted.items()
+            ),
+        ],
+    }
+
+
+def _environment(work: Workload, trial: Trial, attempt: int, chosen: Pod) -> list[Document]:
+    threads = str(trial.training.train.threads)
+    ours = {
+        TRIAL_VARIABLE: trial_document(work, trial, attempt),
+        # Read when torch and numpy are imported; unset, each would start a thread for every CPU of the node.
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "HOME": "/tmp",  # noqa: S108 - in the pod
+    }
+    theirs = {variable.name: variable.value for variable in chosen.env}
+    return [{"name": name, "value": value} for name, value in (theirs | ours).items()]
+
+
+def trial_document(work: Workload, trial: Trial, attempt: int) -> str:
+    """The one thing a trial's pod is told: JSON with everything that its training and its report need."""
+    return json.dumps(
+        {
+            "experiment": work.experiment.name,
+            "kind": work.experiment.kind,
+            "id": trial.id,
+            "index": trial.index,
+            "parameters": trial.parameters,
+            "repeat": trial.repeat,
+            "attempt": attempt,
+            "workers": trial.workers,
+            "metric": work.metric,
+            "training": trial.training.document(),
+        },
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+
+
+def _resources(work: Workload, chosen: Pod) -> Document:
+    requests, limits = dict(chosen.resources.requests), dict(chosen.resources.limits)
+    if work.memory_limit is not None:
+        limits["memory"] = work.memory_limit
+        requests.setdefault("memory", work.memory_limit)
+    return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}

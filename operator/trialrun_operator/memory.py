@@ -1,0 +1,154 @@
+"""What is remembered of an experiment between two looks, to save reads and bound writes. Losing it loses nothing."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from trainer.experiment.errors import InvalidExperiment
+from trialrun_operator.book import Book
+from trialrun_operator.conditions import Problem
+from trialrun_operator.kube import Kube
+from trialrun_operator.names import Key
+from trialrun_operator.store import ExperimentObject
+from trialrun_operator.workload import Workload, workload
+
+# Ledger and status are written at most once in so long for an experiment.
+BEAT_SECONDS = 1.0
+_FIRST_HOLD_SECONDS = 2.0
+_MAX_HOLD_SECONDS = 60.0
+_DELETION_SECONDS = 30.0
+
+
+@dataclass
+class _Hold:
+    until: float
+    seconds: float
+    problem: Problem | None
+
+
+@dataclass
+class Memory:
+    """Of one experiment, by UID. Times are of the monotonic clock, in seconds."""
+
+    uid: str
+    book: Book
+    fresh: bool = False  # whether the book was compared with the cluster since the last resync
+    over: bool = False
+    _generation: int = -1
+    _workload: Workload | InvalidExperiment | None = None
+    _last_beat: float = -BEAT_SECONDS
+    _blocked: dict[str, _Hold] = field(default_factory=dict)
+    _hold: _Hold | None = None
+    _deleted: dict[str, float] = field(default_factory=dict)
+
+    async def workload(self, seen: ExperimentObject) -> Workload:
+        """The experiment's workload, made once for each generation.
+
+        Raises:
+            InvalidExperiment: with all mistakes.
+        """
+        if self._workload is None or self._generation != seen.generation:
+            try:
+                # Thousands of trials take a while, and the watches must not wait.
+                self._workload = await asyncio.to_thread(workload, seen.document)
+            except InvalidExperiment as invalid:
+                self._workload = invalid
+            self._generation = seen.generation
+        if isinstance(self._workload, InvalidExperiment):
+            raise self._workload
+        return self._workload
+
+    async def refresh(self) -> None:
+        """Compares the book with the cluster."""
+        await self.book.refresh()
+        self.fresh = True
+
+    def beat_due(self) -> bool:
+        """Whether ledger and status may be written now; if so this is the beat."""
+        if self.until_beat() > 0:
+            return False
+        self.beat()
+        return True
+
+    def beat(self) -> None:
+        """Notes that something was written."""
+        self._last_beat = time.monotonic()
+
+    def until_beat(self) -> float:
+        """Seconds until ledger and status may be written again."""
+        return max(0.0, self._last_beat + BEAT_SECONDS - time.monotonic())
+
+    def block(self, job: str, problem: Problem | None) -> None:
+        """Keeps a job from being created for a while: its name is taken."""
+        self._blocked[job] = _longer(self._blocked.get(job), problem)
+
+    def unblock(self, job: str) -> None:
+        """The job was created."""
+        self._blocked.pop(job, None)
+
+    def blocked(self) -> frozenset[str]:
+        """Names of jobs that are not to be created at present."""
+        now = time.monotonic()
+        return frozenset(job for job, hold in self._blocked.items() if hold.until > now)
+
+    def hold(self, problem: Problem | None) -> None:
+        """Keeps all jobs from being created for a while: the API server refuses them."""
+        self._hold = _longer(self._hold, problem)
+
+    def release(self) -> None:
+        """A job was created."""
+        self._hold = None
+
+    def held(self) -> bool:
+        """Whether no job is to be created at present."""
+        return self._hold is not None and self._hold.until > time.monotonic()
+
+    def problem(self) -> Problem | None:
+        """What keeps jobs from being created, if a user should know it."""
+        holds = [self._hold, *(self._blocked[job] for job in sorted(self._blocked))]
+        return next((hold.problem for hold in holds if hold is not None and hold.problem is not None), None)
+
+    def until_unblocked(self) -> float | None:
+        """Seconds until a job that could not be created may be tried again; None when there is none."""
+        holds = [*self._blocked.values(), *([self._hold] if self._hold is not None else [])]
+        now = time.monotonic()
+        return min((hold.until - now for hold in holds if hold.until > now), default=None)
+
+    def deletes(self, uid: str) -> None:
+        """Notes that an object's deletion was asked for."""
+        now = time.monotonic()
+        self._deleted = {each: when for each, when in self._deleted.items() if when > now - _DELETION_SECONDS}
+        self._deleted[uid] = now
+
+    def deleted(self, uid: str) -> bool:
+        """Whether an object's deletion was asked for a short while ago, and may not have been seen yet."""
+        return self._deleted.get(uid, 0.0) > time.monotonic() - _DELETION_SECONDS
+
+
+def _longer(before: _Hold | None, problem: Problem | None) -> _Hold:
+    seconds = min(_MAX_HOLD_SECONDS, 2 * before.seconds) if before is not None else _FIRST_HOLD_SECONDS
+    return _Hold(time.monotonic() + seconds, seconds, problem)
+
+
+class Memories:
+    """The memories of all experiments."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._memories: dict[Key, Memory] = {}
+
+    def of(self, seen: ExperimentObject) -> Memory:
+        """The memory of this experiment, a new one if it is not the one that had this name before."""
+        memory = self._memories.get(seen.key)
+        if memory is None or memory.uid != seen.uid:
+            memory = self._memories[seen.key] = Memory(seen.uid, Book(self._kube, seen.key, seen.uid))
+        return memory
+
+    def forget(self, key: Key) -> None:
+        """The experiment is gone."""
+        self._memories.pop(key, None)
+
+    def expire(self) -> None:
+        """Has the books of unfinished experiments compared with the cluster again."""
+        for memory in self._memories.values():
+            memory.fresh = memory.fresh and memory.over

@@ -1,0 +1,197 @@
+"""Turns jobs and pods of the API server into values. Only `manifests` knows their looks too. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from trainer.experiment.judge import Ending
+from trialrun_operator.evidence import Obstacle, ending_of, obstacle_of
+from trialrun_operator.names import (
+    ATTEMPT_LABEL,
+    EXPERIMENT_LABEL,
+    JOBS,
+    KIND_LABEL,
+    KINDS,
+    TRIAL_LABEL,
+    UID_LABEL,
+    Key,
+)
+
+CONTAINER = "pytorch"  # the training operator looks for a container of this name
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A PyTorchJob. Times are milliseconds since 1970; `ended` is when it succeeded or failed, None before."""
+
+    key: Key
+    uid: str
+    name: str
+    version: int
+    experiment_uid: str
+    trial: str
+    attempt: int
+    created: int
+    ended: int | None
+    message: str
+    deleting: bool
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of one rank. `ending` says how it ended, `obstacle` why it hasn't started, both None otherwise.
+
+    `began` is when a kubelet took it up: its deadline counts from there. `started` is when its training started.
+    """
+
+    key: Key
+    uid: str
+    name: str
+    version: int
+    job_uid: str
+    experiment_uid: str
+    trial: str
+    attempt: int
+    rank: int
+    created: int
+    began: int | None
+    started: int | None
+    ended: int | None
+    ending: Ending | None
+    obstacle: Obstacle | None
+    image: str
+    deleting: bool
+
+    @property
+    def stays(self) -> bool:
+        """Whether it may still use its node: it has not ended, nor is it lost with its node."""
+        return self.ending is None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A job with its pods; None when only pods are left. `confirmed` once its pods were listed after its end."""
+
+    job: Job | None
+    pods: tuple[Pod, ...]
+    confirmed: bool = False
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Which attempt at which trial."""
+        source = self.job or self.pods[0]
+        return source.trial, source.attempt
+
+    @property
+    def live(self) -> bool:
+        """Whether it takes up one of the `parallelTrials`: its job has not ended, or a pod of it still runs."""
+        return (self.job is not None and self.job.ended is None) or any(pod.stays for pod in self.pods)
+
+    @property
+    def ranks(self) -> dict[int, Pod]:
+        """The pods by rank; of several pods of a rank, the latest."""
+        return {pod.rank: pod for pod in sorted(self.pods, key=lambda pod: (pod.created, pod.uid))}
+
+
+def job(document: Document) -> Job | None:
+    """The job in a PyTorchJob, None when it is no experiment's."""
+    metadata = document["metadata"]
+    labels = metadata.get("labels") or {}
+    owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
+    if owner is None or owner["kind"] not in KINDS or not _labelled(labels):
+        return None
+    status = document.get("status") or {}
+    end = next(
+        (each for each in status.get("conditions") or () if each["type"] in ("Succeeded", "Failed") and _true(each)),
+        None,
+    )
+    run_policy = (document.get("spec") or {}).get("runPolicy") or {}
+    return Job(
+        key=Key(owner["kind"], metadata["namespace"], owner["name"]),
+        uid=metadata["uid"],
+        name=metadata["name"],
+        version=int(metadata["resourceVersion"]),
+        experiment_uid=owner["uid"],
+        trial=labels[TRIAL_LABEL],
+        attempt=int(labels[ATTEMPT_LABEL]),
+        created=milliseconds(metadata["creationTimestamp"]),
+        ended=None
+        if end is None
+        else milliseconds(
+            status.get("completionTime") or end.get("lastTransitionTime") or metadata["creationTimestamp"]
+        ),
+        message="" if end is None else end.get("message", ""),
+        deleting="deletionTimestamp" in metadata,
+        suspended=bool(run_policy.get("suspend")),
+    )
+
+
+def pod(document: Document) -> Pod | None:
+    """The pod in a Pod, None when it is no experiment's."""
+    metadata, status = document["metadata"], document.get("status") or {}
+    labels = metadata.get("labels") or {}
+    owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
+    if owner is None or owner["kind"] != JOBS.kind or not _labelled(labels) or labels.get(KIND_LABEL) not in KINDS:
+        return None
+    kind, index = (labels.get(f"training.kubeflow.org/replica-{part}", "") for part in ("type", "index"))
+    rank = 0 if kind.lower() == "master" else 1 + int(index or 0)
+    container: Document = next(
+        (each for each in status.get("containerStatuses") or () if each["name"] == CONTAINER), {}
+    )
+    state = container.get("state") or {}
+    terminated = state.get("terminated") or {}
+    started = (state.get("running") or terminated).get("startedAt")
+    ending = ending_of(document, terminated, rank)
+    ended = None
+    if ending is not None:
+        ended = milliseconds(terminated.get("finishedAt") or _disrupted_at(status) or metadata["creationTimestamp"])
+    return Pod(
+        key=Key(labels[KIND_LABEL], metadata["namespace"], labels[EXPERIMENT_LABEL]),
+        uid=metadata["uid"],
+        name=metadata["name"],
+        version=int(metadata["resourceVersion"]),
+        job_uid=owner["uid"],
+        experiment_uid=labels[UID_LABEL],
+        trial=labels[TRIAL_LABEL],
+        attempt=int(labels[ATTEMPT_LABEL]),
+        rank=rank,
+        created=milliseconds(metadata["creationTimestamp"]),
+        began=milliseconds(status["startTime"]) if status.get("startTime") else None,
+        started=milliseconds(started) if started else None,
+        ended=ended,
+        ending=ending,
+        obstacle=obstacle_of(document) if not started and ending is None else None,
+        image=container.get("imageID") or "",
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def milliseconds(text: str) -> int:
+    """Milliseconds since 1970 of a time as the API server writes it."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def timestamp(moment: int) -> str:
+    """A time as the API server takes it; `moment` is in milliseconds since 1970."""
+    text = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _labelled(labels: Mapping[str, str]) -> bool:
+    wanted = (EXPERIMENT_LABEL, UID_LABEL, TRIAL_LABEL, ATTEMPT_LABEL)
+    return all(labels.get(name) for name in wanted) and labels[ATTEMPT_LABEL].isdigit()
+
+
+def _true(condition: Document) -> bool:
+    return bool(condition.get("status") == "True")
+
+
+def _disrupted_at(status: Document) -> str | None:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "DisruptionTarget":
+            return str(condition["lastTransitionTime"])
+    return None

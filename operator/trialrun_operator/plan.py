@@ -1,0 +1,179 @@
+"""Answers one question: what should exist now? From an experiment, its ledger, what was observed, and the time. Pure.
+
+Planning again after a plan was carried out gives an empty plan; the order of observation makes no difference.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
+from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource, job_name
+from trialrun_operator.observe import Attempt, Job
+from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
+from trialrun_operator.workload import Workload
+
+MAX_ATTEMPTS = 3  # for each acceptance
+# A finished job is kept at least so long: a create under way meets it, instead of running its trial again.
+KEPT_MILLISECONDS = 10_000
+
+Ledger = Mapping[str, Sequence[Record]]  # the records of each trial by its id, in the order of their attempts
+
+
+@dataclass(frozen=True)
+class Create:
+    """A job that should exist."""
+
+    trial: Trial
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Delete:
+    """A job or pod that should not exist any longer. `why` completes the sentence "deleted, because ..."."""
+
+    resource: Resource
+    name: str
+    uid: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do. `running` are the trials with a live attempt; `over` says that nothing runs and nothing will."""
+
+    records: tuple[Record, ...]
+    doubts: tuple[Job, ...]
+    creates: tuple[Create, ...]
+    deletes: tuple[Delete, ...]
+    running: frozenset[str]
+    over: bool
+    wake: int | None
+
+
+def plan(
+    work: Workload,
+    ledger: Ledger,
+    attempts: Iterable[Attempt],
+    *,
+    accepted: int,
+    now: int,
+    blocked: frozenset[str] = frozenset(),
+) -> Plan:
+    """The plan at `now`; `accepted` is when the experiment, or its rerun, was taken up (milliseconds since 1970).
+
+    `blocked` are names of jobs that can't be created at present.
+    """
+    wakes: list[int] = []
+    attempts = list(attempts)
+    live = {attempt.identity[0] for attempt in attempts if attempt.live}
+    records, doubts, waiting = _look(work, ledger, attempts, accepted, now, wakes)
+    deletes = _tidy(work, ledger, attempts, now, wakes)
+
+    counted = {identity: of_trial[-1] for identity, of_trial in ledger.items()}
+    counted.update((record.id, record) for record in records)
+    settled = {identity for identity, record in counted.items() if is_settled(record, accepted)}
+    failed = sum(1 for identity in settled if is_failure(counted[identity]))
+    exhausted = work.max_failed_trials is not None and failed > work.max_failed_trials
+    stopped = exhausted or work.experiment.spec.suspend
+    taken = sum(1 for attempt in attempts if attempt.live)
+    creates: list[Create] = []
+    remaining = 0
+    for trial in work.order:
+        if trial.id in settled:
+            continue
+        remaining += 1
+        if stopped or taken + len(creates) >= work.parallel_trials or trial.id in live or trial.id in waiting:
+            continue
+        # Only what is written counts here: an attempt follows on a record that no crash can lose.
+        attempt = ledger[trial.id][-1].attempt + 1 if ledger.get(trial.id) else 1
+        if job_name(work.experiment.name, trial.id, attempt) not in blocked:
+            creates.append(Create(trial, attempt))
+    return Plan(
+        records=tuple(records),
+        doubts=tuple(doubts),
+        creates=tuple(creates),
+        deletes=tuple(deletes),
+        running=frozenset(live),
+        over=not live and not waiting and not creates and (exhausted or not remaining),
+        wake=min(wakes, default=None),
+    )
+
+
+def is_settled(record: Record, accepted: int) -> bool:
+    """Whether a trial with this latest record is done with: not if it failed before the latest `rerun`."""
+    return record.final and (
+        not is_failure(record) or record.accepted_at >= accepted or record.attempt >= MAX_ATTEMPT
+    )
+
+
+def is_failure(record: Record) -> bool:
+    """Whether it counts towards maxFailedTrials."""
+    return record.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
+
+
+def _look(
+    work: Workload, ledger: Ledger, attempts: Sequence[Attempt], accepted: int, now: int, wakes: list[int]
+) -> tuple[list[Record], list[Job], set[str]]:
+    """The records that are due, the jobs whose pods must be listed first, and the trials that wait for either."""
+    records: dict[tuple[str, int], Record] = {}
+    doubts: list[Job] = []
+    waiting: set[str] = set()
+    for attempt in sorted(attempts, key=_age):
+        identity, number = attempt.identity
+        trial = work.by_id.get(identity)
+        if trial is None or _recorded(ledger, identity, number):
+            continue
+        tries = sum(1 for record in ledger.get(identity, ()) if record.accepted_at >= accepted)
+        found = verdict(attempt, trial, work, accepted=accepted, retries_left=_retries_left(tries, number), now=now)
+        if isinstance(found, Over):
+            # Of two jobs of one attempt, the first having been deleted by hand, the earlier counts.
+            records.setdefault((identity, number), found.record)
+        else:
+            if isinstance(found, Doubtful):
+                doubts.append(found.job)
+            elif isinstance(found, Waits) and found.until is not None:
+                wakes.append(found.until)
+            if attempt.job is None:
+                continue
+        waiting.add(identity)
+    return list(records.values()), doubts, waiting
+
+
+def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+    """What may go, now that its record is in the ledger."""
+    deletes: list[Delete] = []
+    ttl = work.experiment.spec.ttl_seconds_after_finished
+    for attempt in attempts:
+        job = attempt.job
+        if job is None or job.deleting or not _recorded(ledger, *attempt.identity):
+            continue
+        staying = [pod for pod in attempt.pods if pod.stays and not pod.deleting]
+        lost = [pod for pod in attempt.pods if pod.ending is not None and pod.deleting]
+        if job.ended is None:
+            # All pods ended by themselves: the job is about to say so. Otherwise it would run on, or start pods anew.
+            if staying or lost or not attempt.pods:
+                deletes.append(Delete(JOBS, job.name, job.uid, "its trial is recorded and it has not ended"))
+            continue
+        deletes += [Delete(PODS, pod.name, pod.uid, "its job has ended without it") for pod in staying]
+        if ttl is not None:
+            due = job.ended + max(1000 * ttl, KEPT_MILLISECONDS)
+            if now >= due:
+                deletes.append(Delete(JOBS, job.name, job.uid, f"it ended ttlSecondsAfterFinished ({ttl}) ago"))
+            else:
+                wakes.append(due)
+    return deletes
+
+
+def _recorded(ledger: Ledger, identity: str, number: int) -> bool:
+    return any(record.attempt >= number for record in ledger.get(identity, ()))
+
+
+def _retries_left(tries: int, number: int) -> bool:
+    return tries + 1 < MAX_ATTEMPTS and number < MAX_ATTEMPT
+
+
+def _age(attempt: Attempt) -> tuple[int, str]:
+    first = attempt.job or attempt.pods[0]
+    return first.created, first.uid

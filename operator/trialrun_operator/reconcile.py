@@ -1,0 +1,239 @@
+"""One look at one experiment: observe, plan, then carry the plan out: ledger first, jobs next, status last.
+
+It keeps nothing that the cluster does not have: what it remembers saves reads and bounds the rate of writes.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainer.experiment.errors import InvalidExperiment
+from trialrun_operator import announce, conditions, observe, status
+from trialrun_operator.apply import Applier
+from trialrun_operator.kube import ApiFailure, Kube, Refused
+from trialrun_operator.memory import BEAT_SECONDS, Memories, Memory
+from trialrun_operator.metrics import Metrics
+from trialrun_operator.names import ATTEMPT_LABEL, PODS, TRIAL_LABEL, UID_LABEL, Key
+from trialrun_operator.observe import Attempt, Job
+from trialrun_operator.plan import Plan, plan
+from trialrun_operator.queue import Queue
+from trialrun_operator.store import ExperimentObject, Store, experiment_object
+from trialrun_operator.workload import Workload
+
+_log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Brings experiments and the cluster together. `now` gives milliseconds since 1970."""
+
+    def __init__(
+        self, kube: Kube, store: Store, queue: Queue, metrics: Metrics, image: str, now: Callable[[], int]
+    ) -> None:
+        self._kube = kube
+        self._store = store
+        self._queue = queue
+        self._metrics = metrics
+        self._now = now
+        self._memories = Memories(kube)
+        self._applier = Applier(kube, store, metrics, image)
+        self.backend_missing = False
+
+    def resynced(self) -> None:
+        """Has each unfinished experiment's ledger compared with the cluster at the next look."""
+        self._memories.expire()
+
+    async def reconcile(self, key: Key) -> float:
+        """Looks at an experiment once; gives the seconds of computing that this took.
+
+        Raises:
+            ApiFailure: something could not be done; the next look tries again.
+        """
+        seen = self._store.experiment(key)
+        if seen is None or seen.deleting:
+            self._memories.forget(key)
+            return 0.0
+        memory = self._memories.of(seen)
+        try:
+            work = await memory.workload(seen)
+        except InvalidExperiment as invalid:
+            if self._beat(seen, memory):
+                made = status.invalid(invalid.mistakes, seen.generation, seen.status, self._now())
+                await self._write(seen, memory, made)
+            return 0.0
+        accepted = accepted_at(seen, work)
+        if accepted is not None:
+            return await self._carry_out(seen, memory, work, accepted)
+        if self._beat(seen, memory):
+            await self._accept(seen, memory, work)
+        return 0.0
+
+    def _beat(self, seen: ExperimentObject, memory: Memory) -> bool:
+        """Whether something may be written now; otherwise there is another look when it may."""
+        if memory.beat_due():
+            return True
+        self._queue.add(seen.key, memory.until_beat())
+        return False
+
+    async def _accept(self, seen: ExperimentObject, memory: Memory, work: Workload) -> None:
+        """Takes an experiment, or its rerun, up by writing down when. Trials start at the next look."""
+        problem = conditions.MISSING_BACKEND if self.backend_missing else None
+        await memory.book.refresh()
+        accepted = None if work.experiment.spec.suspend or problem else self._now()
+        made = self._status(seen, memory, work, None, accepted, problem)
+        if accepted is None and "acceptedAt" in seen.status:  # of the run before; only acting on `rerun` changes it
+            made |= {name: seen.status[name] for name in ("acceptedAt", "rerun") if name in seen.status}
+        await self._write(seen, memory, made)
+        if accepted is not None:
+            _log.info("%s: accepted, %d trials (rerun %d)", seen.key, len(work.trials), work.experiment.spec.rerun)
+            self._queue.add(seen.key)
+
+    async def _carry_out(self, seen: ExperimentObject, memory: Memory, work: Workload, accepted: int) -> float:
+        computed = 0.0
+        for _ in range(3):
+            # The jobs first, the ledger after them: a job that another operator has recorded and deleted since is
+            # missing from neither.
+            attempts = self._store.attempts(seen.uid)
+            found, seconds = self._plan(memory, work, attempts, accepted)
+            computed += seconds
+            if found.creates or not memory.fresh:
+                await memory.refresh()
+                found, seconds = self._plan(memory, work, attempts, accepted)
+                computed += seconds
+            if not found.doubts:
+                break
+            for job in found.doubts:
+                await self._confirm(job)
+        beat = memory.beat_due()
+        if beat and found.records:
+            written = await memory.book.add(found.records)
+            await announce.records(self._kube, self._metrics, seen, written, self._now())
+        await self._applier.delete(seen, memory, found.deletes)
+        if not self.backend_missing:
+            await self._applier.create(seen, memory, work, found.creates)
+        attempts = self._store.attempts(seen.uid)
+        after, seconds = self._plan(memory, work, attempts, accepted)
+        computed += seconds
+        memory.over = after.over
+        if beat:
+            start = time.thread_time()
+            problem = conditions.MISSING_BACKEND if self.backend_missing else memory.problem()
+            made = self._status(seen, memory, work, after, accepted, problem)
+            computed += time.thread_time() - start
+            await self._write(seen, memory, made)
+        self._schedule(seen.key, memory, after, beat)
+        return computed
+
+    def _plan(self, memory: Memory, work: Workload, attempts: list[Attempt], accepted: int) -> tuple[Plan, float]:
+        began = time.thread_time()
+        found = plan(
+            work, memory.book.records, attempts, accepted=accepted, now=self._now(), blocked=memory.blocked()
+        )
+        return found, time.thread_time() - began
+
+    def _schedule(self, key: Key, memory: Memory, after: Plan, beat: bool) -> None:
+        """When to look again without news."""
+        if not beat:
+            self._queue.add(key, memory.until_beat())
+        elif after.records:
+            self._queue.add(key, BEAT_SECONDS)
+        more = after.creates and not self.backend_missing and not memory.held()
+        if more or any(not memory.deleted(each.uid) for each in after.deletes):
+            self._queue.add(key)
+        if after.wake is not None:
+            self._queue.add(key, max(0.0, (after.wake - self._now()) / 1000))
+        if (wait := memory.until_unblocked()) is not None:
+            self._queue.add(key, wait)
+
+    def _status(
+        self,
+        seen: ExperimentObject,
+        memory: Memory,
+        work: Workload,
+        found: Plan | None,
+        accepted: int | None,
+        problem: conditions.Problem | None,
+    ) -> dict[str, Any]:
+        return status.status(
+            work,
+            seen.key,
+            seen.uid,
+            seen.generation,
+            ledger=memory.book.records,
+            plan=found,
+            accepted=accepted,
+            problem=problem,
+            old=seen.status,
+            now=self._now(),
+        )
+
+    async def _write(self, seen: ExperimentObject, memory: Memory, made: Mapping[str, Any]) -> None:
+        """Writes the status if it says something new, under the condition that the experiment is as it was seen."""
+        if status.same(made, seen.status):
+            return
+        memory.beat()
+        try:
+            document = await self._kube.replace_status(seen.key.path, str(seen.version), dict(made))
+        except Refused as refused:
+            if refused.code not in (404, 409):
+                raise
+            await self._look_again(seen)
+            return
+        self._store.put(experiment_object(document))
+        await announce.changes(self._kube, seen, made, self._now())
+
+    async def _look_again(self, seen: ExperimentObject) -> None:
+        """The experiment has changed or is gone: reads it, so that the next look sees it as it is."""
+        try:
+            self._store.put(experiment_object(await self._kube.get(seen.key.path)))
+        except Refused as refused:
+            if refused.code != 404:
+                raise
+            self._store.remove(seen.uid)
+        self._queue.add(seen.key)
+
+    async def _confirm(self, job: Job) -> None:
+        """LISTs a job's pods before something is believed that rests on a pod or a message that is not there."""
+        selector = f"{UID_LABEL}={job.experiment_uid},{TRIAL_LABEL}={job.trial},{ATTEMPT_LABEL}={job.attempt}"
+        async for page, _ in self._kube.pages(PODS, job.key.namespace, selector):
+            for document in page:
+                if (pod := observe.pod(document)) is not None:
+                    self._store.put(pod)
+        self._store.confirm(job)
+
+
+def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:
+    """When the experiment, as its `rerun` says now, was taken up; None if it was not yet."""
+    if seen.status.get("rerun", -1) < work.experiment.spec.rerun or "acceptedAt" not in seen.status:
+        return None
+    return observe.milliseconds(seen.status["acceptedAt"])
+
+
+async def work_off(queue: Queue, reconciler: Reconciler, metrics: Metrics, looked: Callable[[], None]) -> None:
+    """A worker: takes one experiment after the other from the queue, for ever."""
+    while True:
+        key = await queue.take()
+        began = time.monotonic()
+        try:
+            computed = await reconciler.reconcile(key)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # whatever it is, the next experiment must not wait for it
+            wait = queue.failed(key, getattr(error, "retry_after", None) or 0.0)
+            metrics.reconciles.labels("failed").inc()
+            expected = isinstance(error, ApiFailure)
+            _log.log(
+                logging.WARNING if expected else logging.ERROR,
+                "%s: %s; the next look is in %.1f s",
+                key,
+                error,
+                wait,
+                exc_info=None if expected else error,
+            )
+        else:
+            queue.done(key, computed)
+            metrics.reconciles.labels("done").inc()
+        metrics.reconcile_seconds.observe(time.monotonic() - began)
+        metrics.last_look.set_to_current_time()
+        looked()

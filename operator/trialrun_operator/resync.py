@@ -1,0 +1,104 @@
+"""LISTs everything once a minute and replaces what watches have told: no watch is trusted for longer than that."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from trialrun_operator import observe
+from trialrun_operator.kube import ApiFailure, Document, Kube, Refused
+from trialrun_operator.metrics import Metrics
+from trialrun_operator.names import EXPERIMENT_LABEL, JOBS, KINDS, PODS, Key, Resource
+from trialrun_operator.observe import Job, Pod
+from trialrun_operator.store import ExperimentObject, Store, Value, experiment_object
+
+_log = logging.getLogger(__name__)
+PERIOD_SECONDS = 60.0
+_RETRY_SECONDS = 5.0
+
+
+class Restart(Exception):
+    """A kind of object can be watched now that could not when the process started; kopf looks for kinds only then."""
+
+
+class Resync:
+    """Fills the store by LISTs. `missing` are the kinds that the API server did not know at the last of them."""
+
+    def __init__(self, kube: Kube, store: Store, metrics: Metrics, namespaces: tuple[str, ...]) -> None:
+        self._kube = kube
+        self._store = store
+        self._metrics = metrics
+        self._namespaces = namespaces
+        self.missing: frozenset[Resource] | None = None
+
+    async def run(self, synced: Callable[[], Awaitable[None]], ended: Callable[[], None]) -> None:
+        """LISTs for ever; calls `synced` after each that went well, `ended` after each.
+
+        Raises:
+            Restart: a kind has appeared.
+        """
+        while True:
+            wait = PERIOD_SECONDS
+            try:
+                await self.once()
+                await synced()
+            except ApiFailure as failure:
+                wait = max(_RETRY_SECONDS, failure.retry_after or 0.0)
+                _log.warning("resync: %s; the next is in %.0f s", failure, wait)
+            finally:
+                ended()
+            await asyncio.sleep(wait)
+
+    async def once(self) -> None:
+        """LISTs experiments, jobs and pods, in this order: a child is never known before its owner could be."""
+        missing: set[Resource] = set()
+        for resource in (*KINDS.values(), JOBS, PODS):
+            for namespace in self._namespaces or (None,):
+                try:
+                    news = await self._list(resource, namespace)
+                except Refused as refused:
+                    if refused.code != 404:
+                        raise
+                    missing.add(resource)
+                    continue
+                if news and self.missing is not None:
+                    self._metrics.missed.labels(resource.plural).inc(len(news))
+                    _log.debug("resync: %s of %d experiments had changed unseen", resource.plural, len(news))
+        if self.missing is not None and (appeared := self.missing - missing):
+            raise Restart(f"{', '.join(sorted(each.kind for each in appeared))} can be watched now")
+        self.missing = frozenset(missing)
+        for kind in KINDS:
+            self._metrics.experiments.labels(kind).set(
+                sum(1 for key in self._store.experiments() if key.kind == kind)
+            )
+        self._metrics.last_resync.set_to_current_time()
+
+    async def _list(self, resource: Resource, namespace: str | None) -> set[Key]:
+        kind, read = _READERS[resource]
+        selector = EXPERIMENT_LABEL if resource in (JOBS, PODS) else ""
+        listed: list[Value] = []
+        version = 0
+        async for page, moment in self._kube.pages(resource, namespace, selector):
+            listed += read(resource, page)
+            version = moment
+        return self._store.replace(kind, listed, version, (namespace,) if namespace else ())
+
+
+def _experiments(resource: Resource, page: Iterable[Document]) -> list[Value]:
+    # Items of a LIST need not say what they are.
+    kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+    return [experiment_object(kind | document) for document in page]
+
+
+def _jobs(_: Resource, page: Iterable[Document]) -> list[Value]:
+    return [value for document in page if (value := observe.job(document)) is not None]
+
+
+def _pods(_: Resource, page: Iterable[Document]) -> list[Value]:
+    return [value for document in page if (value := observe.pod(document)) is not None]
+
+
+_READERS: dict[Resource, tuple[type[Value], Callable[[Resource, Iterable[Document]], list[Value]]]] = {
+    **dict.fromkeys(KINDS.values(), (ExperimentObject, _experiments)),
+    JOBS: (Job, _jobs),
+    PODS: (Pod, _pods),
+}

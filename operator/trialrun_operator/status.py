@@ -1,0 +1,186 @@
+"""Makes an experiment's status from its ledger and its plan. Pure: the same values give the same status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.record import Record
+from trainer.experiment.spec import HyperparamSearch
+from trainer.experiment.summary import Summary, summarize
+from trialrun_operator import conditions as c
+from trialrun_operator.ledger import shard_of
+from trialrun_operator.names import Key, ledger_name
+from trialrun_operator.observe import timestamp
+from trialrun_operator.plan import Ledger, Plan, is_settled
+from trialrun_operator.table import table
+from trialrun_operator.workload import Workload
+
+Status = dict[str, Any]
+_MAX_MESSAGE = 32_000
+_OOM = (Outcome.HOST_OOM, Outcome.DEVICE_OOM)
+
+
+def invalid(mistakes: tuple[str, ...], generation: int, old: Mapping[str, Any], now: int) -> Status:
+    """The status of an experiment that can't be run: one condition with all its mistakes."""
+    message = "\n".join(mistakes)
+    verdicts = {
+        c.ACCEPTED: ("False", c.INVALID, message),
+        c.PROGRESSING: ("False", c.INVALID, message),
+        c.FINISHED: ("True", c.INVALID, "Nothing will run before the mistakes are mended."),
+        c.SUCCEEDED: ("False", c.INVALID, message),
+    }
+    return {
+        "observedGeneration": generation,
+        "phase": "Invalid",
+        **{name: old[name] for name in ("acceptedAt", "rerun") if name in old},
+        "conditions": _conditions(verdicts, generation, old, now),
+    }
+
+
+def status(
+    work: Workload,
+    key: Key,
+    uid: str,
+    generation: int,
+    *,
+    ledger: Ledger,
+    plan: Plan | None,
+    accepted: int | None,
+    problem: c.Problem | None,
+    old: Mapping[str, Any],
+    now: int,
+) -> Status:
+    """The status of a valid experiment. `plan` and `accepted` are None until it is taken up; `old` is the last."""
+    latest = _latest(ledger, accepted)
+    summary = summarize(work.experiment, work.trials, latest.values())
+    counts = summary.counts
+    running = plan.running if plan is not None else frozenset()
+    over = plan is not None and plan.over
+    result: Status = {
+        "observedGeneration": generation,
+        "phase": _phase(work, summary, over, bool(running)),
+        "done": f"{counts.done}/{counts.total}",
+        "running": len(running),
+        "failed": counts.failed,
+        "summary": summary.document(),
+        "trials": table(work, latest, running),
+        "ledger": [
+            ledger_name(key, uid, shard) for shard in sorted({shard_of(record.index) for record in latest.values()})
+        ],
+        "conditions": _conditions(_verdicts(work, summary, len(running), over, problem), generation, old, now),
+    }
+    if accepted is not None:
+        result |= {"acceptedAt": timestamp(accepted), "rerun": work.experiment.spec.rerun}
+    if over and latest:
+        result["finishedAt"] = timestamp(max(record.finished_at for record in latest.values()))
+    return result | _columns(work, summary, latest)
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two statuses say the same; the API server may leave out a null."""
+    return bool(_without_nulls(one) == _without_nulls(other))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _latest(ledger: Ledger, accepted: int | None) -> dict[str, Record]:
+    """Each trial's latest record; one that is to be run again counts as not final."""
+    latest = {identity: records[-1] for identity, records in ledger.items() if records}
+    if accepted is not None:
+        for identity, record in latest.items():
+            if record.final and not is_settled(record, accepted):
+                latest[identity] = record.model_copy(update={"final": False})
+    return latest
+
+
+def _phase(work: Workload, summary: Summary, over: bool, running: bool) -> str:
+    if over:
+        return "Succeeded" if summary.state == "Succeeded" else "Failed"
+    if work.experiment.spec.suspend:
+        return "Suspended"
+    return "Running" if running or summary.counts.outcomes else "Pending"
+
+
+def _columns(work: Workload, summary: Summary, latest: Mapping[str, Record]) -> Status:
+    """What `kubectl get` shows besides the counts."""
+    if isinstance(work.experiment, HyperparamSearch):
+        return {} if summary.best is None else {"best": f"{summary.best.value:.6g}"}
+    sizes = [
+        trial.training.data.multiplier
+        for trial in work.trials
+        if trial.id in latest and latest[trial.id].outcome is Outcome.SUCCEEDED
+    ]
+    columns: Status = {"oom": sum(summary.counts.outcomes.get(outcome, 0) for outcome in _OOM)}
+    return columns | ({"largest": f"{max(sizes)}x"} if sizes else {})
+
+
+Verdicts = dict[str, tuple[str, str, str]]
+
+
+def _verdicts(work: Workload, summary: Summary, running: int, over: bool, problem: c.Problem | None) -> Verdicts:
+    """Status, reason and sentence of each condition."""
+    counts, spec = summary.counts, work.experiment.spec
+    budget = work.max_failed_trials
+    exhausted = budget is not None and counts.failed > budget
+    verdicts: Verdicts = {c.ACCEPTED: ("True", c.VALID, c.VALID_MESSAGE)}
+    if over:
+        reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
+        sentence = c.finished(counts.done, counts.total)
+        verdicts[c.PROGRESSING] = ("False", reason, sentence)
+        verdicts[c.FINISHED] = ("True", reason, sentence)
+        verdicts[c.SUCCEEDED] = _succeeded(summary, budget if exhausted else None)
+    else:
+        verdicts[c.FINISHED] = ("False", c.UNFINISHED, c.UNFINISHED_MESSAGE)
+        verdicts[c.SUCCEEDED] = ("Unknown", c.UNFINISHED, c.UNFINISHED_MESSAGE)
+        if problem is not None:
+            verdicts[c.PROGRESSING] = ("False", problem.reason, problem.message)
+        elif spec.suspend:
+            verdicts[c.PROGRESSING] = ("False", c.SUSPENDED, c.suspended(running))
+        elif exhausted and budget is not None:
+            verdicts[c.PROGRESSING] = ("True", c.WINDING_UP, c.winding_up(counts.failed, budget, running))
+        elif running or counts.outcomes:
+            sentence = c.running(running, counts.done, counts.total, work.parallel_trials)
+            verdicts[c.PROGRESSING] = ("True", c.RUNNING, sentence)
+        else:
+            verdicts[c.PROGRESSING] = ("True", c.NOT_STARTED, c.NOT_STARTED_MESSAGE)
+    if isinstance(work.experiment, HyperparamSearch):
+        verdicts[c.COMPARABLE] = ("False", c.NO_BASELINE, c.NO_BASELINE_MESSAGE)
+    return verdicts
+
+
+def _succeeded(summary: Summary, exceeded: int | None) -> tuple[str, str, str]:
+    counts = summary.counts
+    others = {name: count for name, count in counts.outcomes.items() if name != Outcome.SUCCEEDED}
+    listed = ", ".join(f"{count} {name}" for name, count in others.items())
+    # The most frequent failure's advice; of equals, the first by name.
+    advice = ADVICE[Outcome(max(others, key=lambda name: others[name]))] if others else ""
+    if exceeded is not None:
+        return "False", c.TOO_MANY_FAILURES, c.too_many_failures(counts.failed, exceeded, listed, advice)
+    if not counts.succeeded:
+        return "False", c.NO_TRIAL_SUCCEEDED, c.no_trial_succeeded(listed, advice)
+    return "True", c.TRIALS_SUCCEEDED, c.succeeded(counts.succeeded, counts.total, listed)
+
+
+def _conditions(verdicts: Verdicts, generation: int, old: Mapping[str, Any], now: int) -> list[dict[str, Any]]:
+    before = {condition.get("type"): condition for condition in old.get("conditions") or ()}
+    made = []
+    for kind, (value, reason, message) in verdicts.items():
+        known = before.get(kind) or {}
+        since = known.get("lastTransitionTime") if known.get("status") == value else None
+        made.append(
+            {
+                "type": kind,
+                "status": value,
+                "reason": reason,
+                "message": message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 4] + " ...",
+                "observedGeneration": generation,
+                "lastTransitionTime": since or timestamp(now - now % 1000),
+            }
+        )
+    return made

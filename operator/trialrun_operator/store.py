@@ -1,0 +1,164 @@
+"""What was last seen of experiments, jobs and pods: frozen values by uid. It answers at once and asks nobody.
+
+Values come from watches, from LISTs and from the answers to our own writes, in any order: an older one never replaces
+a newer one, and what was deleted does not come back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trialrun_operator.names import Key
+from trialrun_operator.observe import Attempt, Job, Pod
+
+# More than can be deleted between two LISTs; beyond it the oldest are forgotten.
+_REMEMBERED_DELETIONS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentObject:
+    """An experiment as it was seen. `document` is the object but for most of its metadata; nobody changes it."""
+
+    key: Key
+    uid: str
+    version: int
+    generation: int
+    created: str
+    deleting: bool
+    document: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """Its status as it was seen, perhaps empty."""
+        return self.document.get("status") or {}
+
+
+def experiment_object(document: Mapping[str, Any]) -> ExperimentObject:
+    """The value of an object of the API server."""
+    metadata = document["metadata"]
+    return ExperimentObject(
+        key=Key(document["kind"], metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        generation=metadata.get("generation", 1),
+        created=metadata["creationTimestamp"],
+        deleting="deletionTimestamp" in metadata,
+        # Without the metadata: it is large (managedFields), and nobody's business from here on.
+        document={
+            "apiVersion": document["apiVersion"],
+            "kind": document["kind"],
+            "metadata": {"name": metadata["name"]},
+            "spec": document.get("spec"),
+            "status": document.get("status"),
+        },
+    )
+
+
+Value = ExperimentObject | Job | Pod
+
+
+class Store:
+    """The one memory of the cluster's state; handlers and LISTs fill it, reconciles read it."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Value] = {}
+        self._by_key: dict[Key, str] = {}
+        # Job uids by experiment uid, pod uids by job uid.
+        self._jobs: dict[str, dict[str, None]] = {}
+        self._pods: dict[str, dict[str, None]] = {}
+        self._confirmed: set[str] = set()
+        self._deleted: dict[str, None] = {}
+
+    def put(self, value: Value) -> bool:
+        """Takes in what was seen; says whether it was news."""
+        known = self._values.get(value.uid)
+        if value.uid in self._deleted or (known is not None and known.version >= value.version):
+            return False
+        self._values[value.uid] = value
+        if isinstance(value, ExperimentObject):
+            current = self._values.get(self._by_key.get(value.key, ""))
+            if not isinstance(current, ExperimentObject) or current.version <= value.version:
+                self._by_key[value.key] = value.uid
+        elif isinstance(value, Job):
+            self._jobs.setdefault(value.experiment_uid, {})[value.uid] = None
+        else:
+            self._pods.setdefault(value.job_uid, {})[value.uid] = None
+            # Pods may come before their job, and stay after it.
+            self._jobs.setdefault(value.experiment_uid, {})[value.job_uid] = None
+        return True
+
+    def remove(self, uid: str) -> bool:
+        """Forgets what is deleted; says whether it was known."""
+        self._deleted[uid] = None
+        if len(self._deleted) > _REMEMBERED_DELETIONS:
+            del self._deleted[next(iter(self._deleted))]
+        value = self._values.pop(uid, None)
+        if isinstance(value, ExperimentObject):
+            if self._by_key.get(value.key) == uid:
+                del self._by_key[value.key]
+        elif isinstance(value, Job):
+            self._confirmed.discard(uid)
+            self._drop_empty(value.experiment_uid, uid)
+        elif isinstance(value, Pod):
+            pods = self._pods.get(value.job_uid, {})
+            pods.pop(uid, None)
+            if not pods:
+                self._pods.pop(value.job_uid, None)
+            self._drop_empty(value.experiment_uid, value.job_uid)
+        return value is not None
+
+    def replace(
+        self, kind: type[Value], listed: Iterable[Value], version: int, namespaces: tuple[str, ...]
+    ) -> set[Key]:
+        """Takes in a LIST of all objects of a kind as of `version`; gives the keys for which it was news.
+
+        What is newer than the list stays, and so does what lies outside `namespaces`, the ones listed (empty: all).
+        """
+        news: set[Key] = set()
+        uids = set()
+        for value in listed:
+            uids.add(value.uid)
+            if self.put(value):
+                news.add(value.key)
+        gone = [
+            value
+            for value in self._values.values()
+            if isinstance(value, kind)
+            and value.uid not in uids
+            and value.version <= version
+            and (not namespaces or value.key.namespace in namespaces)
+        ]
+        for value in gone:
+            self.remove(value.uid)
+            news.add(value.key)
+        return news
+
+    def confirm(self, job: Job) -> None:
+        """Notes that a job's pods were listed after its end, and that there are no others."""
+        self._confirmed.add(job.uid)
+
+    def experiment(self, key: Key) -> ExperimentObject | None:
+        """The experiment of this name, None where there is none."""
+        value = self._values.get(self._by_key.get(key, ""))
+        return value if isinstance(value, ExperimentObject) else None
+
+    def experiments(self) -> list[Key]:
+        """The keys of all experiments."""
+        return list(self._by_key)
+
+    def attempts(self, experiment_uid: str) -> list[Attempt]:
+        """The attempts of an experiment: its jobs with their pods, and pods whose job is gone."""
+        found = []
+        for uid in self._jobs.get(experiment_uid, ()):
+            job = self._values.get(uid)
+            pods = tuple(pod for each in self._pods.get(uid, ()) if isinstance(pod := self._values.get(each), Pod))
+            if isinstance(job, Job) or pods:
+                found.append(Attempt(job if isinstance(job, Job) else None, pods, uid in self._confirmed))
+        return found
+
+    def _drop_empty(self, experiment_uid: str, job_uid: str) -> None:
+        if job_uid not in self._values and job_uid not in self._pods:
+            jobs = self._jobs.get(experiment_uid, {})
+            jobs.pop(job_uid, None)
+            if not jobs:
+                self._jobs.pop(experiment_uid, None)

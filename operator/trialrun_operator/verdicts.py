@@ -1,0 +1,151 @@
+"""Whether an attempt is over, and with which record: the rules of waiting, of deadlines and of evidence. Pure."""
+
+from dataclasses import dataclass
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
+from trialrun_operator.observe import Attempt, Job, Pod
+from trialrun_operator.workload import Workload
+
+# How long the other ranks are waited for once a job, or a rank of it, has ended badly.
+GRACE_MILLISECONDS = 30_000
+# The kubelet ends a pod at its deadline; when this much later it has not, the operator does.
+BACKSTOP_MILLISECONDS = 30_000
+# An API server's times have whole seconds; a report's clock, in milliseconds, is believed within this.
+_CLOCK_MILLISECONDS = 2_000
+
+
+@dataclass(frozen=True)
+class Over:
+    """The attempt is over; this is its record."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The attempt goes on; without news the next look is due at `until` (milliseconds since 1970)."""
+
+    until: int | None = None
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """The evidence is missing: a LIST of this job's pods must confirm that before it is believed."""
+
+    job: Job
+
+
+def verdict(
+    attempt: Attempt, trial: Trial, work: Workload, *, accepted: int, retries_left: bool, now: int
+) -> Over | Waits | Doubtful:
+    """What to make of an attempt that has no record yet."""
+    ranks, job = attempt.ranks, attempt.job
+    endings = [pod.ending for pod in ranks.values() if pod.ending is not None]
+    if len(endings) == trial.workers:
+        return _record(attempt, trial, work, endings, accepted, retries_left, now)
+    if job is None or job.deleting:  # deleted by hand: what it leaves is waited for, then the trial is run again
+        return Waits()
+    if (since := _ended_badly(job, ranks)) is not None:
+        if now < since + GRACE_MILLISECONDS and ranks:
+            return Waits(since + GRACE_MILLISECONDS)
+        if not endings:
+            said = f"; the job says: {job.message}" if job.message else ""
+            endings = [Ending(0, platform=Outcome.NODE_LOST, error=f"its pods are gone{said}")]
+        return _record(attempt, trial, work, endings, accepted, retries_left, now)
+    due, late = _deadline(job, ranks, trial, work, now)
+    if late is None:
+        return Waits(due)
+    return _record(
+        attempt, trial, work, [late, *(e for e in endings if e.rank != late.rank)], accepted, retries_left, now
+    )
+
+
+def _ended_badly(job: Job, ranks: dict[int, Pod]) -> int | None:
+    """Since when the ranks that are left can make no difference: the job has ended, or a rank has failed."""
+    moments = [pod.ended for pod in ranks.values() if pod.ending is not None and not _succeeded(pod.ending)]
+    return min((moment for moment in (job.ended, *moments) if moment is not None), default=None)
+
+
+def _succeeded(ending: Ending) -> bool:
+    return ending.platform is None and ending.exit_code == 0
+
+
+def _deadline(
+    job: Job, ranks: dict[int, Pod], trial: Trial, work: Workload, now: int
+) -> tuple[int | None, Ending | None]:
+    """When the next deadline of a running or waiting attempt is, and the ending of the rank that has missed one."""
+    missing = [rank for rank in range(trial.workers) if rank not in ranks or _waits(ranks[rank])]
+    due: list[int] = []
+    for rank in missing:
+        obstacle = ranks[rank].obstacle if rank in ranks else None
+        if obstacle is not None and obstacle.hopeless:
+            return None, Ending(rank, platform=obstacle.outcome, error=obstacle.error)
+    if missing and not job.suspended:
+        seconds = work.experiment.spec.pending_deadline_seconds
+        due.append(job.created + 1000 * seconds)
+        if now >= due[-1]:
+            return None, _not_started(missing, ranks, seconds)
+    for rank, pod in ranks.items():
+        if pod.began is not None and pod.ending is None:
+            due.append(pod.began + 1000 * work.deadline_seconds + BACKSTOP_MILLISECONDS)
+            if now >= due[-1]:
+                error = f"still ran after its deadline of {work.deadline_seconds} s; the operator ended it"
+                return None, Ending(rank, platform=Outcome.TIMED_OUT, error=error)
+    return min(due, default=None), None
+
+
+def _waits(pod: Pod) -> bool:
+    return pod.started is None and pod.ending is None
+
+
+def _not_started(missing: list[int], ranks: dict[int, Pod], seconds: int) -> Ending:
+    waited = f"not started within pendingDeadlineSeconds ({seconds})"
+    for rank in missing:
+        if rank in ranks and (obstacle := ranks[rank].obstacle) is not None:
+            return Ending(rank, platform=obstacle.outcome, error=f"{waited}: {obstacle.error}")
+    rank = missing[0]
+    why = "its container was never made" if rank in ranks else "no pod was made for it; describe the job to see why"
+    return Ending(rank, platform=Outcome.UNSCHEDULABLE, error=f"{waited}: {why}")
+
+
+def _record(
+    attempt: Attempt, trial: Trial, work: Workload, endings: list[Ending], accepted: int, retries_left: bool, now: int
+) -> Over | Doubtful:
+    record = make_record(
+        trial,
+        attempt=attempt.identity[1],
+        endings=endings,
+        metric=work.metric,
+        times=_times(attempt, endings, accepted, now),
+        retries_left=retries_left,
+    )
+    bare = record.outcome is Outcome.METRICS_MISSING or not attempt.pods
+    if bare and attempt.job is not None and not attempt.confirmed:
+        return Doubtful(attempt.job)
+    if record.outcome is Outcome.TIMED_OUT:
+        trained = f" It trained for {record.seconds.total:.0f} s of deadlineSeconds {work.deadline_seconds}."
+        record = record.model_copy(update={"error": record.error + trained})
+    if (lead := attempt.ranks.get(0)) is not None and lead.image:
+        environment = record.environment.model_copy(update={"image": lead.image})
+        record = record.model_copy(update={"environment": environment})
+    return Over(record)
+
+
+def _times(attempt: Attempt, endings: list[Ending], accepted: int, now: int) -> Times:
+    pods = list(attempt.ranks.values())
+    job = attempt.job
+    ended = [pod.ended for pod in pods if pod.ended is not None]
+    all_known = len(ended) == len(endings)
+    finished = max(ended) if ended and all_known else (job.ended if job is not None else None) or now
+    never = job.created if job is not None and not pods else finished
+    started = min((pod.started for pod in pods if pod.started is not None), default=never)
+    lead = next((ending.report for ending in endings if ending.rank == 0), None)
+    if lead is not None and abs(lead.clock - finished) <= _CLOCK_MILLISECONDS:
+        finished = lead.clock
+        began = lead.clock - round(1000 * lead.seconds.total)
+        if lead.seconds.total and abs(began - started) <= _CLOCK_MILLISECONDS:
+            started = began
+    return Times(accepted, started, max(started, finished))

@@ -1,0 +1,71 @@
+"""An experiment as the operator works with it: loaded, expanded and bounded, the same for both kinds. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.expand import Trial, expand, running_order
+from trainer.experiment.load import load
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.spec import Experiment, HyperparamSearch
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What there is to run. `order` holds the trials as they start, `trials` as they are listed."""
+
+    experiment: Experiment
+    trials: tuple[Trial, ...]
+    order: tuple[Trial, ...]
+
+    @cached_property
+    def by_id(self) -> dict[str, Trial]:
+        """The trials by their identity."""
+        return {trial.id: trial for trial in self.trials}
+
+    @property
+    def metric(self) -> str | None:
+        """The objective where a pod reports it; None where there is none, or the operator measures it itself."""
+        if not isinstance(self.experiment, HyperparamSearch):
+            return None
+        metric = self.experiment.spec.objective.metric
+        return metric if OBJECTIVES[metric].part == "metrics" else None
+
+    @property
+    def parallel_trials(self) -> int:
+        """The most trials that may run at once."""
+        return self.experiment.spec.parallel_trials
+
+    @property
+    def max_failed_trials(self) -> int | None:
+        """With more failures nothing new starts; None for a scale test, which is there to find where trials fail."""
+        return self.experiment.spec.max_failed_trials if isinstance(self.experiment, HyperparamSearch) else None
+
+    @property
+    def deadline_seconds(self) -> int:
+        """The longest an attempt may run."""
+        if isinstance(self.experiment, HyperparamSearch):
+            return self.experiment.spec.deadline_seconds
+        return self.experiment.spec.cell.deadline_seconds
+
+    @property
+    def memory_limit(self) -> str | None:
+        """The memory limit that a scale test sets for its cells."""
+        return None if isinstance(self.experiment, HyperparamSearch) else self.experiment.spec.cell.memory_limit
+
+
+def workload(document: Mapping[str, Any]) -> Workload:
+    """The workload of an object of the API server.
+
+    Raises:
+        InvalidExperiment: with all mistakes found.
+    """
+    experiment = load(document)
+    if isinstance(experiment, HyperparamSearch) and experiment.spec.baseline == "Measure":
+        raise InvalidExperiment(
+            ["spec.baseline: must be None, since this version cannot measure a baseline yet, got Measure"]
+        )
+    trials = expand(experiment)
+    return Workload(experiment, tuple(trials), tuple(running_order(experiment, trials)))
