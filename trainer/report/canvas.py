@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from trainer.report.markup import Markup, element
 
@@ -100,11 +100,10 @@ def draw(name: str, title: str, text: str, paint: Callable[[Any], None]) -> Char
 
 def figures_axis(axis: Any, *, log: bool) -> None:
     """Ticks of an axis that shows measured figures, written as everywhere on the page."""
-    if log:
-        low, high = sorted(axis.get_view_interval())
+    low, high = sorted(axis.get_view_interval())
+    axis.set_minor_locator(NullLocator())
+    if log and high / low > 6:  # within less, hardly a 1, 2 or 5 of a decade is to be seen
         axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200 else (1.0, 2.0, 5.0), numticks=9))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
     else:
         axis.set_major_locator(MaxNLocator(nbins=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))

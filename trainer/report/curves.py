@@ -58,16 +58,14 @@ def learning_curves(results: Results, folder: Path) -> list[Chart]:
     if not curves:
         reason = "No trial left a history of its epochs." if chosen else "No trial has ended yet."
         return [Chart("Losses by epoch", reason)]
-    losses = [loss for _, curve in curves for loss in (*curve.train, *curve.valid) if loss > 0]
-    span = (min(losses), max(losses)) if losses else (0.1, 1.0)
-    words = "A line is a trial, one point per epoch. The vertical axis is logarithmic."
+    words = "A line is a trial, from epoch to epoch."
     if len(chosen) < len(results.records):
         words += f" Drawn are {count(len(chosen), 'trial')}, the best first, of {len(results.records):,}."
     if len(curves) < len(chosen):
         words += f" {count(len(chosen) - len(curves), 'trial')} left no history."
     return [
-        _chart(results, "Validation loss", "valid", curves, span, words),
-        _chart(results, "Training loss", "train", curves, span, words),
+        _chart(results, "Validation loss by epoch", "valid", curves, words),
+        _chart(results, "Training loss by epoch", "train", curves, words),
     ]
 
 
@@ -76,11 +74,19 @@ def _chart(
     title: str,
     part: str,
     curves: Sequence[tuple[Trial, Curve]],
-    span: tuple[float, float],
     words: str,
 ) -> Chart:
+    # Of both parts, so that the two charts have the same scale.
+    losses = [loss for _, curve in curves for loss in (*curve.train, *curve.valid) if math.isfinite(loss)]
+    if not any(math.isfinite(loss) for _, curve in curves for loss in getattr(curve, part)):
+        return Chart(title, "The histories hold no finite figure of it.")
+    low, high = min(losses), max(losses)
+    log = low > 0 and high > 4 * low
+    if log:
+        words += " The vertical axis is logarithmic."
+
     def paint(axes: Any) -> None:
-        axes.set_yscale("log")
+        axes.set_yscale("log" if log else "linear")
         rest = "others" if results.best_ids else "trial"
         once = {"best", rest}
         for trial, curve in reversed(curves):  # the best last, on top
@@ -96,14 +102,15 @@ def _chart(
                 label=label if label in once else "_",
             )
             once.discard(label)
-        axes.set_ylim(span[0] / 1.15, span[1] * 1.15)
-        figures_axis(axes.yaxis, log=True)
+        margin = 0.05 * (high - low) or abs(high) or 1.0
+        axes.set_ylim(*((low / 1.15, high * 1.15) if log else (low - margin, high + margin)))
+        figures_axis(axes.yaxis, log=log)
         whole_axis(axes.xaxis)
         axes.set_xlabel("epoch")
         axes.set_title("loss")
         legend(axes)
 
-    return draw(f"{part}-loss", f"{title} by epoch", words, paint)
+    return draw(f"{part}-loss", title, words, paint)
 
 
 def _finite(value: Any) -> float:

@@ -1,0 +1,72 @@
+"""Learning curves from histories of any state."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainer.experiment.expand import expand
+from trainer.experiment.summary import summarize
+from trainer.report.curves import learning_curves, read_curve
+from trainer.report.results import Results
+from unit.builders import a_record, an_experiment
+
+
+def test_a_history_is_read_though_its_last_line_is_torn_and_a_loss_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text(
+        '{"epoch": 1, "trainLoss": 0.5, "validLoss": NaN}\n[]\n{"epoch": 2, "trainLoss": 0.4}\n{"epoch": 3, "tr'
+    )
+    curve = read_curve(path)
+    assert curve is not None
+    assert curve.epochs == (1, 2)
+    assert curve.train == (0.5, 0.4)
+    assert all(loss != loss for loss in curve.valid)
+    assert read_curve(tmp_path / "missing") is None
+    path.write_text("")
+    assert read_curve(path) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "logarithmic"),
+    [([0.9, 0.1, 0.01], True), ([0.11, 0.1, 0.09], False), ([0.5, 0.1, -0.2], False), ([0.0, 0.0], False)],
+)
+def test_only_positive_losses_that_span_much_get_a_log_axis(
+    tmp_path: Path, losses: list[float], logarithmic: bool
+) -> None:
+    charts = learning_curves(searched(), history(tmp_path, {"trainLoss": losses, "validLoss": losses}))
+    for chart in charts:
+        assert chart.svg is not None
+        assert ("logarithmic" in chart.text) is logarithmic
+        assert chart.svg.count("<text") >= 5  # axes with figures
+
+
+def test_a_history_without_training_loss_says_so_in_place_of_the_chart(tmp_path: Path) -> None:
+    valid, train = learning_curves(searched(), history(tmp_path, {"validLoss": [0.3, 0.2]}))
+    assert valid.svg is not None
+    assert (train.svg, train.text) == (None, "The histories hold no finite figure of it.")
+
+
+def test_a_long_history_is_thinned_but_keeps_its_last_epoch(tmp_path: Path) -> None:
+    losses = [1 / (1 + epoch) for epoch in range(10_000)]
+    folder = history(tmp_path, {"trainLoss": losses, "validLoss": losses})
+    curve = read_curve(next(folder.glob("trials/*/history.jsonl")))
+    assert curve is not None
+    assert len(curve.epochs) <= 121
+    assert (curve.epochs[0], curve.epochs[-1]) == (1, 10_000)
+
+
+def searched() -> Results:
+    experiment = an_experiment()
+    trials = expand(experiment)
+    records = [a_record(trials[0])]
+    return Results(experiment, trials, records, summarize(experiment, trials, records))
+
+
+def history(folder: Path, columns: dict[str, list[float]]) -> Path:
+    trial = folder / "trials" / searched().trials[0].name
+    trial.mkdir(parents=True)
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    lines = (json.dumps({"epoch": epoch, **row}) + "\n" for epoch, row in enumerate(rows, 1))
+    (trial / "history.jsonl").write_text("".join(lines))
+    return folder
