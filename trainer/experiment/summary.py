@@ -49,7 +49,7 @@ class Timing(Reported):
 
 
 class Comparison(Reported):
-    """What parallel running bought over `baseline_wall` seconds. Speedup and efficiency are None unless comparable."""
+    """What running in parallel bought. Speedup and efficiency are None unless comparable."""
 
     baseline_wall: float
     elapsed_ratio: float
