@@ -61,7 +61,7 @@ def environments(results: Results) -> Markup:
     caption = "What the trials ran on"
     if len(most) > len(shown):
         caption += f"; the {len(shown)} most frequent of {len(most)} environments"
-    heads = ("", *(count(amount, results.noun) for _, amount in shown))
+    heads = ("what", *(count(amount, results.noun) for _, amount in shown))
     return element("section", heading, table(caption, heads, rows))
 
 
@@ -101,7 +101,10 @@ def method(results: Results) -> Markup:
     return element(
         "section",
         element("h2", "How the figures are computed"),
-        element("p", "Everything on this page is measured and stands in results.jsonl; nothing is estimated."),
+        element(
+            "p",
+            "Every figure is measured, none estimated. Records stand in results.jsonl, losses in a trial's history.jsonl.",
+        ),
         element("dl", *listed, class_="method"),
     )
 
