@@ -28,7 +28,7 @@ class ComponentFailed(Exception):
 def free_port() -> int:
     """A free port of 127.0.0.1, below the range that outgoing connections draw theirs from."""
     while True:
-        port = random.randrange(12_000, 32_000)  # noqa: S311
+        port = random.randrange(12_000, 32_000)
         with socket.socket() as probe:
             if port not in _given_ports and probe.connect_ex(("127.0.0.1", port)) != 0:
                 _given_ports.add(port)

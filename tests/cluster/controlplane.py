@@ -6,20 +6,25 @@ starts one by hand; see README.md beside this file.
 """
 
 import argparse
+import contextlib
 import shutil
+import signal
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import yaml
 
 from cluster import certificates
+from cluster.behaviours import Succeeds
 from cluster.component import Component, free_port
 from cluster.kubeconfig import Access
+from cluster.kubelet import KubeletPlayer
 from cluster.programs import build
 from cluster.testcluster import Cluster
-from cluster.training_operator import training_operator
+from cluster.training_operator import TrainingOperator
 
 SERVICE_ADDRESSES = "10.96.0.0/16"
 SERVED_NAMES = (
@@ -77,11 +82,14 @@ class ControlPlane(Cluster):
         plane = cls(workdir)
         try:
             plane.etcd.start()
-            plane.api_server.start()
+            plane.api_server.launch()
+            operator = TrainingOperator(workdir)
+            plane.api_server.wait_until_ready()
             plane.scheduler.launch()
-            plane.training_operator = training_operator(plane)
+            operator.install(plane.api)
             # Not before the CRD of PyTorchJobs, or their pods would be collected only half a minute from now.
             plane.controller_manager.launch()
+            plane.training_operator = operator.component(plane)
             plane.training_operator.start()
             plane.controller_manager.wait_until_ready()
             plane.scheduler.wait_until_ready()
@@ -155,7 +163,9 @@ class ControlPlane(Cluster):
             "--allow-privileged=true",
             "--profiling=false",
         ]
-        return self._component("kube-apiserver", f"{self.access.server}/readyz", options)
+        component = self._component("kube-apiserver", f"{self.access.server}/readyz", options)
+        # Less garbage collection: a sixth less processor time to start, for 150 MiB more memory.
+        return replace(component, environment={"GOGC": "400", "GOMEMLIMIT": "2GiB"})
 
     def _make_controller_manager(self) -> Component:
         port = free_port()
@@ -195,16 +205,17 @@ def main() -> None:
     """Starts a control plane and keeps it until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m cluster.controlplane", description=main.__doc__)
     parser.add_argument("--workdir", type=Path, help="where data and logs go (default: a new temporary folder)")
-    workdir = parser.parse_args().workdir or Path(tempfile.mkdtemp(prefix="trialrun-"))
+    parser.add_argument("--simulate-pods", action="store_true", help="let every pod run for a second and succeed")
+    options = parser.parse_args()
+    workdir = options.workdir or Path(tempfile.mkdtemp(prefix="trialrun-"))
     began = time.monotonic()
-    with ControlPlane.start(workdir) as plane:
+    with contextlib.ExitStack() as running, contextlib.suppress(KeyboardInterrupt):
+        plane = running.enter_context(ControlPlane.start(workdir))
+        if options.simulate_pods:
+            running.enter_context(KubeletPlayer(plane.access, lambda pod: Succeeds(after_seconds=1)))  # noqa: ARG005
         print(f"ready after {time.monotonic() - began:.1f} s; logs in {workdir}; Ctrl-C ends it")
         print(f"export KUBECONFIG={plane.kubeconfig}", flush=True)
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            print("stopping")
+        signal.pause()
 
 
 if __name__ == "__main__":
