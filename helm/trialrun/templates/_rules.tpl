@@ -18,5 +18,5 @@
   verbs: [get, list, create, patch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
