@@ -103,7 +103,7 @@ def method(results: Results) -> Markup:
         element("h2", "How the figures are computed"),
         element(
             "p",
-            "Every figure is measured, none estimated. Records stand in results.jsonl, losses in a trial's history.jsonl.",
+            "Every figure is measured, none estimated. They stand in results.jsonl, losses in each history.jsonl.",
         ),
         element("dl", *listed, class_="method"),
     )
