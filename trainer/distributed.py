@@ -1,4 +1,4 @@
-"""The ranks of a trial: who this process is among them, and sums over all of them. Alone, everything is local."""
+"""The ranks of a trial: who this process is among them, and what they share. Alone, everything is local."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,28 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
-# A rank that waits this long for the others takes them for dead. Steps take milliseconds.
+# How long a rank waits for the others to arrive: on another node an image may first have to be pulled.
+START_TIMEOUT = timedelta(minutes=10)
+# A rank that then waits this long for the others takes them for dead. Steps take milliseconds.
 PEER_TIMEOUT = timedelta(seconds=120)
+
+# What gloo, NCCL and the store in which ranks meet say where the other side is gone or silent. Gloo's other errors,
+# such as an unknown network interface, are this rank's own.
+_PEER_IS_GONE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Connection refused",
+    "Broken pipe",
+    "Timed out waiting",
+    "Wait timeout",
+    "wait timeout",
+    "Application timeout caused pair closure",
+    "waiting for clients",
+    "client socket has timed out",
+    "Connection was likely closed",
+    "failed to recv, got 0 bytes",
+    "remote process exited",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,23 @@ class Ranks:
         if self.count > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
+
+    def copy_from_lead(self, tensor: Tensor) -> None:
+        """Overwrites `tensor` by rank 0's."""
+        if self.count > 1:
+            torch.distributed.broadcast(tensor, 0)
+
+    def text_of_lead(self, text: str, device: torch.device) -> str:
+        """Rank 0's `text`, on every rank. Goes by way of `device`."""
+        if self.count == 1:
+            return text
+        letters = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
+        size = torch.tensor(len(letters), device=device)
+        self.copy_from_lead(size)
+        if not self.lead:
+            letters = torch.empty(int(size), dtype=torch.uint8, device=device)
+        self.copy_from_lead(letters)
+        return bytes(letters.tolist()).decode()
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model` with gradients averaged over all ranks as they come."""
@@ -65,12 +102,14 @@ def ranks_from_environment() -> Ranks:
 def joined(ranks: Ranks, wanted_device: str, meeting: str = "env://") -> Iterator[torch.device]:
     """Joins the other ranks at `meeting` (env:// or file://…) for as long as the context lasts; yields the device."""
     chosen = device(wanted_device, ranks.local)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
     if ranks.count == 1:
         yield chosen
         return
     torch.distributed.init_process_group(
         backend="nccl" if chosen.type == "cuda" else "gloo",
-        init_method=meeting,
+        store=_met(ranks, meeting),
         rank=ranks.rank,
         world_size=ranks.count,
         timeout=PEER_TIMEOUT,
@@ -79,3 +118,17 @@ def joined(ranks: Ranks, wanted_device: str, meeting: str = "env://") -> Iterato
         yield chosen
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _met(ranks: Ranks, meeting: str) -> torch.distributed.Store:
+    """The store at `meeting`, once every rank has come there."""
+    rendezvous = torch.distributed.rendezvous(meeting, ranks.rank, ranks.count, timeout=START_TIMEOUT)
+    store: torch.distributed.Store = next(iter(rendezvous))[0]
+    store.set(f"here/{ranks.rank}", "")
+    store.wait([f"here/{rank}" for rank in range(ranks.count)], START_TIMEOUT)
+    return store
+
+
+def is_loss_of_peer(error: BaseException) -> bool:
+    """Whether an error says only that another rank is gone, and nothing about this one."""
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _PEER_IS_GONE)

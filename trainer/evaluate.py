@@ -1,5 +1,6 @@
 """Exact metrics over all ranks: sums are added up first and divided last, so no sharding changes a figure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,28 +33,53 @@ class Figures:
 
 
 def evaluate(
-    model: nn.Module, source: Source, *, task: Task, classes: int, threshold: float, ranks: Ranks, like: Tensor
+    model: nn.Module,
+    source: Source,
+    *,
+    task: Task,
+    classes: int,
+    threshold: float,
+    target_mean: float,
+    ranks: Ranks,
+    like: Tensor,
 ) -> Figures | None:
-    """The model's figures on all samples of `source`, None of an empty one. `like` has the dtype and device."""
+    """The model's figures on all samples of `source`, None of an empty one. `like` has the dtype and device.
+
+    `target_mean` is a number near the targets: R² sums how far they are from it, so a large mean costs no digits.
+    """
     if len(source) == 0:
         return None
     sums = torch.zeros(4 if task == "Regression" else 1 + classes * classes, dtype=torch.float64, device=like.device)
-    model.eval()
-    mine = np.arange(ranks.rank, len(source), ranks.count, dtype=np.int64)
-    with torch.inference_mode():
-        for start in range(0, len(mine), _CHUNK):
-            x, y = tensors(source.gather(mine[start : start + _CHUNK]), like.device, like.dtype)
-            out = model(x)
-            sums += _regression(out, y) if task == "Regression" else _classification(out, y, classes, threshold)
-    model.train()
+    for out, y in outputs(model, source, ranks, like):
+        if task == "Regression":
+            sums += _regression(out, y, target_mean)
+        else:
+            sums += _classification(out, y, classes, threshold)
     totals = ranks.sum(sums).tolist()
     if task == "Regression":
         return regression_figures(len(source), *totals)
     return classification_figures(totals[0], np.array(totals[1:]).reshape(classes, classes))
 
 
-def _regression(out: Tensor, y: Tensor) -> Tensor:
-    error, target = (out - y).double(), y.double()
+def outputs(model: nn.Module, source: Source, ranks: Ranks, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the model makes of this rank's share of `source`, beside the targets, in chunks."""
+    mine = np.arange(ranks.rank, len(source), ranks.count, dtype=np.int64)
+    for start in range(0, len(mine), _CHUNK):
+        x, y = tensors(source.gather(mine[start : start + _CHUNK]), like.device, like.dtype)
+        yield outputs_of(model, x), y
+
+
+def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's outputs without dropout and without a graph."""
+    model.eval()
+    with torch.inference_mode():
+        out: Tensor = model(x)
+    model.train()
+    return out
+
+
+def _regression(out: Tensor, y: Tensor, target_mean: float) -> Tensor:
+    error, target = (out - y).double(), y.double() - target_mean
     return torch.stack([(error * error).sum(), error.abs().sum(), target.sum(), (target * target).sum()])
 
 
@@ -71,13 +97,13 @@ def predicted_class(out: Tensor, threshold: float) -> Tensor:
 
 
 def regression_figures(n: int, squared: float, absolute: float, target: float, target_squared: float) -> Figures:
-    """MSE, MAE and R² from the sums of e², |e|, y and y² over n samples.
+    """MSE, MAE and R² from the sums of e², |e|, y and y² over n samples; y may be counted from any number.
 
     R² = 1 - Σe² / (Σy² - (Σy)²/n); a constant target has none.
     """
     spread = target_squared - target * target / n
     metrics = {"mse": squared / n, "mae": absolute / n}
-    if spread > 0:
+    if spread > 1e-12 * target_squared:  # what rounding leaves of a constant target is no spread
         metrics["r2"] = 1 - squared / spread
     return Figures(squared / n, metrics)
 

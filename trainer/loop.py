@@ -14,14 +14,14 @@ from trainer.checkpoint import Progress, Saver
 from trainer.data.dataset import Dataset
 from trainer.distributed import Ranks
 from trainer.evaluate import Figures, evaluate
-from trainer.experiment.training import Training
-from trainer.models import build
+from trainer.experiment.training import Train, Training
+from trainer.models import build, dtype_of, outputs_for
 from trainer.optimize import Optimizer
 from trainer.samples import Samples, Source
 
 
 class Diverged(Exception):
-    """The training loss is no longer finite."""
+    """A loss is no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def train(
         Diverged: the loss became NaN or infinite.
     """
     config = training.train
-    dtype = torch.float64 if config.precision == "Float64" else torch.float32
+    dtype = dtype_of(config)
     torch.set_default_dtype(dtype)
     seed_torch(config.seed, device)  # before the model: all ranks start from the same weights
 
-    classes = training.data.classes if training.data.task == "Classification" else 1
+    classes = outputs_for(training.data)
     window, features = data.train.sample_shape
     model = build(training.model, window=window, features=features, outputs=classes).to(device)
     parallel = ranks.wrap(model)
@@ -75,15 +75,16 @@ def train(
             task=training.data.task,
             classes=classes,
             threshold=training.evaluate.threshold,
+            target_mean=data.manifest.target_mean,
             ranks=ranks,
             like=like,
         )
 
-    progress, best = Progress(), copy(model)
-    saver = Saver(checkpoints if config.checkpoint_every else None, training)
-    progress, best = saver.restore(model, optimizer, progress, best)
+    best = copy(model)
+    saver = Saver(checkpoints, training, data.manifest.hash, ranks)
+    progress = saver.restore(model, optimizer, best, device)
 
-    while progress.epoch < config.epochs:
+    while not finished(progress, config):
         began = time.perf_counter()
         progress.epoch += 1
         seed_torch(dropout_seed(config.seed, progress.epoch, ranks.rank), device)
@@ -101,9 +102,10 @@ def train(
             optimizer.step()
 
         train_loss = ranks.sum(total).item() / samples.count
-        if not math.isfinite(train_loss):
-            raise Diverged(f"the training loss became {train_loss} in epoch {progress.epoch}")
+        require_finite(train_loss, "training", progress.epoch)
         valid = figures(data.valid)
+        if valid is not None:
+            require_finite(valid.loss, "validation", progress.epoch)
         compared = valid.loss if valid is not None else train_loss
         row = {"epoch": progress.epoch, "trainLoss": train_loss}
         if valid is not None:
@@ -114,13 +116,26 @@ def train(
             progress.best_loss, progress.best_epoch = compared, progress.epoch
             best = copy(model)
         on_epoch(row)
-        if ranks.lead and config.checkpoint_every and progress.epoch % config.checkpoint_every == 0:
+        if config.checkpoint_every and progress.epoch % config.checkpoint_every == 0:
             saver.save(model, optimizer, progress, best)
-        if config.patience and progress.epoch - progress.best_epoch >= config.patience:
-            break
 
     model.load_state_dict(best)
-    return Result(progress, best, figures(data.valid), figures(data.test))
+    valid, test = figures(data.valid), figures(data.test)
+    if test is not None:
+        require_finite(test.loss, "test", progress.best_epoch)
+    return Result(progress, best, valid, test)
+
+
+def finished(progress: Progress, config: Train) -> bool:
+    """Whether all epochs are done, or `patience` of them brought nothing better."""
+    waited = progress.epoch - progress.best_epoch
+    return progress.epoch >= config.epochs or (config.patience > 0 and waited >= config.patience)
+
+
+def require_finite(loss: float, part: str, epoch: int) -> None:
+    """Raises Diverged for a loss that is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise Diverged(f"the {part} loss became {loss} in epoch {epoch}")
 
 
 def seed_torch(seed: int, device: torch.device) -> None:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.experiment.training import Model
+from trainer.experiment.training import Data, Model, Train
 
 
 def build(model: Model, *, window: int, features: int, outputs: int) -> nn.Module:
@@ -22,6 +22,16 @@ def build(model: Model, *, window: int, features: int, outputs: int) -> nn.Modul
         case "Transformer":
             body = Transformer(model, window, features)
     return Network(body, nn.Linear(model.hidden_size, outputs))
+
+
+def outputs_for(data: Data) -> int:
+    """How many outputs a network for this task has."""
+    return data.classes if data.task == "Classification" else 1
+
+
+def dtype_of(train: Train) -> torch.dtype:
+    """The type of weights and samples."""
+    return torch.float64 if train.precision == "Float64" else torch.float32
 
 
 class Network(nn.Module):

@@ -73,12 +73,6 @@ class Optimizer:
             )
 
     def state(self) -> dict[str, Tensor]:
-        """Its tensors by name, to be saved."""
+        """Its tensors by name: these very tensors, to be saved from and restored into."""
         named = {f"moment{k}.{i}": m for k, moments in enumerate(self._moments) for i, m in enumerate(moments)}
         return named | {f"step.{i}": step for i, step in enumerate(self._steps)}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Takes over tensors that `state` gave."""
-        with torch.no_grad():
-            for name, tensor in self.state().items():
-                tensor.copy_(state[name])

@@ -57,7 +57,7 @@ class Samples:
                 yield *part, min(self.batch, self.count - step * self.batch)
                 step += 1
         if step < steps:
-            yield x[:0], y[:0], self.count - step * self.batch
+            yield *self._tensors(mine[:0]), self.count - step * self.batch
 
     def _blocks(self, indices: order.Indices, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(indices), size):

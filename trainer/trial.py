@@ -3,6 +3,7 @@
 The same code runs under the local runner, `python -m trainer train`, torchrun and in a pod.
 """
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
-from trainer.atomic import replace, write_text
+from trainer.atomic import write_text
+from trainer.checkpoint import CHECKPOINT, save_tensors
 from trainer.data.build import prepare
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.data.multiply import Multiplied
-from trainer.distributed import Ranks, joined
+from trainer.distributed import Ranks, is_loss_of_peer, joined
 from trainer.environment import environment
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import Outcome
@@ -34,6 +35,7 @@ WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
     "history.jsonl",
     "normalization.json",
 )
+_NO_DEVICE_MEMORY, _NO_HOST_MEMORY = "CUDA error: out of memory", "DefaultCPUAllocator: can't allocate memory"
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def run_rank(
             rank=place.ranks.rank,
             outcome=outcome,
             error=cut_error(sentence(error)),
-            lost_peer=place.ranks.count > 1 and _lost_peer(error),
+            lost_peer=place.ranks.count > 1 and is_loss_of_peer(error),
             clock=now(),
             seconds=clock.seconds(),
             memory=_memory(gauge),
@@ -118,6 +120,7 @@ def _train(
         multiplier = training.data.multiplier
         source = Multiplied(data.train, multiplier) if multiplier > 1 else data.train
     with joined(place.ranks, training.train.device, place.meeting) as device, clock.measure("train"):
+        require_same_data(data, place.ranks, device)
 
         def observe(row: dict[str, float]) -> None:
             gauge.read()
@@ -135,6 +138,16 @@ def _train(
     return result, data, len(source), device
 
 
+def require_same_data(data: Dataset, ranks: Ranks, device: torch.device) -> None:
+    """Raises DataUnavailable on a rank whose data set is not rank 0's, as when each machine downloaded its own."""
+    wanted = ranks.text_of_lead(data.manifest.hash, device)
+    if data.manifest.hash != wanted:
+        raise DataUnavailable(
+            f"data: all workers must train on the same data set, but rank {ranks.rank} has {data.manifest.hash[:16]} "
+            f"and rank 0 has {wanted[:16]}; give them one data folder, or the same file"
+        )
+
+
 def outcome_of(error: BaseException) -> Outcome:
     """The outcome that an exception of the training stands for."""
     if isinstance(error, Diverged):
@@ -143,26 +156,24 @@ def outcome_of(error: BaseException) -> Outcome:
         return Outcome.DATA_UNAVAILABLE
     if isinstance(error, UserError | ValueError):
         return Outcome.INVALID_CONFIG
-    if isinstance(error, torch.OutOfMemoryError):
+    # Allocators outside torch's caching one, and the CPU's, raise a plain RuntimeError that says so.
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _NO_DEVICE_MEMORY in text):
         return Outcome.DEVICE_OOM
-    # The CPU allocator raises a plain RuntimeError that says so.
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_HOST_MEMORY in text):
+        return Outcome.HOST_OOM
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return Outcome.HOST_OOM
     return Outcome.CRASHED
 
 
 def sentence(error: BaseException) -> str:
     """An exception as one line: a user's mistake by its text, anything else with its type."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {text}"
-
-
-def _lost_peer(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.distributed.DistError | RuntimeError) and any(
-        sign in text
-        for sign in ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "gloo")
-    )
+    # torch appends its C++ stack to some errors.
+    text = " ".join(str(error).partition("\nException raised from ")[0].split())
+    if isinstance(error, UserError | Diverged):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def now() -> int:
@@ -173,8 +184,12 @@ def now() -> int:
 def write_artefacts(
     folder: Path, training: Training, data: Dataset, result: Result, metrics: dict[str, float], seconds: Seconds
 ) -> None:
-    """Everything that a run leaves besides its record: what was trained, how well, and what predicts with it."""
-    write_text(folder / CONFIG, json.dumps(training.document(), indent=2) + "\n")
+    """Everything that a run leaves besides its record: what was trained, how well, and what predicts with it.
+
+    The configuration goes first and comes last: a folder that has it holds the whole of one run. A checkpoint has
+    then served.
+    """
+    (folder / CONFIG).unlink(missing_ok=True)
     confusion = {
         part: figures.confusion
         for part, figures in (("valid", result.valid), ("test", result.test))
@@ -193,8 +208,9 @@ def write_artefacts(
     write_text(
         folder / NORMALIZATION, data.manifest.model_dump_json(by_alias=True, exclude={"shards"}, indent=2) + "\n"
     )
-    with replace(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in result.weights.items()}, temporary)
+    save_tensors(folder / WEIGHTS, result.weights)
+    write_text(folder / CONFIG, json.dumps(training.document(), indent=2) + "\n")
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _metrics(result: Result) -> dict[str, float]:

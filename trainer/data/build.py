@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from trainer.data.dataset import open_dataset
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest, Shard
 from trainer.data.once import once
+from trainer.data.series import Series
 from trainer.data.shards import write_part
 from trainer.data.sources import csv_file, npz_file, parquet_file, sp500, synthetic, yahoo
 from trainer.data.split import PARTS
@@ -51,6 +52,12 @@ def prepare(data: Data, cache: Path, progress: Progress | None = None) -> Path:
     # A set that was damaged since is reported here, and not rebuilt: its owner should know of a disk that loses data.
     open_dataset(folder)
     return folder
+
+
+def rows_of(data: Data, cache: Path) -> list[Series]:
+    """The rows that windows are cut from, a series per ticker. An npz has none: its samples come as windows."""
+    rows: list[Series] = _SOURCES[data.source].rows(data, cache)
+    return rows
 
 
 def _inputs(data: Data, cache: Path) -> dict[str, JsonValue]:
@@ -102,7 +109,7 @@ def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, p
 def _windowed(data: Data, cache: Path) -> Windowed:
     if data.source == "npz":
         return npz_file.read(data)
-    return cut(_SOURCES[data.source].rows(data, cache), data)
+    return cut(rows_of(data, cache), data)
 
 
 def _target_mean(folder: Path, shards: list[Shard]) -> float:

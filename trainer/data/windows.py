@@ -35,7 +35,7 @@ class Windowed:
 def cut(series: Sequence[Series], data: Data) -> Windowed:
     """Windows of all tickers; a part is the tickers' parts one after another. DataUnavailable where none fits."""
     splits = split_all(series, data)
-    returns = [_next_returns(one, data) for one in series]
+    returns = [next_returns(one, data) for one in series]
     edges = _class_edges(returns, splits, data)
     scalers: tuple[Scaler, ...] = ()
     if data.normalize == "ZScore":
@@ -77,7 +77,7 @@ def _windows(
         yield x, np.searchsorted(edges, y, side="left").astype(dtype) if edges else y.astype(dtype)
 
 
-def _next_returns(series: Series, data: Data) -> NDArray[np.float64]:
+def next_returns(series: Series, data: Data) -> NDArray[np.float64]:
     """[rows - 1]: target[r + 1] / target[r] - 1."""
     zeros = np.flatnonzero(series.target[:-1] == 0)
     if len(zeros):
