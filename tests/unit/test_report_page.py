@@ -189,10 +189,11 @@ def test_the_same_records_give_the_same_bytes(searched: str, tmp_path: Path) -> 
 def test_a_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = written(tmp_path, an_experiment(), [])
 
-    def fail(_: int) -> None:
+    def fail(part: Path, _: Path) -> None:
+        assert part.stat().st_size > 0
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.report.page.os.fsync", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="No space left"):
         written(tmp_path, an_experiment(), [a_record()])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

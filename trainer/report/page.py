@@ -1,10 +1,10 @@
 """Writes report.html: one file that needs no network and no script."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.atomic import write_text
 from trainer.experiment.expand import Trial
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
@@ -31,17 +31,7 @@ def write_page(
     Raises:
         OSError: the folder cannot be written.
     """
-    text = page(Results(experiment, trials, records, summary), folder)
-    part = folder / f".{NAME}.part"
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(folder / NAME)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    write_text(folder / NAME, page(Results(experiment, trials, records, summary), folder))
     return folder / NAME
 
 
