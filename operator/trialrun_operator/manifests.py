@@ -66,7 +66,6 @@ def _pod_spec(work: Workload, trial: Trial, attempt: int, chosen: Pod, image: st
     claims = {"data": (chosen.data_claim, "/data", True), "output": (chosen.output_claim, "/output", False)}
     mounted = {name: claim for name, claim in claims.items() if claim[0] is not None}
     spec: Document = {
-        "restartPolicy": "Never",
         "activeDeadlineSeconds": work.deadline_seconds,
         "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
         "automountServiceAccountToken": False,

@@ -66,7 +66,7 @@ def plan(
     `blocked` are names of jobs that can't be created at present.
     """
     wakes: list[int] = []
-    attempts = list(attempts)
+    attempts = sorted(attempts, key=_age)
     live = {attempt.identity[0] for attempt in attempts if attempt.live}
     records, doubts, waiting = _look(work, ledger, attempts, accepted, now, wakes)
     deletes = _tidy(work, ledger, attempts, now, wakes)
@@ -120,7 +120,7 @@ def _look(
     records: dict[tuple[str, int], Record] = {}
     doubts: list[Job] = []
     waiting: set[str] = set()
-    for attempt in sorted(attempts, key=_age):
+    for attempt in attempts:
         identity, number = attempt.identity
         trial = work.by_id.get(identity)
         if trial is None or _recorded(ledger, identity, number):

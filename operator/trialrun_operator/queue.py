@@ -70,7 +70,7 @@ class Queue:
         count = self._failures[key] = self._failures.get(key, 0) + 1
         wait = min(MAX_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** min(count - 1, 10))
         # Spread, so that what failed together does not come back together.
-        wait = max(wait * random.uniform(0.75, 1.0), at_least_seconds)  # noqa: S311 - not a secret
+        wait = max(wait * random.uniform(0.75, 1.0), at_least_seconds)
         self._again[key] = self._clock()
         self._release(key, self._clock() + wait)
         return wait

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from trialrun_operator import observe
 from trialrun_operator.kube import ApiFailure, Document, Kube, Refused
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import EXPERIMENT_LABEL, JOBS, KINDS, PODS, Key, Resource
 from trialrun_operator.observe import Job, Pod
-from trialrun_operator.store import ExperimentObject, Store, Value, experiment_object
+from trialrun_operator.store import Store, Value, experiment_object
 
 _log = logging.getLogger(__name__)
 PERIOD_SECONDS = 60.0
@@ -73,32 +73,29 @@ class Resync:
         self._metrics.last_resync.set_to_current_time()
 
     async def _list(self, resource: Resource, namespace: str | None) -> set[Key]:
-        kind, read = _READERS[resource]
         selector = EXPERIMENT_LABEL if resource in (JOBS, PODS) else ""
         listed: list[Value] = []
         version = 0
         async for page, moment in self._kube.pages(resource, namespace, selector):
-            listed += read(resource, page)
+            listed += (value for document in page if (value := _value(resource, document)) is not None)
             version = moment
-        return self._store.replace(kind, listed, version, (namespace,) if namespace else ())
+
+        def concerns(value: Value) -> bool:
+            return namespace in (None, value.key.namespace) and _resource(value) == resource
+
+        return self._store.replace(listed, version, concerns)
 
 
-def _experiments(resource: Resource, page: Iterable[Document]) -> list[Value]:
+def _value(resource: Resource, document: Document) -> Value | None:
+    if resource == JOBS:
+        return observe.job(document)
+    if resource == PODS:
+        return observe.pod(document)
     # Items of a LIST need not say what they are.
-    kind = {"apiVersion": resource.api_version, "kind": resource.kind}
-    return [experiment_object(kind | document) for document in page]
+    return experiment_object({"apiVersion": resource.api_version, "kind": resource.kind} | document)
 
 
-def _jobs(_: Resource, page: Iterable[Document]) -> list[Value]:
-    return [value for document in page if (value := observe.job(document)) is not None]
-
-
-def _pods(_: Resource, page: Iterable[Document]) -> list[Value]:
-    return [value for document in page if (value := observe.pod(document)) is not None]
-
-
-_READERS: dict[Resource, tuple[type[Value], Callable[[Resource, Iterable[Document]], list[Value]]]] = {
-    **dict.fromkeys(KINDS.values(), (ExperimentObject, _experiments)),
-    JOBS: (Job, _jobs),
-    PODS: (Pod, _pods),
-}
+def _resource(value: Value) -> Resource:
+    if isinstance(value, Job):
+        return JOBS
+    return PODS if isinstance(value, Pod) else value.key.resource

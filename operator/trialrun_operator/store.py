@@ -4,7 +4,7 @@ Values come from watches, from LISTs and from the answers to our own writes, in 
 a newer one, and what was deleted does not come back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,12 +107,10 @@ class Store:
             self._drop_empty(value.experiment_uid, value.job_uid)
         return value is not None
 
-    def replace(
-        self, kind: type[Value], listed: Iterable[Value], version: int, namespaces: tuple[str, ...]
-    ) -> set[Key]:
-        """Takes in a LIST of all objects of a kind as of `version`; gives the keys for which it was news.
+    def replace(self, listed: Iterable[Value], version: int, concerns: Callable[[Value], bool]) -> set[Key]:
+        """Takes in a LIST as of `version`; gives the keys for which it was news.
 
-        What is newer than the list stays, and so does what lies outside `namespaces`, the ones listed (empty: all).
+        `concerns` says of a value whether it would have been listed. What is newer than the list stays.
         """
         news: set[Key] = set()
         uids = set()
@@ -123,10 +121,7 @@ class Store:
         gone = [
             value
             for value in self._values.values()
-            if isinstance(value, kind)
-            and value.uid not in uids
-            and value.version <= version
-            and (not namespaces or value.key.namespace in namespaces)
+            if value.uid not in uids and value.version <= version and concerns(value)
         ]
         for value in gone:
             self.remove(value.uid)

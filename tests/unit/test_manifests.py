@@ -1,0 +1,108 @@
+"""The job of a trial: what it is told, what it may do, and that nothing of a user's spec reaches beyond that."""
+
+import json
+from typing import Any
+
+import pytest
+
+from trainer.experiment.training import Training
+from trialrun_operator.manifests import TRIAL_VARIABLE, pytorch_job
+from trialrun_operator.names import Key
+from unit.objects import KEY, UID, a_workload
+
+
+def job(**spec: Any) -> dict[str, Any]:
+    work = a_workload(**spec)
+    return pytorch_job(work, KEY, UID, work.trials[0], 2, "trainer:1")
+
+
+def pod_of(made: dict[str, Any], role: str = "Master") -> dict[str, Any]:
+    spec: dict[str, Any] = made["spec"]["pytorchReplicaSpecs"][role]["template"]["spec"]
+    return spec
+
+
+def test_a_job_is_named_labelled_and_owned() -> None:
+    made = job()
+    trial = a_workload().trials[0]
+    assert made["metadata"]["name"] == f"sp500-grid-{trial.id}-2"
+    assert (
+        made["metadata"]["labels"] == made["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["metadata"]["labels"]
+    )
+    assert made["metadata"]["labels"]["trialrun.dev/experiment"] == "sp500-grid"
+    assert made["metadata"]["labels"]["trialrun.dev/trial"] == trial.id
+    assert made["metadata"]["labels"]["trialrun.dev/attempt"] == "2"
+    assert made["metadata"]["ownerReferences"][0]["uid"] == UID
+
+
+def test_the_longest_name_fits_a_pytorch_job() -> None:
+    work = a_workload(name="a" * 39)
+    made = pytorch_job(work, Key("HyperparamSearch", "n", "a" * 39), UID, work.trials[0], 99, "i")
+    assert len(made["metadata"]["name"]) == 53
+
+
+def test_failed_pods_are_kept_as_evidence() -> None:
+    made = job()
+    assert made["spec"]["runPolicy"] == {"cleanPodPolicy": "None"}
+    assert {replica["restartPolicy"] for replica in made["spec"]["pytorchReplicaSpecs"].values()} == {"Never"}
+    assert pod_of(made)["activeDeadlineSeconds"] == 600
+
+
+def test_the_trial_is_told_all_it_needs_in_one_variable() -> None:
+    made = job(training={"train": {"threads": 3}})
+    container = pod_of(made)["containers"][0]
+    values = {each["name"]: each["value"] for each in container["env"]}
+    told = json.loads(values[TRIAL_VARIABLE])
+    trial = a_workload(training={"train": {"threads": 3}}).trials[0]
+    assert Training.model_validate_json(json.dumps(told["training"])) == trial.training
+    assert (told["id"], told["attempt"], told["metric"], told["workers"]) == (trial.id, 2, "validMse", 1)
+    assert values["OMP_NUM_THREADS"] == "3"
+    assert container["name"] == "pytorch"
+    assert container["command"] == ["python", "-m", "trainer", "pod"]
+
+
+def test_several_workers_are_a_master_and_the_rest() -> None:
+    replicas = job(workers=3)["spec"]["pytorchReplicaSpecs"]
+    assert {role: replica["replicas"] for role, replica in replicas.items()} == {"Master": 1, "Worker": 2}
+
+
+def test_pods_pass_pod_security_restricted() -> None:
+    pod = pod_of(job())
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_a_users_pod_fields_reach_the_pod_and_ours_win() -> None:
+    pod = {
+        "image": "mine:2", "resources": {"limits": {"memory": "2Gi"}}, "nodeSelector": {"gpu": "yes"},
+        "labels": {"kueue.x-k8s.io/queue-name": "q", "trialrun.dev/trial": "forged"},
+        "env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": TRIAL_VARIABLE, "value": "forged"}],
+        "dataClaim": "shards", "imagePullSecrets": [{"name": "pull"}],
+    }  # fmt: skip
+    made = job(pod=pod)
+    spec = pod_of(made)
+    container = spec["containers"][0]
+    assert container["image"] == "mine:2"
+    assert container["resources"] == {"limits": {"memory": "2Gi"}}
+    assert spec["nodeSelector"] == {"gpu": "yes"}
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+    assert made["metadata"]["labels"]["trialrun.dev/trial"] != "forged"
+    values = {each["name"]: each["value"] for each in container["env"]}
+    assert values["NCCL_DEBUG"] == "INFO"
+    assert values[TRIAL_VARIABLE] != "forged"
+    assert {"name": "data", "mountPath": "/data", "readOnly": True} in container["volumeMounts"]
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+
+
+@pytest.mark.parametrize("limit", [None, "1Gi"])
+def test_a_scale_tests_cell_has_its_own_limits(limit: str | None) -> None:
+    cell = {"deadlineSeconds": 45} | ({"memoryLimit": limit} if limit else {})
+    work = a_workload(name="scale", kind="ScaleTest", cell=cell)
+    made = pytorch_job(work, Key("ScaleTest", "n", "scale"), UID, work.trials[0], 1, "i")
+    pod = pod_of(made)
+    assert pod["activeDeadlineSeconds"] == 45
+    assert pod["containers"][0]["resources"] == (
+        {"requests": {"memory": limit}, "limits": {"memory": limit}} if limit else {}
+    )

@@ -1,0 +1,154 @@
+"""What pods and jobs look like to the operator; statuses are those that a kubelet and controllers leave."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from cluster import podstatus
+from trainer.experiment.outcome import Outcome
+from trialrun_operator import manifests, observe
+from trialrun_operator.observe import Attempt, milliseconds, timestamp
+from trialrun_operator.verdicts import Doubtful, Over, verdict
+from unit.builders import START
+from unit.objects import KEY, UID, a_job, a_workload, message, observed, pod_document
+
+WORK = a_workload()
+TRIAL = WORK.trials[0]
+THEN = timestamp(START + 59_000)[:-5] + "Z"
+
+
+def after(*stages: Any, deleting: bool = False) -> dict[str, Any]:
+    """A pod that went through statuses one after the other."""
+    document = pod_document(TRIAL)
+    for stage in stages:
+        document["status"] |= stage(document, THEN)
+    if deleting:
+        document["metadata"]["deletionTimestamp"] = THEN
+    return document
+
+
+def waits_for(reason: str, text: str = "") -> Any:
+    return partial(podstatus.waiting, reason=reason, message=text)
+
+
+def ends(code: int = 0, text: str = "", reason: str = "") -> Any:
+    return partial(podstatus.ended, exit_code=code, message=text, reason=reason)
+
+
+def by_kubelet(reason: str, disruption: str = "") -> Any:
+    return partial(podstatus.ended_by_kubelet, reason=reason, message="the node says why", disruption=disruption)
+
+
+RUNS = podstatus.running
+REPORT = message()
+OWN_ERROR = message(outcome="Diverged", error="loss is NaN in epoch 3", metrics={})
+
+
+@pytest.mark.parametrize(
+    ("document", "outcome", "error"),
+    [
+        (after(RUNS, ends(0, REPORT)), Outcome.SUCCEEDED, ""),
+        (after(RUNS, ends(137, reason="OOMKilled")), Outcome.HOST_OOM, "OOMKilled, exit code 137"),
+        (after(RUNS, ends(0, REPORT, "OOMKilled")), Outcome.HOST_OOM, "OOMKilled, exit code 0"),
+        (after(RUNS, ends(137)), Outcome.CRASHED, "killed by signal 9 (exit code 137)"),
+        (after(RUNS, ends(1, "Traceback: boom")), Outcome.CRASHED, "Traceback: boom"),
+        (after(RUNS, ends(66, OWN_ERROR)), Outcome.DIVERGED, "loss is NaN in epoch 3"),
+        (after(RUNS, ends(67, message(outcome="DeviceOOM", error="CUDA"))), Outcome.DEVICE_OOM, "CUDA"),
+        (after(RUNS, ends(65, message(outcome="DataUnavailable"))), Outcome.DATA_UNAVAILABLE, ""),
+        (after(RUNS, ends(2, message(outcome="InvalidConfig"))), Outcome.INVALID_CONFIG, ""),
+        (after(RUNS, ends(0, "done!")), Outcome.METRICS_MISSING, ""),
+        (after(RUNS, ends(0, message(metrics={"loss": 1.0}))), Outcome.METRICS_MISSING, "validMse was not reported"),
+        (after(RUNS, podstatus.past_deadline), Outcome.TIMED_OUT, "It trained for 0 s of deadlineSeconds 600"),
+        (after(RUNS, by_kubelet("Evicted", "TerminationByKubelet")), Outcome.EVICTED, "the node says why"),
+        (after(RUNS, by_kubelet("Terminated", "TerminationByKubelet")), Outcome.NODE_LOST, "the node says why"),
+        (after(by_kubelet("Preempting", "PreemptionByScheduler")), Outcome.EVICTED, "the node says why"),
+        (after(lambda *_: {"phase": "Failed", "reason": "OutOfcpu"}), Outcome.EVICTED, "OutOfcpu"),
+        (after(RUNS, podstatus.orphaned), Outcome.NODE_LOST, "node no longer exists"),
+        (after(RUNS, podstatus.tainted, deleting=True), Outcome.NODE_LOST, "NoExecute taint"),
+        (after(waits_for("ErrImagePull"), lambda *_: {"phase": "Failed", "reason": "DeadlineExceeded"}),
+         Outcome.IMAGE_UNAVAILABLE, "ErrImagePull"),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_pod_becomes_an_outcome_with_its_evidence(
+    document: dict[str, Any], outcome: Outcome, error: str
+) -> None:
+    attempt = Attempt(a_job(TRIAL), (observed(document),), confirmed=True)
+    found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
+    assert isinstance(found, Over)
+    assert found.record.outcome is outcome
+    assert error in found.record.error
+    assert found.record.final == (outcome not in (Outcome.EVICTED, Outcome.NODE_LOST))
+
+
+@pytest.mark.parametrize(
+    ("document", "outcome", "hopeless"),
+    [
+        (after(waits_for("ImagePullBackOff", "not found")), Outcome.IMAGE_UNAVAILABLE, False),
+        (after(waits_for("InvalidImageName")), Outcome.IMAGE_UNAVAILABLE, True),
+        (after(waits_for("CreateContainerConfigError")), Outcome.INVALID_CONFIG, False),
+        (pod_document(TRIAL, conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]),
+         Outcome.UNSCHEDULABLE, False),
+    ],
+)  # fmt: skip
+def test_a_pod_that_does_not_start_says_why(document: dict[str, Any], outcome: Outcome, hopeless: bool) -> None:
+    pod = observed(document)
+    assert pod.ending is None
+    assert pod.obstacle is not None
+    assert (pod.obstacle.outcome, pod.obstacle.hopeless) == (outcome, hopeless)
+
+
+@pytest.mark.parametrize(
+    "document", [pod_document(TRIAL), after(RUNS), after(podstatus.in_init), after(RUNS, deleting=True)]
+)
+def test_a_pod_that_runs_or_is_being_set_up_has_not_ended(document: dict[str, Any]) -> None:
+    assert observed(document).ending is None
+
+
+def test_missing_metrics_are_not_believed_before_the_pods_were_listed() -> None:
+    attempt = Attempt(a_job(TRIAL), (observed(after(RUNS, ends(0))),))
+    found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(found, Doubtful)
+
+
+def test_a_failed_job_without_pods_has_lost_its_node_once_the_pods_were_listed() -> None:
+    job = a_job(TRIAL, ended=START, message="it failed")
+    bare = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(bare, Doubtful)
+    sure = verdict(Attempt(job, (), True), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(sure, Over)
+    assert sure.record.outcome is Outcome.NODE_LOST
+    assert "it failed" in sure.record.error
+
+
+def test_ranks_are_master_then_workers() -> None:
+    work = a_workload(workers=3)
+    pods = [observed(pod_document(work.trials[0], rank, work)) for rank in range(3)]
+    assert [pod.rank for pod in pods] == [0, 1, 2]
+
+
+def test_a_reports_clock_makes_times_exact() -> None:
+    report = message(clock=START + 59_400, seconds={"total": 12.5})
+    document = after(RUNS, ends(0, report))
+    document["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = timestamp(START + 46_000)
+    attempt = Attempt(a_job(TRIAL), (observed(document),))
+    found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
+    assert isinstance(found, Over)
+    assert found.record.finished_at == START + 59_400
+    assert found.record.seconds.total == 12.5
+
+
+def test_a_job_and_a_pod_of_nobody_are_no_business_of_ours() -> None:
+    job = manifests.pytorch_job(WORK, KEY, UID, TRIAL, 1, "trainer:1")
+    seen = {"uid": "u", "resourceVersion": "1", "creationTimestamp": THEN}
+    assert observe.job({**job, "metadata": job["metadata"] | seen}) is not None
+    job["metadata"]["ownerReferences"] = []
+    assert observe.job({**job, "metadata": job["metadata"] | seen}) is None
+    pod = pod_document(TRIAL)
+    pod["metadata"]["labels"] = {"trialrun.dev/experiment": "sp500-grid"}
+    assert observe.pod(pod) is None
+
+
+def test_times_survive_the_api_server() -> None:
+    assert milliseconds(timestamp(START + 123)) == START + 123
+    assert milliseconds("2023-11-14T22:13:20Z") == START

@@ -1,0 +1,300 @@
+"""What should exist now: tables of situations, and properties of any course of events."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.judge import Ending
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
+from trialrun_operator.evidence import Obstacle
+from trialrun_operator.names import JOBS, PODS
+from trialrun_operator.observe import Attempt, Job, Pod
+from trialrun_operator.plan import Plan, is_settled, plan
+from trialrun_operator.verdicts import GRACE_MILLISECONDS
+from trialrun_operator.workload import Workload
+from unit.builders import START, a_record
+from unit.objects import KEY, OK, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
+
+WORK = a_workload(parallelTrials=4)
+T = WORK.trials
+NOW = START + 61_000
+
+
+def ledger_of(*records: Record) -> dict[str, list[Record]]:
+    ledger: dict[str, list[Record]] = {}
+    for record in records:
+        ledger.setdefault(record.id, []).append(record)
+    return ledger
+
+
+def plan_of(
+    attempts: list[Attempt],
+    *records: Record,
+    work: Workload = WORK,
+    now: int = NOW,
+    accepted: int = START,
+    **more: frozenset[str],
+) -> Plan:
+    return plan(work, ledger_of(*records), attempts, accepted=accepted, now=now, **more)
+
+
+def created(found: Plan) -> list[tuple[int, int]]:
+    return [(create.trial.index, create.attempt) for create in found.creates]
+
+
+def failed(trial: Trial, outcome: Outcome = Outcome.CRASHED, **fields: object) -> Record:
+    return a_record(trial, outcome=outcome, **fields)
+
+
+def evicted(trial: Trial, attempt: int, **fields: object) -> Record:
+    return failed(trial, Outcome.EVICTED, attempt=attempt, final=False, **fields)
+
+
+def test_a_new_search_starts_parallel_trials_of_its_trials() -> None:
+    assert created(plan_of([])) == [(0, 1), (1, 1), (2, 1), (3, 1)]
+
+
+def test_a_running_attempt_takes_a_slot_and_a_finished_one_none() -> None:
+    found = plan_of(
+        [Attempt(a_job(T[0]), ()), Attempt(a_job(T[1], ended=NOW), (an_ended_pod(T[1]),))], a_record(T[1])
+    )
+    assert created(found) == [(2, 1), (3, 1), (4, 1)]
+    assert found.running == {T[0].id}
+
+
+def test_a_job_that_is_being_deleted_keeps_its_slot_and_its_trial() -> None:
+    found = plan_of([Attempt(a_job(T[0], deleting=True), ())])
+    assert created(found) == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_pods_of_a_deleted_job_keep_the_slot_until_they_end() -> None:
+    assert created(plan_of([Attempt(None, (a_running_pod(T[0]),))])) == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_lowering_parallel_trials_kills_nothing() -> None:
+    work = a_workload(parallelTrials=1)
+    found = plan_of([Attempt(a_job(t), (a_running_pod(t),)) for t in T[:4]], work=work)
+    assert (found.creates, found.deletes) == ((), ())
+
+
+def test_a_suspended_search_starts_nothing_and_is_not_over() -> None:
+    found = plan_of([], work=a_workload(suspend=True))
+    assert (found.creates, found.over) == ((), False)
+
+
+def test_a_blocked_name_is_passed_over() -> None:
+    found = plan_of([], blocked=frozenset({f"sp500-grid-{T[0].id}-1"}))
+    assert created(found) == [(1, 1), (2, 1), (3, 1), (4, 1)]
+
+
+def test_more_failures_than_the_budget_start_nothing_new_and_what_runs_may_finish() -> None:
+    records = [failed(t) for t in T[:4]]
+    running = Attempt(a_job(T[4]), (a_running_pod(T[4]),))
+    found = plan_of([running], *records)
+    assert (found.creates, found.deletes, found.over) == ((), (), False)
+    assert plan_of([], *records).over
+
+
+def test_a_budget_that_is_raised_goes_on() -> None:
+    work = a_workload(parallelTrials=4, maxFailedTrials=10)
+    assert created(plan_of([], *(failed(t) for t in T[:4]), work=work)) == [(4, 1), (5, 1), (6, 1), (7, 1)]
+
+
+def test_failures_do_not_stop_a_scale_test() -> None:
+    work = a_workload(name="scale", kind="ScaleTest", maxFailedTrials=0)
+    found = plan_of([], failed(work.trials[0], Outcome.HOST_OOM), work=work)
+    assert created(found) == [(1, 1)]
+
+
+def test_a_trial_that_lost_its_node_gets_three_attempts() -> None:
+    assert created(plan_of([], evicted(T[0], 1)))[0] == (0, 2)
+    assert created(plan_of([], evicted(T[0], 1), evicted(T[0], 2)))[0] == (0, 3)
+    third = Attempt(a_job(T[0], 3), (an_ended_pod(T[0], Ending(0, platform=Outcome.EVICTED), 3),))
+    found = plan_of([third], evicted(T[0], 1), evicted(T[0], 2))
+    assert [(record.attempt, record.final) for record in found.records] == [(3, True)]
+
+
+def test_no_attempt_follows_on_a_record_that_is_not_written_yet() -> None:
+    lost = Attempt(a_job(T[0]), (an_ended_pod(T[0], Ending(0, platform=Outcome.NODE_LOST)),))
+    found = plan_of([lost])
+    assert [record.final for record in found.records] == [False]
+    assert (0, 2) not in created(found)
+
+
+def test_rerun_runs_failed_and_missing_trials_only() -> None:
+    records = [a_record(T[0]), failed(T[1]), failed(T[2]), failed(T[3]), failed(T[4])]
+    assert created(plan_of([], *records, accepted=START)) == []
+    assert created(plan_of([], *records, accepted=START + 1)) == [(1, 2), (2, 2), (3, 2), (4, 2)]
+
+
+def test_a_rerun_gives_three_attempts_again() -> None:
+    before = [evicted(T[0], 1), evicted(T[0], 2), failed(T[0], Outcome.EVICTED, attempt=3)]
+    again = Attempt(a_job(T[0], 4), (an_ended_pod(T[0], Ending(0, platform=Outcome.EVICTED), 4),))
+    assert [record.final for record in plan_of([again], *before, accepted=START + 1).records] == [False]
+
+
+def test_the_search_is_over_when_every_record_is_written() -> None:
+    records = [a_record(t) for t in T]
+    assert plan_of([], *records).over
+    last = Attempt(a_job(T[-1], ended=NOW), (an_ended_pod(T[-1]),))
+    assert not plan_of([last], *records[:-1]).over
+
+
+@pytest.mark.parametrize(
+    ("age", "gone"),
+    [(9_000, False), (10_000, True)],
+    ids=["it is kept for ten seconds, whatever the TTL", "then it goes"],
+)
+def test_a_recorded_job_goes_by_its_ttl(age: int, gone: bool) -> None:
+    work = a_workload(ttlSecondsAfterFinished=0)
+    ended = Attempt(a_job(T[0], ended=NOW - age), (an_ended_pod(T[0]),))
+    found = plan_of([ended], a_record(T[0]), work=work)
+    assert [each.name for each in found.deletes] == ([ended.job.name] if gone and ended.job else [])
+    assert gone or found.wake == NOW + 1_000
+    assert plan_of([ended], work=work).deletes == ()  # not before it is recorded
+
+
+def test_a_recorded_attempt_that_has_not_ended_is_deleted() -> None:
+    hung = Attempt(a_job(T[0]), (a_running_pod(T[0]),))
+    found = plan_of([hung], failed(T[0], Outcome.TIMED_OUT))
+    assert [(each.resource, each.uid) for each in found.deletes] == [(JOBS, "job-" + (hung.job or a_job(T[0])).name)]
+
+
+def test_a_job_whose_pods_all_ended_is_left_to_say_so_itself() -> None:
+    done = Attempt(a_job(T[0]), (an_ended_pod(T[0]),))
+    assert plan_of([done], a_record(T[0])).deletes == ()
+
+
+def test_pods_that_outlive_their_ended_job_are_deleted_and_the_job_is_kept() -> None:
+    left = Attempt(a_job(T[0], ended=START), (an_ended_pod(T[0], Ending(0, 1)), a_pod(T[0], rank=1)))
+    found = plan_of([left], failed(T[0]))
+    assert [(each.resource, each.uid) for each in found.deletes] == [(PODS, left.pods[1].uid)]
+
+
+def test_an_image_that_never_comes_ends_at_the_pending_deadline() -> None:
+    obstacle = Obstacle(Outcome.IMAGE_UNAVAILABLE, "ImagePullBackOff: not found")
+    stuck = Attempt(a_job(T[0]), (a_pod(T[0], obstacle=obstacle),))
+    early = plan_of([stuck], now=START + 599_000)
+    assert (early.records, early.wake) == ((), START + 600_000)
+    late = plan_of([stuck], now=START + 600_000)
+    assert [record.outcome for record in late.records] == [Outcome.IMAGE_UNAVAILABLE]
+
+
+# --- properties -----------------------------------------------------------------------------------------------------
+
+
+class World:
+    """A cluster in miniature: jobs run, end, are lost, or are deleted by hand, and plans are carried out."""
+
+    def __init__(self, work: Workload, seed: int) -> None:
+        self.work, self.rng, self.now = work, random.Random(seed), START
+        self.ledger: dict[str, list[Record]] = {}
+        self.jobs: dict[str, tuple[Job, dict[int, Pod]]] = {}
+        self.runs: list[tuple[str, int]] = []
+        self.count = 0
+
+    def attempts(self) -> list[Attempt]:
+        found = [Attempt(job, tuple(pods.values()), confirmed=True) for job, pods in self.jobs.values()]
+        self.rng.shuffle(found)
+        return found
+
+    def plan(self) -> Plan:
+        return plan(self.work, self.ledger, self.attempts(), accepted=START, now=self.now)
+
+    def apply(self, found: Plan) -> None:
+        for record in found.records:
+            written = self.ledger.setdefault(record.id, [])
+            assert record.attempt not in [each.attempt for each in written]
+            written.append(record)
+        for delete in found.deletes:
+            for uid, (_, pods) in list(self.jobs.items()):
+                if delete.resource is JOBS and uid == delete.uid:
+                    del self.jobs[uid]
+                else:
+                    for rank, pod in list(pods.items()):
+                        if pod.uid == delete.uid:
+                            del pods[rank]
+        for create in found.creates:
+            job = a_job(create.trial, create.attempt)
+            assert job.name not in [each.name for each, _ in self.jobs.values()]
+            self.count += 1
+            job = replace(job, uid=f"{job.uid}/{self.count}", created=self.now)
+            self.jobs[job.uid] = (job, {})
+            self.runs.append((create.trial.id, create.attempt))
+
+    def happen(self) -> None:
+        """Something happens to one of the jobs."""
+        self.now += self.rng.randrange(0, 40_000)
+        open_jobs = [uid for uid, (job, _) in self.jobs.items() if job.ended is None]
+        if not open_jobs:
+            return
+        uid = self.rng.choice(open_jobs)
+        job, pods = self.jobs[uid]
+        trial = self.work.by_id[job.trial]
+        what = self.rng.random()
+        if what < 0.05:
+            del self.jobs[uid]
+        elif what < 0.4:
+            for rank in range(trial.workers):
+                pods.setdefault(
+                    rank, replace(a_running_pod(trial, job.attempt, rank), started=self.now, began=self.now)
+                )
+        elif what < 0.9:
+            for rank in range(trial.workers):
+                ending = self.rng.choice([Ending(rank, 0, OK), Ending(rank, 0, OK), Ending(rank, 1),
+                                          Ending(rank, 137, platform=Outcome.HOST_OOM),
+                                          Ending(rank, platform=Outcome.NODE_LOST)])  # fmt: skip
+                pods[rank] = replace(an_ended_pod(trial, ending, job.attempt), started=self.now, ended=self.now)
+            if self.rng.random() < 0.8:
+                self.jobs[uid] = (replace(job, ended=self.now), pods)
+        else:
+            self.jobs[uid] = (replace(job, ended=self.now), {})
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), parallel=st.integers(1, 20), budget=st.integers(0, 20), workers=st.integers(1, 2))
+def test_any_course_of_events_keeps_the_rules(seed: int, parallel: int, budget: int, workers: int) -> None:
+    work = a_workload(parallelTrials=parallel, maxFailedTrials=budget, workers=workers)
+    world = World(work, seed)
+    for _ in range(60):
+        settled = {identity for identity, records in world.ledger.items() if is_settled(records[-1], START)}
+        found = world.plan()
+        assert found == world.plan(), "the order of observation makes no difference"
+        assert not settled & {create.trial.id for create in found.creates}, "a finished trial never comes back"
+        world.apply(found)
+        again = world.plan()
+        assert not again.records, "planning again finds no record that was just written"
+        assert len(again.running) <= max(parallel, 0), "never more than parallelTrials are live"
+        if not found.records and not found.deletes:
+            assert not again.creates, "planning again creates nothing"
+        world.happen()
+    for _ in range(2000):
+        found = world.plan()
+        if found.over:
+            break
+        world.apply(found)
+        world.happen()
+    assert found.over, "every search comes to an end"
+    failures = sum(1 for records in world.ledger.values() if records[-1].final and records[-1].outcome != "Succeeded")
+    assert failures > budget or len(world.ledger) == len(work.trials)
+    assert all(sum(1 for r in records if r.outcome == Outcome.NODE_LOST) <= 3 for records in world.ledger.values())
+
+
+def test_a_record_waits_for_all_ranks_or_the_grace_period() -> None:
+    work = a_workload(workers=2)
+    first = an_ended_pod(work.trials[0], Ending(0, 1), ended=START + 50_000)
+    attempt = Attempt(a_job(work.trials[0], ended=START + 50_000), (first, a_running_pod(work.trials[0], rank=1)))
+    early = plan_of([attempt], work=work, now=START + 51_000)
+    assert (early.records, early.wake) == ((), START + 50_000 + GRACE_MILLISECONDS)
+    late = plan_of([attempt], work=work, now=START + 50_000 + GRACE_MILLISECONDS)
+    assert [record.outcome for record in late.records] == [Outcome.CRASHED]
+
+
+def test_ids_of_objects_follow_from_the_experiment() -> None:
+    assert UID not in a_job(T[0]).name
+    assert a_job(T[0]).name == f"{KEY.name}-{T[0].id}-1"

@@ -1,0 +1,78 @@
+"""What the operator remembers: the newest of each object, whatever the order in which it heard."""
+
+import itertools
+import random
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trialrun_operator.observe import Job, Pod
+from trialrun_operator.store import Store
+from unit.objects import UID, a_job, a_pod, a_running_pod, a_workload
+
+T = a_workload().trials
+
+
+def test_an_older_version_never_replaces_a_newer_one() -> None:
+    store = Store()
+    assert store.put(a_job(T[0], version=5, ended=7))
+    assert not store.put(a_job(T[0], version=4))
+    assert store.attempts(UID)[0].job == a_job(T[0], version=5, ended=7)
+
+
+def test_what_is_deleted_does_not_come_back() -> None:
+    store = Store()
+    store.put(a_job(T[0], version=5))
+    store.remove(a_job(T[0]).uid)
+    assert not store.put(a_job(T[0], version=6))
+    assert store.attempts(UID) == []
+
+
+def test_a_list_removes_what_is_gone_and_keeps_what_is_newer() -> None:
+    store = Store()
+    store.put(a_job(T[0], version=5))
+    store.put(a_job(T[1], version=20))
+    news = store.replace([a_job(T[2], version=9)], 10, lambda value: isinstance(value, Job))
+    assert {attempt.identity[0] for attempt in store.attempts(UID)} == {T[1].id, T[2].id}
+    assert len(news) == 1
+
+
+def test_a_list_of_pods_leaves_jobs_alone() -> None:
+    store = Store()
+    store.put(a_job(T[0], version=5))
+    store.replace([], 10, lambda value: isinstance(value, Pod))
+    assert len(store.attempts(UID)) == 1
+
+
+def test_pods_without_their_job_are_an_attempt_until_they_go() -> None:
+    store = Store()
+    pod = a_pod(T[0])
+    store.put(pod)
+    assert store.attempts(UID)[0].pods == (pod,)
+    store.remove(pod.uid)
+    assert store.attempts(UID) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_any_order_of_the_same_events_leaves_the_same_memory(seed: int) -> None:
+    versions = itertools.count(1)
+    events: list[tuple[str, Job | Pod]] = []
+    for trial in T[:4]:
+        job, pod = a_job(trial), a_pod(trial)
+        events += [("put", replace(job, version=next(versions))), ("put", replace(pod, version=next(versions)))]
+        events.append(("put", replace(a_running_pod(trial), version=next(versions))))
+        events.append(("put", replace(job, ended=9, version=next(versions))))
+    events.append(("remove", a_job(T[0])))
+    events.append(("remove", a_pod(T[1])))
+
+    def memory(order: list[tuple[str, Job | Pod]]) -> set[object]:
+        store = Store()
+        for what, value in order:
+            store.put(value) if what == "put" else store.remove(value.uid)
+        return set(store.attempts(UID))
+
+    shuffled = list(events)
+    random.Random(seed).shuffle(shuffled)
+    assert memory(shuffled + shuffled[:5]) == memory(events)
