@@ -102,6 +102,24 @@ def test_the_api_server_does_with_an_invalid_file_what_it_says(file: Path, admit
         assert any(reason in mistake for mistake in refusal.value.mistakes)
 
 
+@pytest.mark.usefixtures("admitted")
+def test_the_status_of_whatever_was_admitted_can_be_written(cluster: Cluster, space: str) -> None:
+    # Rules that compare with the old object run then too, and one that fails would leave an experiment mute for ever.
+    for plural in PLURALS:
+        for item in cluster.api.list(f"{GROUP}/namespaces/{space}/{plural}"):
+            path = f"{GROUP}/namespaces/{space}/{plural}/{item['metadata']['name']}"
+            cluster.api.patch(f"{path}/status", {"status": {"phase": "Pending"}})
+            cluster.api.patch(path, {"spec": {"suspend": True}})
+
+
+def test_the_status_of_the_largest_search_can_be_written(cluster: Cluster, namespace: str) -> None:
+    # 1.2 MB; the API server takes no object above 1.5 MB.
+    choices = [f"{number:0600}" for number in range(64)]
+    parameters = [{"name": f"p{number}", "choices": choices} for number in range(32)]
+    path = created(cluster, namespace, "hyperparamsearches", MINIMAL | {"parameters": parameters})
+    cluster.api.patch(f"{path}/status", {"status": {"phase": "Invalid"}})
+
+
 WRITTEN = """
 0 1 -1 +1 007 0o17 0x1F 0X1f 0b101 1_000 1__0 0_1 -0 +0 08 09 0o9 0xg 1e3 1E3 1e+3 1e-4 1e-5 1E-6 1.e3 .1e1 +.5 -.5
 1. .5 1.0 1.50 -0.0 0.1 1e400 1e-400 1.7976931348623157e308 5e-324 0.1234567890123456789 123456789012345678

@@ -9,9 +9,10 @@
 - apiGroups: [kubeflow.org]
   resources: [pytorchjobs]
   verbs: [get, list, watch, create, delete]
+# Jobs are deleted with their pods; a pod left over by a job that has failed is deleted by itself.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, delete]
 # The ledgers.
 - apiGroups: [""]
   resources: [configmaps]
