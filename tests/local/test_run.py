@@ -1,0 +1,140 @@
+"""A search on this machine, from its file to its report."""
+
+import json
+from pathlib import Path
+
+from local.cli import measured, trainer, write_search
+from trainer.experiment.outcome import Outcome
+from trainer.local.ledger import read_ledger
+
+
+def test_the_example_search_succeeds_eighteen_times_and_its_best_is_the_smallest_validation_mse(
+    tmp_path: Path,
+) -> None:
+    done = trainer("run", "examples/search.yaml", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    records = read_ledger(tmp_path / "out")
+    assert [record.outcome for record in records] == [Outcome.SUCCEEDED] * 18
+    smallest = min(records, key=lambda record: record.metrics["validMse"])
+    best = json.loads(done.stdout)["best"]
+    assert (best["id"], best["value"]) == (smallest.id, smallest.metrics["validMse"])
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["best"] == best
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    assert len(list((tmp_path / "out" / "trials").glob("*/weights.safetensors"))) == 18
+
+
+def test_two_fresh_folders_and_two_jobs_give_the_same_metrics_to_the_bit(tmp_path: Path) -> None:
+    search = write_search(tmp_path, rates=[0.1, 0.03, 0.01, 0.003])
+    for name, jobs in (("one", "1"), ("again", "1"), ("two", "2")):
+        assert trainer("run", search, "--out", tmp_path / name, "--jobs", jobs).returncode == 0
+    first = sorted(measured(tmp_path / "one"), key=lambda record: record["index"])
+    assert first == sorted(measured(tmp_path / "again"), key=lambda record: record["index"])
+    assert first == sorted(measured(tmp_path / "two"), key=lambda record: record["index"])
+    weights = [sorted((tmp_path / name / "trials").glob("*/weights.safetensors")) for name in ("one", "two")]
+    assert [path.read_bytes() for path in weights[0]] == [path.read_bytes() for path in weights[1]]
+
+
+def test_a_finished_search_run_again_runs_nothing(tmp_path: Path) -> None:
+    search = write_search(tmp_path)
+    assert trainer("run", search, "--out", tmp_path / "out").returncode == 0
+    before = (tmp_path / "out" / "results.jsonl").read_bytes()
+    assert trainer("run", search, "--out", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
+
+
+def test_added_choices_run_as_new_trials_and_nothing_else_does(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert trainer("run", write_search(tmp_path, rates=[0.1, 0.001]), "--out", out).returncode == 0
+    before = read_ledger(out)
+    assert trainer("run", write_search(tmp_path, rates=[0.1, 0.01, 0.001]), "--out", out).returncode == 0
+    after = read_ledger(out)
+    assert after[:2] == before
+    assert [record.parameters for record in after[2:]] == [{"train.learningRate": 0.01}]
+    assert json.loads((out / "summary.json").read_text())["counts"]["succeeded"] == 3
+
+
+def test_a_changed_training_is_refused_with_the_fields_that_differ(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert trainer("run", write_search(tmp_path, epochs=2), "--out", out).returncode == 0
+    before = (out / "results.jsonl").read_bytes()
+    refused = trainer("run", write_search(tmp_path, epochs=3), "--out", out)
+    assert refused.returncode == 2
+    assert "spec.training.train.epochs: was 2, is 3" in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert (out / "results.jsonl").read_bytes() == before
+    assert trainer("run", write_search(tmp_path, epochs=3), "--out", out, "--fresh").returncode == 0
+    assert {record.epochs for record in read_ledger(out)} == {3}
+
+
+def test_the_report_can_be_made_again_from_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert trainer("run", write_search(tmp_path), "--out", out).returncode == 0
+    page = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    (out / "summary.json").unlink()
+    again = trainer("report", out, "--json")
+    assert again.returncode == 0
+    assert (out / "report.html").read_text() == page
+    assert json.loads(again.stdout) == json.loads((out / "summary.json").read_text())
+
+
+def test_without_a_terminal_there_is_a_line_for_each_trial_and_no_control_character(tmp_path: Path) -> None:
+    done = trainer("run", write_search(tmp_path), "--out", tmp_path / "out")
+    assert "\x1b" not in done.stderr + done.stdout
+    assert done.stdout == ""
+    assert sum("Succeeded" in line for line in done.stderr.splitlines()) == 3
+
+
+def test_a_search_of_two_ranks_trains_with_ddp_and_agrees_with_one_rank(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    search = write_search(tmp_path, rates=[0.001])
+    assert trainer("run", search, "--out", one).returncode == 0
+    search.write_text(search.read_text() + "  workers: 2\n")
+    done = trainer("run", search, "--out", two)
+    assert done.returncode == 0, done.stderr
+    (alone,), (shared,) = read_ledger(one), read_ledger(two)
+    assert len(shared.memory) == 2
+    assert None not in shared.memory
+    assert shared.id != alone.id
+    assert abs(shared.metrics["validMse"] / alone.metrics["validMse"] - 1) < 1e-4
+
+
+def test_list_names_the_trials_that_run_records(tmp_path: Path) -> None:
+    search = write_search(tmp_path)
+    listed = [json.loads(line) for line in trainer("list", search, "--json").stdout.splitlines()]
+    assert trainer("run", search, "--out", tmp_path / "out").returncode == 0
+    assert [row["id"] for row in listed] == [record.id for record in read_ledger(tmp_path / "out")]
+
+
+def test_without_a_command_it_says_what_to_do_next() -> None:
+    said = trainer()
+    assert said.returncode == 0
+    assert "python -m trainer run search.yaml" in said.stdout
+
+
+def test_the_file_that_init_prints_is_an_experiment_that_lists(tmp_path: Path) -> None:
+    template = trainer("init").stdout
+    (tmp_path / "new.yaml").write_text(template)
+    listed = trainer("list", tmp_path / "new.yaml")
+    assert listed.returncode == 0
+    assert "6 trials" in listed.stdout
+
+
+def test_a_scale_test_runs_its_cells(tmp_path: Path) -> None:
+    file = tmp_path / "scale.yaml"
+    file.write_text(
+        """
+apiVersion: trialrun.dev/v1alpha1
+kind: ScaleTest
+metadata: {name: scale}
+spec:
+  axes: {multipliers: [1, 3]}
+  training:
+    data: {source: synthetic, rows: 200, window: 5}
+    train: {epochs: 1}
+"""
+    )
+    done = trainer("run", file, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    small, large = read_ledger(tmp_path / "out")
+    assert large.samples == 3 * small.samples
