@@ -86,7 +86,7 @@ def ten_thousand() -> tuple[list[Trial], list[Record]]:
 
 
 def leave_history(folder: Path, trial: Trial, losses: Sequence[float]) -> None:
-    trial_folder = folder / "trials" / trial.name
+    trial_folder = folder / "trials" / trial.id
     trial_folder.mkdir(parents=True)
     lines = [
         json.dumps({"epoch": epoch, "trainLoss": loss, "validLoss": 2 * loss, "validMse": loss, "seconds": 0.1})

@@ -53,7 +53,7 @@ def learning_curves(results: Results, folder: Path) -> list[Chart]:
     first = [trial for trial in results.ranked if trial.id in results.best_ids]
     others = [trial for trial in results.ranked if trial.id not in results.best_ids]
     chosen = [trial for trial in (*first, *others) if trial.id in results.records][:MOST_CURVES]
-    read = [(trial, read_curve(folder / "trials" / trial.name / HISTORY)) for trial in chosen]
+    read = [(trial, read_curve(folder / "trials" / trial.id / HISTORY)) for trial in chosen]
     curves = [(trial, curve) for trial, curve in read if curve is not None]
     if not curves:
         reason = "No trial left a history of its epochs." if chosen else "No trial has ended yet."
