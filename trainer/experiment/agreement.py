@@ -4,118 +4,202 @@ It judges the values as they were given, so that a mistake in one place hides no
 """
 
 import json
+import math
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_args
 
 from pydantic import ValidationError
 
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.sentences import nearest, rule, show
+from trainer.experiment.sentences import Finding, nearest, rule, show
 from trainer.experiment.spec import MAX_TRIALS
-from trainer.experiment.training import Leaf, leaves
+from trainer.experiment.training import Leaf, Task, leaves
+
+_LONGEST = 64  # no list may be longer; of one that is, the rest is not judged
+_LAST_SEED = 2**31 - 1
 
 
-def disagreements(kind: str, spec: dict[str, Any]) -> Iterator[str]:
-    training = spec.get("training")
-    task = _at(training, "data", "task")
+def disagreements(kind: str, spec: dict[str, Any]) -> Iterator[Finding]:
+    """The findings about a document's `spec`, whose numbers are plain and may be null where they were none."""
+    yield from _seeds(spec)
     if kind == "ScaleTest":
-        for axis in ("multipliers", "workers"):
-            yield from _twice(f"spec.axes.{axis}", _at(spec, "axes", axis))
+        yield from _axes(spec)
         return
-    yield from _objective(_at(spec, "objective", "metric"), "Regression" if task is None else task)
-    parameters = spec.get("parameters")
-    if not isinstance(parameters, list):
+    yield from _objective(spec)
+    if isinstance(parameters := spec.get("parameters"), list):
+        yield from _parameters(parameters[:_LONGEST], spec.get("algorithm", "Grid"))
+        yield from _size(spec, parameters[:_LONGEST])
+
+
+def _axes(spec: dict[str, Any]) -> Iterator[Finding]:
+    cells = 1
+    for axis in ("multipliers", "workers"):
+        values = _at(spec, "axes", axis)
+        yield from _twice(f"spec.axes.{axis}", values)
+        default = 5 if axis == "multipliers" else 1
+        cells *= len(values) if isinstance(values, list) else default
+    yield from _most("spec.axes", cells, spec.get("repeats", 1))
+
+
+def _objective(spec: dict[str, Any]) -> Iterator[Finding]:
+    metric = _at(spec, "objective", "metric")
+    if not isinstance(metric, str):
         return
-    algorithm = spec.get("algorithm", "Grid")
+    tasks = [(path, "Regression" if task is None else task) for path, task in _given(spec, "data.task")]
+    if metric not in OBJECTIVES:
+        fitting = [name for name, known in OBJECTIVES.items() if known.task is None or known.task == tasks[0][1]]
+        hint = nearest(metric, OBJECTIVES)
+        yield Finding("spec.objective.metric", f"must be one of {', '.join(fitting)}{hint}, got {show(metric)}")
+        return
+    measured = OBJECTIVES[metric]
+    for path, task in tasks:
+        if measured.task in (None, task) or task not in get_args(Task):
+            continue
+        if path == "spec.training.data.task":
+            fitting = [name for name, known in OBJECTIVES.items() if known.task in (None, task)]
+            yield Finding("spec.objective.metric", f"must be measured by {task} ({', '.join(fitting)}), got {metric}")
+        else:
+            yield Finding(path, f"must be the task that measures {metric}, {measured.task}, got {task}")
+    # An npz file may hold validation arrays of its own.
+    sources = [source for _, source in _given(spec, "data.source")]
+    if measured.part == "metrics" and "npz" not in sources:
+        for path, fraction in _given(spec, "data.validFraction"):
+            if fraction == 0 and is_number(fraction):
+                yield Finding(path, f"must be > 0 to measure {metric}, got 0")
+
+
+def _parameters(parameters: list[Any], algorithm: Any) -> Iterator[Finding]:
     named: dict[str, int] = {}
-    points = 1
     for i, parameter in enumerate(parameters):
         if not isinstance(parameter, dict) or not isinstance(name := parameter.get("name"), str):
             continue
         here = f"spec.parameters[{i}]"
         if name in named:
-            yield f"{here}.name: must name a field once, but parameters[{named[name]}] has it too, got {name}"
+            yield Finding(
+                f"{here}.name", f"must name a field once, but parameters[{named[name]}] has it too, got {_word(name)}"
+            )
         named.setdefault(name, i)
         field = leaves().get(name)
         if field is None:
             hint = nearest(name, leaves())
-            yield f"{here}.name: must be the path of a field of training{hint}, got {name}"
+            yield Finding(f"{here}.name", f"must be the path of a field of training{hint}, got {_word(name)}")
         choices, interval = parameter.get("choices"), parameter.get("range")
         if (choices is None) == (interval is None):
-            what = "neither" if choices is None else "both"
-            yield f"{here}: must have choices or a range, got {what}"
+            yield Finding(here, f"must have choices or a range, got {'neither' if choices is None else 'both'}")
         if isinstance(choices, list):
-            points *= max(1, len(choices))
             yield from _twice(f"{here}.choices", choices)
             if field is not None:
-                for j, choice in enumerate(choices):
+                for j, choice in enumerate(choices[:_LONGEST]):
                     yield from _fits(name, choice, f"{here}.choices[{j}]")
         if isinstance(interval, dict):
             yield from _interval(name, field, interval, f"{here}.range", algorithm)
-    trials = spec.get("trials")
-    if algorithm == "Random" and trials is None:
-        yield "spec.trials: is required with algorithm Random"
-    if algorithm == "Grid" and trials is not None:
-        yield f"spec.trials: belongs to algorithm Random; Grid tries every combination, got {show(trials)}"
-    repeats = spec.get("repeats", 1)
-    total = points if algorithm == "Grid" else trials
-    if type(repeats) is int and type(total) is int and total * repeats > MAX_TRIALS:
-        yield f"spec.parameters: must make at most {MAX_TRIALS} trials, got {total * repeats}"
-    only_choices = all(isinstance(p, dict) and isinstance(p.get("choices"), list) for p in parameters)
-    if algorithm == "Random" and only_choices and type(trials) is int and trials > points:
-        yield f"spec.trials: must be at most the {points} points that the choices make, got {trials}"
 
 
-def _objective(metric: Any, task: Any) -> Iterator[str]:
-    if not isinstance(metric, str):
-        return
-    fitting = [name for name, known in OBJECTIVES.items() if known.task in (None, task)]
-    if metric not in OBJECTIVES:
-        hint = nearest(metric, OBJECTIVES)
-        yield f"spec.objective.metric: must be one of {', '.join(fitting)}{hint}, got {metric}"
-    elif metric not in fitting:
-        yield f"spec.objective.metric: must be measured by {task} ({', '.join(fitting)}), got {metric}"
-
-
-def _interval(name: str, field: Leaf | None, interval: dict[str, Any], here: str, algorithm: str) -> Iterator[str]:
+def _interval(
+    name: str, field: Leaf | None, interval: dict[str, Any], here: str, algorithm: Any
+) -> Iterator[Finding]:
     if algorithm == "Grid":
-        yield f"{here}: belongs to algorithm Random; Grid needs choices, got {show(interval)}"
+        yield Finding(here, f"belongs to algorithm Random; Grid needs choices, got {show(interval)}")
     low, high = interval.get("min"), interval.get("max")
     if not (is_number(low) and is_number(high)):
         return
     if low >= high:
-        yield f"{here}: must have min < max, got min {low} and max {high}"
+        yield Finding(here, f"must have min < max, got min {low} and max {high}")
     if interval.get("scale") == "Log" and low <= 0:
-        yield f"{here}.min: must be > 0 with scale Log, got {low}"
+        yield Finding(f"{here}.min", f"must be > 0 with scale Log, got {low}")
     if field is None:
         return
     if field.number is None:
-        yield f"{here}: belongs to a field that is a number; give choices for {name}, got {show(interval)}"
+        yield Finding(here, f"belongs to a field that is a number; give choices for {name}, got {show(interval)}")
         return
     yield from _fits(name, low, f"{here}.min")
     yield from _fits(name, high, f"{here}.max")
 
 
-def _fits(name: str, value: Any, here: str) -> Iterator[str]:
+def _size(spec: dict[str, Any], parameters: list[Any]) -> Iterator[Finding]:
+    """How many trials there are, and whether there are as many points to draw."""
+    trials, repeats = spec.get("trials"), spec.get("repeats", 1)
+    points = math.prod(_points(parameter) for parameter in parameters)
+    if spec.get("algorithm", "Grid") == "Grid":
+        if trials is not None:
+            yield Finding(
+                "spec.trials", f"belongs to algorithm Random; Grid tries every combination, got {show(trials)}"
+            )
+        yield from _most("spec.parameters", points, repeats)
+    elif spec["algorithm"] == "Random":
+        if trials is None:
+            yield Finding("spec.trials", "is required with algorithm Random")
+        elif type(trials) is int and trials > points:
+            yield Finding(
+                "spec.trials", f"must be at most the {points} points that the parameters make, got {trials}"
+            )
+        else:
+            yield from _most("spec.trials", trials, repeats)
+
+
+def _points(parameter: Any) -> int | float:
+    """How many values a parameter has, so far as they can be counted."""
+    choices, field = _at(parameter, "choices"), leaves().get(str(_at(parameter, "name")))
+    if isinstance(choices, list):
+        return max(1, len(choices))
+    low, high = _at(parameter, "range", "min"), _at(parameter, "range", "max")
+    if field is not None and field.number is int and type(low) is int and type(high) is int:
+        return max(1, high - low + 1)
+    return math.inf
+
+
+def _most(here: str, points: Any, repeats: Any) -> Iterator[Finding]:
+    if type(points) is int and type(repeats) is int and points * repeats > MAX_TRIALS:
+        times = f" ({points} points x {repeats} repeats)" if repeats > 1 else ""
+        yield Finding(here, f"must make at most {MAX_TRIALS} trials, got {points * repeats}{times}")
+
+
+def _seeds(spec: dict[str, Any]) -> Iterator[Finding]:
+    repeats = spec.get("repeats", 1)
+    seeds = [seed for _, seed in _given(spec, "train.seed") if type(seed) is int and seed <= _LAST_SEED]
+    if type(repeats) is int and seeds and max(seeds) + repeats - 1 > _LAST_SEED:
+        yield Finding(
+            "spec.repeats", f"must keep train.seed + repeats at most {_LAST_SEED + 1}, got {max(seeds)} + {repeats}"
+        )
+
+
+def _given(spec: dict[str, Any], name: str) -> list[tuple[str, Any]]:
+    """The values that a field of `training` takes, and where each stands; null where the default counts."""
+    parameters = spec.get("parameters")
+    for i, parameter in enumerate(parameters[:_LONGEST] if isinstance(parameters, list) else ()):
+        if _at(parameter, "name") == name:
+            choices, here = _at(parameter, "choices"), f"spec.parameters[{i}]"
+            if isinstance(choices, list) and choices:
+                return [(f"{here}.choices[{j}]", choice) for j, choice in enumerate(choices[:_LONGEST])]
+            return [(f"{here}.range.{end}", _at(parameter, "range", end)) for end in ("min", "max")]
+    return [(f"spec.training.{name}", _at(spec, "training", *name.split(".")))]
+
+
+def _fits(name: str, value: Any, here: str) -> Iterator[Finding]:
     """Whether `value` may stand in the field of `training` called `name`, judged by that field alone."""
     leaf = leaves()[name]
     try:
         leaf.section.model_validate_json(json.dumps({leaf.alias: value}))
     except ValidationError as error:
-        for problem in error.errors():
+        for problem in error.errors(include_url=False):
             if problem["loc"]:  # an empty location is a disagreement with fields that are not given here
-                yield f"{here}: {rule(problem)} as a value of {name}, got {show(value)}"
+                yield Finding(here, f"{rule(problem)} as a value of {name}, got {show(value)}")
 
 
-def _twice(here: str, values: Any) -> Iterator[str]:
+def _twice(here: str, values: Any) -> Iterator[Finding]:
     if not isinstance(values, list):
         return
     seen: dict[str, int] = {}
-    for i, value in enumerate(values):
+    for i, value in enumerate(values[:_LONGEST]):
         text = json.dumps(value, sort_keys=True)
         if text in seen:
-            yield f"{here}[{i}]: must stand once, but [{seen[text]}] is the same, got {show(value)}"
+            yield Finding(f"{here}[{i}]", f"must stand once, but [{seen[text]}] is the same, got {show(value)}")
         seen.setdefault(text, i)
+
+
+def _word(name: str) -> str:
+    """A name without quotes, unless it needs them."""
+    return name if name.isascii() and name.isprintable() and 0 < len(name) <= 80 else show(name)
 
 
 def _at(value: Any, *keys: str) -> Any:
@@ -125,4 +209,5 @@ def _at(value: Any, *keys: str) -> Any:
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether `value` is an int or a float; a bool is neither."""
     return isinstance(value, int | float) and not isinstance(value, bool)

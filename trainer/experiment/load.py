@@ -5,7 +5,9 @@ A mistake reads `<yaml path>: <rule>, got <value>`.
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,17 @@ from pydantic import ValidationError
 
 from trainer.experiment.agreement import disagreements
 from trainer.experiment.errors import InvalidExperiment, UserError
-from trainer.experiment.sentences import nearest, sentences, show
+from trainer.experiment.sentences import Finding, findings, nearest, show, step
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
-from trainer.experiment.yaml_text import parse
+from trainer.experiment.yaml_text import MAX_BYTES, MAX_VALUES, parse
 
 KINDS: dict[str, type[HyperparamSearch] | type[ScaleTest]] = {
     "HyperparamSearch": HyperparamSearch,
     "ScaleTest": ScaleTest,
 }
-_MAX_BYTES = 1_000_000  # the API server takes no larger object either
 _MAX_DEPTH = 32
 _EXACT = 2**53  # larger whole numbers are not the same in every JSON reader
+_MOST_MISTAKES = 100  # nobody reads more, and wording thousands takes seconds
 
 
 def read(path: Path) -> Experiment:
@@ -33,8 +35,8 @@ def read(path: Path) -> Experiment:
         UserError: the file can't be read, or isn't a valid experiment.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InvalidExperiment([f"{path}: must have at most {_MAX_BYTES} bytes, got {path.stat().st_size}"])
+        if path.stat().st_size > MAX_BYTES:
+            raise InvalidExperiment([f"{path}: must have at most {MAX_BYTES} bytes, got {path.stat().st_size}"])
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
@@ -55,43 +57,118 @@ def load(source: str | Mapping[str, Any]) -> Experiment:
     document = parse(source) if isinstance(source, str) else source
     if not isinstance(document, Mapping):
         raise InvalidExperiment([f"the file: must be a mapping with apiVersion, kind and spec, got {show(document)}"])
-    mistakes: list[str] = []
-    plain = {key: _plain(value, key, mistakes) for key, value in document.items() if key != "status"}
-    if not isinstance(kind := plain.get("kind"), str) or kind not in KINDS:
-        names = ", ".join(KINDS)
-        hint = nearest(str(kind), KINDS)
-        raise InvalidExperiment([f"kind: must be one of {names}{hint}, got {show(kind)}", *mistakes])
+    reading = _Reading()
+    plain = reading.document(document)
+    mistakes = reading.findings
+    kind = plain.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        guess = nearest(str(kind), KINDS)
+        mistakes.append(Finding("kind", f"must be one of {', '.join(KINDS)}{guess}, got {show(kind)}"))
+        kind = next((name for name in KINDS if name in guess), None)
     experiment: Experiment | None = None
-    try:
-        experiment = KINDS[kind].model_validate_json(json.dumps(plain))
-    except ValidationError as error:
-        mistakes += sentences(KINDS[kind], error)
-    if isinstance(spec := plain.get("spec"), dict):
-        known = {mistake.partition(":")[0] for mistake in mistakes}
-        mistakes += [m for m in disagreements(kind, spec) if m.partition(":")[0] not in known]
+    if kind is not None:
+        try:
+            experiment = KINDS[kind].model_validate_json(json.dumps(plain))
+        except ValidationError as error:
+            mistakes += islice(findings(KINDS[kind], error), _MOST_MISTAKES + 1)
+        if isinstance(spec := plain.get("spec"), dict):
+            mistakes += disagreements(kind, spec)
     if mistakes or experiment is None:
-        raise InvalidExperiment(sorted(dict.fromkeys(mistakes)))
+        raise InvalidExperiment(_told(mistakes))
     return experiment
 
 
-def _plain(value: Any, path: str, mistakes: list[str], depth: int = 0) -> Any:
-    """`value` with whole floats as integers and -0.0 as 0: as the API server would give it back."""
-    if depth > _MAX_DEPTH:
-        mistakes.append(f"{path}: must be nested at most {_MAX_DEPTH} deep")
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{path}.{k}", mistakes, depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{i}]", mistakes, depth + 1) for i, item in enumerate(value)]
-    if isinstance(value, bool) or value is None or isinstance(value, str):
+def _told(mistakes: Iterable[Finding]) -> list[str]:
+    """One sentence for each path: what was found later at the same place only follows from the first."""
+    first: dict[str, Finding] = {}
+    for mistake in mistakes:
+        first.setdefault(mistake.path, mistake)
+    said = [str(mistake) for mistake in sorted(first.values(), key=_place)]
+    if len(said) > _MOST_MISTAKES:
+        said[_MOST_MISTAKES:] = [f"the file: has more mistakes than these {_MOST_MISTAKES}"]
+    return said
+
+
+def _place(mistake: Finding) -> list[tuple[int, str]]:
+    """Sorts paths with [2] before [10]."""
+    parts = re.split(r"\[([0-9]+)\]", mistake.path)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]
+
+
+class _Reading:
+    """Makes of a document what the API server would give back, and notes what no JSON reader would take.
+
+    What it notes becomes null: the rules that come after have nothing to say about that.
+    """
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._values = 0
+
+    def document(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document without what only the API server writes."""
+        wanted = {key: value for key, value in document.items() if key != "status"}
+        if isinstance(metadata := wanted.get("metadata"), Mapping):
+            wanted["metadata"] = {key: value for key, value in metadata.items() if key != "managedFields"}
+        return self._mapping(wanted, "", 0)
+
+    def plain(self, value: Any, path: str, depth: int) -> Any:
+        """`value` with whole floats as integers and -0.0 as 0.
+
+        Raises:
+            InvalidExperiment: it holds more values than an experiment can.
+        """
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise InvalidExperiment([f"{path}: must stand in a file of at most {MAX_VALUES} values"])
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, bool) or value is None:
+            return value
+        if isinstance(value, int | float):
+            return self._number(value, path)
+        if not isinstance(value, Mapping | list | tuple):
+            self._wrong(path, f"must be text, a number, true or false, got {show(value)}")
+            return None
+        if depth > _MAX_DEPTH:
+            self._wrong(path, f"must be nested at most {_MAX_DEPTH} deep, got more")
+            return None
+        if isinstance(value, Mapping):
+            return self._mapping(value, path, depth)
+        return [self.plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+
+    def _mapping(self, mapping: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        plain = {}
+        for key, value in mapping.items():
+            if not isinstance(key, str):
+                self._wrong(path, f"must have text as keys, got {show(key)}; put it in quotes")
+            elif self._text(key, path) is not None:
+                plain[key] = self.plain(value, step(path, key), depth + 1)
+        return plain
+
+    def _text(self, value: str, path: str) -> str | None:
+        if "\0" in value or _is_half_a_character(value):
+            self._wrong(path, f"must be text of Unicode characters other than NUL, got {show(value)}")
+            return None
         return value
-    if isinstance(value, int | float):
-        if not math.isfinite(value):
-            mistakes.append(f"{path}: must be a finite number, got {value}")
-            return 0
+
+    def _number(self, value: int | float, path: str) -> int | float | None:
+        if isinstance(value, float) and not math.isfinite(value):
+            self._wrong(path, f"must be a finite number, got {value}")
+            return None
         if abs(value) > _EXACT:
-            mistakes.append(f"{path}: must lie within ±2^53, got {value}")
-            return 0
+            self._wrong(path, f"must lie within ±2^53, got {show(value)}")
+            return None
         return int(value) if value == int(value) else value
-    mistakes.append(f"{path}: must be text, a number, true or false, got {show(value)}")
-    return None
+
+    def _wrong(self, path: str, says: str) -> None:
+        self.findings.append(Finding(path, says))
+
+
+def _is_half_a_character(text: str) -> bool:
+    """Whether `text` holds a surrogate, which no encoding takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

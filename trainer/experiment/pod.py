@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from trainer.experiment.section import Section, Text
+from trainer.experiment.section import QUANTITY, VARIABLE, Section, Text
 
 Labels = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=1024)]],
@@ -13,7 +13,7 @@ Labels = Annotated[
 # Kubernetes takes a whole number without quotes; it means the same text.
 Quantity = Annotated[
     str,
-    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$", max_length=32),
+    Field(pattern=QUANTITY, max_length=32),
     BeforeValidator(lambda value: str(value) if type(value) is int else value),
 ]
 
@@ -38,7 +38,7 @@ class ImagePullSecret(Section):
 class EnvironmentVariable(Section):
     """A plain environment variable; values from secrets are not taken."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
+    name: Annotated[str, Field(pattern=VARIABLE, max_length=253)]
     value: Annotated[str, Field(max_length=4096)] = ""
 
 

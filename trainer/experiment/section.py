@@ -1,8 +1,8 @@
 """The base of every part of an experiment file: camelCase in YAML, strict, frozen, closed."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -14,6 +14,29 @@ class Section(BaseModel):
     def document(self, *, sparse: bool = False) -> dict[str, Any]:
         """As the file would say it; `sparse` leaves out what has its default value."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=sparse)
+
+    def disagreement(self) -> str | None:
+        """Which of its fields don't fit each other, though each alone is right: `<rule>, got <values>`."""
+        return None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if (found := self.disagreement()) is not None:
+            raise ValueError(found)
+        return self
+
+
+# What the models' patterns ask for; an error shows the words, never the pattern.
+NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+PERIOD = r"^([1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max)$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+WORDS = {
+    NAME: "must be lower-case letters, digits and '-', with a letter first and no '-' last",
+    PERIOD: "must be a number of d, wk, mo or y without a space, such as 90d or 5y, or ytd or max",
+    QUANTITY: "must be a Kubernetes quantity, such as 500m, 2, 1.5 or 1Gi",
+    VARIABLE: "must be letters, digits and '_', with no digit first",
+}
 
 
 Text = Annotated[str, Field(min_length=1, max_length=253)]

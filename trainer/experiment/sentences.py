@@ -2,64 +2,114 @@
 
 import difflib
 import json
-from collections.abc import Iterator
-from typing import Any, get_args
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-# A choice is a union; pydantic names the branch it tried in the location.
-_UNION_BRANCHES = ("bool", "int", "float", "str")
+from trainer.experiment.section import WORDS
+
+# A choice is a union; pydantic names the branch it tried at the end of the location.
+_SCALARS = ("bool", "int", "float", "str")
+_SIMPLE = re.compile(r"[A-Za-z0-9_./-]{1,100}")
+_LONGEST_GUESS = 100
+
+_RULES = {
+    "missing": "is required",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes",
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "literal_error": "must be one of {expected}",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
+    "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+}
+
+
+class Finding(NamedTuple):
+    """A mistake at a path of the file; `says` is the rule and what was found."""
+
+    path: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the file'}: {self.says}"
 
 
 def sentences(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        location = tuple(part for part in problem["loc"] if part not in _UNION_BRANCHES)
-        path = _path(location)
-        kind, value = problem["type"], problem["input"]
-        if kind == "missing":
-            yield f"{path}: is required"
-        elif kind == "extra_forbidden":
-            hint = nearest(str(location[-1]), _fields_at(model, location[:-1]))
-            yield f"{path}: no such field{hint}, got {show(value)}"
-        elif kind == "value_error":
-            yield f"{path}: {problem['ctx']['error']}, got {show(value)}"
-        else:
-            yield f"{path}: {rule(problem)}, got {show(value)}"
+    """What `error` found wrong with a document of `model`, a sentence for each."""
+    return map(str, findings(model, error))
+
+
+def findings(model: type[BaseModel], error: ValidationError) -> Iterator[Finding]:
+    """What `error` found, once for each path."""
+    told: set[str] = set()
+    for problem in error.errors(include_url=False):
+        location = problem["loc"]
+        says = ""
+        if problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+            continue  # pydantic doesn't count entries that are mistaken themselves
+        if location[-1:] == ("[key]",):
+            location = location[:-2]
+            says = f"{rule(problem)} in a key, got {show(problem['input'])}"
+        elif len(location) > 2 and location[-1] in _SCALARS and location[-3] == "choices":
+            location = location[:-1]
+            if str(problem["type"]).endswith("_type"):
+                says = f"must be text, a number, true or false, got {show(problem['input'])}"
+        path = ""
+        for part in location:
+            path = step(path, part)
+        if path not in told:
+            told.add(path)
+            yield Finding(path, says or _says(model, location, problem))
+
+
+def _says(model: type[BaseModel], location: tuple[int | str, ...], problem: Any) -> str:
+    kind = problem["type"]
+    if kind == "missing":
+        return rule(problem)
+    if kind == "value_error":  # of `Section.disagreement`, which says what it got
+        return str(problem["ctx"]["error"])
+    if kind == "extra_forbidden":
+        hint = nearest(str(location[-1]), _fields_at(model, location[:-1]))
+        return f"no such field{hint}, got {show(problem['input'])}"
+    return f"{rule(problem)}, got {show(problem['input'])}"
 
 
 def rule(problem: Any) -> str:
+    """The rule that a problem of pydantic's breaks."""
     kind, ctx = problem["type"], problem.get("ctx", {})
-    rules = {
-        "int_type": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "float_type": "must be a number",
-        "finite_number": "must be a finite number",
-        "bool_type": "must be true or false",
-        "string_type": "must be text; put it in quotes",
-        "model_type": "must be a mapping",
-        "dict_type": "must be a mapping",
-        "tuple_type": "must be a list",
-        "list_type": "must be a list",
-        "literal_error": "must be one of {expected}",
-        "greater_than": "must be > {gt}",
-        "greater_than_equal": "must be >= {ge}",
-        "less_than": "must be < {lt}",
-        "less_than_equal": "must be <= {le}",
-        "too_short": "must have at least {min_length} items, or entries",
-        "too_long": "must have at most {max_length} items, or entries",
-        "string_too_short": "must have at least {min_length} characters",
-        "string_too_long": "must have at most {max_length} characters",
-        "string_pattern_mismatch": "must match {pattern}",
-    }
-    if kind in rules:
-        expected = str(ctx.get("expected", "")).replace("'", "").replace(" or ", ", ")
-        return rules[kind].format(**{**ctx, "expected": expected}).replace("items, or entries", "entries")
-    return str(problem["msg"])
+    if kind == "string_pattern_mismatch":
+        return WORDS[ctx["pattern"]]
+    if kind not in _RULES:
+        return str(problem["msg"])
+    said = {name: f"{value:g}" if isinstance(value, float) else value for name, value in ctx.items()}
+    if "expected" in ctx:
+        said["expected"] = ctx["expected"].replace("'", "").replace(" or ", ", ")
+    text = _RULES[kind].format(**said)
+    return re.sub(r"\b1 entries$", "1 entry", re.sub(r"\b1 characters$", "1 character", text))
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".") or "the file"
+def step(path: str, part: int | str) -> str:
+    """`path` and one more step down."""
+    if isinstance(part, int):
+        return f"{path}[{part}]"
+    if not _SIMPLE.fullmatch(part):
+        return f"{path}[{show(part)}]"
+    return f"{path}.{part}" if path else part
 
 
 def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
@@ -81,14 +131,21 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
-def nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name most like `name`, or nothing."""
+    if len(name) > _LONGEST_GUESS:
+        return ""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def show(value: Any) -> str:
+    """A value as the file could say it, on one line, cut after 80 characters."""
+    if isinstance(value, str) and len(value) > 80:
+        value = value[:81]
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         text = f"a {type(value).__name__}"
+    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:81])
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from trainer.experiment.metrics import Direction
 from trainer.experiment.pod import Pod, Quantity
-from trainer.experiment.section import Count, Section, Seed
+from trainer.experiment.section import NAME, Count, Section, Seed
 from trainer.experiment.training import Training
 
 API_VERSION = "trialrun.dev/v1alpha1"
@@ -14,7 +14,7 @@ MAX_TRIALS = 10_000
 
 Scalar = bool | int | float | str
 # A trial's job is `<experiment>-<10 digits>-<attempt>`; a PyTorchJob's name may have 53 characters.
-Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=39)]
+Name = Annotated[str, Field(pattern=NAME, max_length=39)]
 Workers = Annotated[int, Field(ge=1, le=64)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 

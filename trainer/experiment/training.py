@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from trainer.experiment.section import Count, Fraction, NotNegative, Positive, Section, Seed, Text
+from trainer.experiment.section import PERIOD, Count, Fraction, NotNegative, Positive, Section, Seed, Text
 
 Task = Literal["Regression", "Classification"]
 
@@ -27,7 +27,7 @@ class Data(Section):
         ("AAPL", "MSFT", "TSLA", "JPM", "AMZN", "XOM", "JNJ"),
         description="The symbols to fetch (yfinance), or to keep of a file that has a Ticker column.",
     )
-    period: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max)$")] = Field(
+    period: Annotated[str, Field(pattern=PERIOD)] = Field(
         "5y", description="How far back from the last row: 90d, 6mo, 5y, ytd or max (sp500, yfinance)."
     )
     interval: Literal["1m", "5m", "15m", "30m", "1h", "1d", "1wk", "1mo"] = Field(
@@ -60,11 +60,11 @@ class Data(Section):
         description="Whether a rank holds its part of the training set or makes samples as it goes.",
     )
 
-    @model_validator(mode="after")
-    def _source_has_what_it_needs(self) -> "Data":
+    def disagreement(self) -> str | None:
+        """A file's path must be given."""
         if self.source in ("csv", "parquet", "npz") and self.path is None:
-            raise ValueError(f"path is required with source {self.source}")
-        return self
+            return f"path is required with source {self.source}, got none"
+        return None
 
 
 class Model(Section):
@@ -78,11 +78,11 @@ class Model(Section):
         4, description="Attention heads (Transformer); must divide hiddenSize."
     )
 
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "Model":
+    def disagreement(self) -> str | None:
+        """Attention splits the width among its heads."""
         if self.kind == "Transformer" and self.hidden_size % self.heads:
-            raise ValueError(f"heads must divide hiddenSize (heads={self.heads}, hiddenSize={self.hidden_size})")
-        return self
+            return f"heads must divide hiddenSize, got heads {self.heads} and hiddenSize {self.hidden_size}"
+        return None
 
 
 class Train(Section):

@@ -19,7 +19,7 @@ from trainer.experiment.errors import InvalidExperiment
 
 MAX_BYTES = 1_000_000  # the API server takes no larger object either
 MAX_VALUES = 20_000  # a search of 32 parameters with 64 choices each has some 2,500
-MAX_DEPTH = 32
+MAX_DEPTH = 64  # `load` allows less, and says where
 
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"], True),
@@ -109,7 +109,7 @@ class _Documents:
 
     def _value(self, event: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            raise _refused(event, f"nested more than {MAX_DEPTH} deep")
+            raise _refused(event, "it is nested too deeply")
         before = self._values
         self._count(event, 1)
         if isinstance(event, yaml.AliasEvent):
