@@ -1,0 +1,238 @@
+"""Runs the operator as it runs in a pod: a process with the chart's permissions, started again whenever it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from cluster.api import Json
+from cluster.component import free_port
+from cluster.testcluster import Cluster
+from eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "trainer:1"
+GROUP = "/apis/trialrun.dev/v1alpha1"
+
+
+def install_crds(cluster: Cluster) -> None:
+    """Applies the API as the chart does, and waits until it is served."""
+    for file in sorted((ROOT / "crds").glob("*.yaml")):
+        crd = yaml.safe_load(file.read_text())
+        cluster.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+        served = f"{GROUP}/{crd['spec']['names']['plural']}"
+        eventually(lambda path=served: cluster.api.get_if_there(path), what=f"{served} is served")
+
+
+def service_account(cluster: Cluster, namespace: str) -> Path:
+    """Gives the chart's Role to the chart's service account in a namespace; a kubeconfig that acts as it."""
+    rendered = cluster.helm(
+        "template", "trialrun", str(ROOT / "helm" / "trialrun"), "--namespace", namespace,
+        "--set", f"watch.namespaces={{{namespace}}}",
+        "--show-only", "templates/roles.yaml", "--show-only", "templates/service-account.yaml",
+    )  # fmt: skip
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=rendered)
+    return cluster.kubeconfig_for_service_account(namespace, "trialrun")
+
+
+class OperatorProcess:
+    """The operator for one namespace. Use as a context manager; `log` is what all its processes have said."""
+
+    def __init__(self, workdir: Path, namespace: str, kubeconfig: Path, *, restarts: bool = True) -> None:
+        self.port = free_port()
+        self.starts = 0
+        self._log = workdir / f"operator-{self.port}.log"
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(workdir),
+            "KUBECONFIG": str(kubeconfig),
+            "PYTHONPATH": f"{ROOT / 'operator'}{os.pathsep}{ROOT}",
+            "TRIALRUN_NAMESPACES": namespace,
+            "TRIALRUN_TRAINER_IMAGE": IMAGE,
+            "TRIALRUN_METRICS_PORT": str(self.port),
+        }
+        self._restarts = restarts
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts the first process, without waiting for it."""
+        self._spawn()
+        self._keeper.start()
+
+    def kill(self) -> None:
+        """Ends the process at once, as a lost node does; the next one starts by itself."""
+        if self._process is not None:
+            self._process.kill()
+
+    def stop(self, within_seconds: float = 20.0) -> int:
+        """Asks the process to end, for good; gives its exit code."""
+        self._stopping.set()
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+    def __enter__(self) -> "OperatorProcess":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._keeper.join(10)
+        if error is not None:
+            print(self.log[-20_000:], file=sys.stderr)
+
+    def wait_until_ready(self, within_seconds: float = 30.0) -> None:
+        eventually(lambda: self.ask("readyz")[0] == 200, within_seconds=within_seconds, what="the operator is ready")
+
+    def ask(self, page: str) -> tuple[int, str]:
+        """Status and text of a page of its HTTP server; status 0 when there is none."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{page}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read().decode()
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return 0, ""
+
+    def figures(self) -> Mapping[str, float]:
+        """Its metrics by name and labels, as `trialrun_api_calls_total{code="200",verb="list"}`."""
+        lines = (line for line in self.ask("metrics")[1].splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def writes(self) -> float:
+        """How many writes it has asked the API server for."""
+        verbs = ("create", "patch", "delete")
+        return sum(
+            value
+            for name, value in self.figures().items()
+            if name.startswith("trialrun_api_calls_total") and any(f'verb="{verb}"' in name for verb in verbs)
+        )
+
+    def _spawn(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trialrun_operator"], env=self._environment, stdout=log, stderr=log
+            )
+        self.starts += 1
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            assert self._process is not None
+            self._process.wait()
+            if self._stopping.wait(0.2) or not self._restarts:
+                return
+            self._spawn()
+
+
+class Experiments:
+    """The experiments of one namespace, and what they have made."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.api = cluster.api
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def path(self, name: str = "", plural: str = "hyperparamsearches") -> str:
+        return f"{GROUP}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def create(self, document: Json) -> Json:
+        plural = "scaletests" if document["kind"] == "ScaleTest" else "hyperparamsearches"
+        return self.api.create(self.path(plural=plural), document)
+
+    def get(self, name: str, plural: str = "hyperparamsearches") -> Json:
+        return self.api.get(self.path(name, plural))
+
+    def change(self, name: str, **spec: Any) -> Json:
+        return self.api.patch(self.path(name), {"spec": spec})
+
+    def jobs(self) -> list[Json]:
+        return self.api.list(f"/apis/kubeflow.org/v1/namespaces/{self.namespace}/pytorchjobs")
+
+    def pods(self) -> list[Json]:
+        return self.api.list(f"/api/v1/namespaces/{self.namespace}/pods")
+
+    def ledgers(self, **labels: str) -> list[Json]:
+        selector = ",".join(["trialrun.dev/ledger", *(f"{name}={value}" for name, value in labels.items())])
+        return self.api.list(f"/api/v1/namespaces/{self.namespace}/configmaps", labelSelector=selector)
+
+    def entries(self) -> dict[str, str]:
+        """All lines of all ledgers by key."""
+        return {key: line for ledger in self.ledgers() for key, line in ledger.get("data", {}).items()}
+
+    def condition(self, name: str, kind: str, plural: str = "hyperparamsearches") -> Json:
+        conditions = self.get(name, plural).get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    def finished(self, name: str, within_seconds: float = 60.0, plural: str = "hyperparamsearches") -> Json:
+        """The experiment once it says that it has finished."""
+        eventually(
+            lambda: self.condition(name, "Finished", plural).get("status") == "True",
+            within_seconds=within_seconds,
+            every_seconds=0.1,
+            what=f"{name} has finished",
+        )
+        return self.get(name, plural)
+
+
+def a_search(name: str = "search", *, trials: int = 6, **spec: Any) -> Json:
+    """A search of so many trials, one parameter each."""
+    rates = [round(0.001 * (i + 1), 6) for i in range(trials)]
+    whole: Json = {
+        "objective": {"metric": "validMse"},
+        "parameters": [{"name": "train.learningRate", "choices": rates}],
+        "parallelTrials": trials,
+    }
+    return {
+        "apiVersion": "trialrun.dev/v1alpha1",
+        "kind": "HyperparamSearch",
+        "metadata": {"name": name},
+        "spec": whole | spec,
+    }
+
+
+def trial_of(pod: Json) -> Json:
+    """What a pod was told: the trial that it is to train."""
+    variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
+    told: Json = json.loads(variables["TRIALRUN_TRIAL"])
+    return told
+
+
+def report(pod: Json, **fields: Any) -> str:
+    """The termination message of a trial that went well: its loss is its index plus 1."""
+    told = trial_of(pod)
+    made = {"clock": int(time.time() * 1000), "metrics": {"validMse": float(told["index"] + 1)}} | fields
+    return json.dumps(made)

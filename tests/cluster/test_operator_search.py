@@ -1,0 +1,276 @@
+"""A search from apply to its end on a real control plane, and what a user can do to it on the way."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.api import ApiError, Json
+from cluster.behaviours import Behaviour, Fails, Hangs, RunsOutOfMemory, Succeeds
+from cluster.kubelet import KubeletPlayer
+from cluster.operatorprocess import (
+    ROOT,
+    Experiments,
+    OperatorProcess,
+    a_search,
+    install_crds,
+    report,
+    service_account,
+    trial_of,
+)
+from cluster.testcluster import Cluster
+from eventually import eventually
+from trainer.experiment.expand import expand
+from trainer.experiment.load import load, read
+from trainer.experiment.record import decode
+from trainer.experiment.summary import summarize
+
+
+@pytest.fixture(scope="module", autouse=True)
+def crds(cluster: Cluster) -> None:
+    install_crds(cluster)
+
+
+@pytest.fixture
+def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    with OperatorProcess(tmp_path, namespace, service_account(cluster, namespace)) as process:
+        process.wait_until_ready()
+        yield process
+
+
+@pytest.fixture
+def experiments(cluster: Cluster, namespace: str) -> Experiments:
+    return Experiments(cluster, namespace)
+
+
+def live(experiments: Experiments) -> int:
+    """How many jobs have not ended."""
+    ended = ("Succeeded", "Failed")
+    return sum(
+        not any(c["type"] in ended and c["status"] == "True" for c in job.get("status", {}).get("conditions", []))
+        for job in experiments.jobs()
+    )
+
+
+def succeeds(pod: Json) -> Behaviour:
+    return Succeeds(report(pod), after_seconds=0.2)
+
+
+@pytest.mark.usefixtures("operator")
+def test_the_example_runs_unchanged(experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster) -> None:
+    kubelet.play(experiments.namespace, succeeds)
+    example = ROOT / "examples" / "search.yaml"
+    cluster.kubectl("apply", "-n", experiments.namespace, "-f", str(example))
+    cluster.kubectl(
+        "wait", "-n", experiments.namespace, "--for=condition=Finished", "--timeout=60s", "hps/sp500-grid"
+    )
+
+    trials = expand(read(example))
+    listed = cluster.kubectl(
+        "get", "pytorchjobs", "-n", experiments.namespace, "-l", "trialrun.dev/experiment=sp500-grid", "-o", "name"
+    )
+    assert sorted(listed.split()) == sorted(f"pytorchjob.kubeflow.org/sp500-grid-{trial.id}-1" for trial in trials)
+    columns = cluster.kubectl("get", "hps", "-n", experiments.namespace, "--no-headers").split()
+    assert columns[:6] == ["sp500-grid", "Succeeded", "18/18", "0", "0", "1"]
+
+    # The documented command that reads a ledger.
+    text = cluster.kubectl(
+        "get", "configmaps", "-n", experiments.namespace, "-l",
+        "trialrun.dev/ledger,trialrun.dev/kind=HyperparamSearch,trialrun.dev/experiment=sp500-grid", "-o",
+        'go-template={{range .items}}{{range .data}}{{.}}{{"\\n"}}{{end}}{{end}}',
+    )  # fmt: skip
+    records = [decode(line) for line in text.splitlines()]
+    assert [record.id for record in records] == [trial.id for trial in trials]
+    seen = experiments.get("sp500-grid")
+    local = summarize(read(example), trials, records).document()
+    assert json.loads(json.dumps(local)) == seen["status"]["summary"] | {"comparison": None}
+    assert [trial.id for trial in expand(load(seen))] == [trial.id for trial in trials]
+
+
+@pytest.mark.usefixtures("operator")
+def test_parallel_trials_bounds_what_is_live_and_may_change_on_the_way(
+    experiments: Experiments, kubelet: KubeletPlayer
+) -> None:
+    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
+    experiments.create(a_search(trials=8, parallelTrials=2))
+    eventually(lambda: live(experiments) == 2, within_seconds=20)
+    experiments.change("search", parallelTrials=5)
+    eventually(lambda: len(experiments.pods()) == 5, within_seconds=20)
+    assert live(experiments) == 5
+    kept = {pod["metadata"]["uid"] for pod in experiments.pods()}
+    experiments.change("search", parallelTrials=1)
+    eventually(lambda: "parallelTrials 1" in experiments.condition("search", "Progressing")["message"])
+    kubelet.play(experiments.namespace, succeeds)
+    for pod in experiments.pods()[:2]:
+        kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
+    eventually(lambda: experiments.get("search")["status"]["done"] == "2/8", within_seconds=20)
+    assert {pod["metadata"]["uid"] for pod in experiments.pods()} == kept
+    for pod in experiments.pods():
+        if pod["status"]["phase"] == "Running":
+            kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
+    assert experiments.finished("search")["status"]["done"] == "8/8"
+
+
+@pytest.mark.usefixtures("operator")
+def test_suspend_starts_nothing_new_and_resume_goes_on(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
+    experiments.create(a_search(trials=4, parallelTrials=2))
+    eventually(lambda: len(experiments.pods()) == 2, within_seconds=20)
+    experiments.change("search", suspend=True)
+    eventually(lambda: experiments.get("search")["status"]["phase"] == "Suspended")
+    for pod in eventually(lambda: [p for p in experiments.pods() if p["status"]["phase"] == "Running"] or None):
+        kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
+    eventually(lambda: experiments.get("search")["status"]["done"] == "2/4", within_seconds=20)
+    assert live(experiments) == 0
+    assert experiments.condition("search", "Finished")["status"] == "False"
+    kubelet.play(experiments.namespace, succeeds)
+    experiments.change("search", suspend=False)
+    assert experiments.finished("search")["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.usefixtures("operator")
+def test_the_failure_budget_ends_a_search_and_a_rerun_runs_what_failed_or_is_missing(
+    experiments: Experiments, kubelet: KubeletPlayer
+) -> None:
+    def fails_but_for_the_first(pod: Json) -> Behaviour:
+        return succeeds(pod) if trial_of(pod)["index"] == 0 else Fails(1, "boom")
+
+    kubelet.play(experiments.namespace, fails_but_for_the_first)
+    experiments.create(a_search(trials=6, parallelTrials=2, maxFailedTrials=1))
+    seen = experiments.finished("search")
+    assert seen["status"]["phase"] == "Failed"
+    assert experiments.condition("search", "Succeeded")["reason"] == "TooManyFailures"
+    before = experiments.entries()
+    assert 3 <= len(before) < 6
+    kubelet.play(experiments.namespace, succeeds)
+    experiments.change("search", rerun=1)
+    eventually(lambda: experiments.condition("search", "Succeeded").get("status") == "True", within_seconds=40)
+    after = experiments.entries()
+    attempts: dict[str, list[int]] = {}
+    for key in after:
+        trial, _, attempt = key.rpartition(".")
+        attempts.setdefault(trial, []).append(int(attempt))
+    assert before.items() <= after.items(), "nothing that was recorded is changed"
+    failed = {key for key, line in before.items() if decode(line).outcome == "Crashed"}
+    assert {trial for trial, numbers in attempts.items() if len(numbers) == 2} == {key[:-2] for key in failed}
+    assert experiments.get("search")["status"]["done"] == "6/6"
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_job_deleted_by_hand_is_run_again(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
+    experiments.create(a_search(trials=2))
+    jobs = eventually(lambda: experiments.jobs() if len(experiments.pods()) == 2 else None, within_seconds=20)
+    kubelet.play(experiments.namespace, succeeds)
+    for job in jobs:
+        place = f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs/{job['metadata']['name']}"
+        experiments.api.delete(place)
+    assert experiments.finished("search")["status"]["done"] == "2/2"
+    assert not {job["metadata"]["uid"] for job in jobs} & {job["metadata"]["uid"] for job in experiments.jobs()}
+
+
+@pytest.mark.usefixtures("operator")
+def test_finished_jobs_go_by_their_ttl_and_the_ledger_stays(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    kubelet.play(experiments.namespace, succeeds)
+    experiments.create(a_search(trials=2, ttlSecondsAfterFinished=0))
+    experiments.finished("search")
+    eventually(lambda: not experiments.jobs() and not experiments.pods(), within_seconds=30)
+    assert experiments.get("search")["status"]["done"] == "2/2"
+    assert len(experiments.entries()) == 2
+
+
+@pytest.mark.usefixtures("operator")
+def test_deleted_and_applied_again_nothing_of_the_old_one_appears(
+    experiments: Experiments, kubelet: KubeletPlayer
+) -> None:
+    kubelet.play(experiments.namespace, succeeds)
+    first = experiments.create(a_search(trials=3))
+    experiments.finished("search")
+    kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod, metrics={"validMse": 77.0})))
+    experiments.api.delete(experiments.path("search"))
+    second = experiments.create(a_search(trials=3))
+    seen = experiments.finished("search")
+    assert seen["metadata"]["uid"] == second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert seen["status"]["best"] == "77"
+    assert {job["metadata"]["ownerReferences"][0]["uid"] for job in experiments.jobs()} == {seen["metadata"]["uid"]}
+    eventually(lambda: len(experiments.ledgers()) == 1, within_seconds=20)
+
+
+def test_an_experiment_deleted_while_the_operator_is_down_leaves_nothing(
+    operator: OperatorProcess, experiments: Experiments, kubelet: KubeletPlayer
+) -> None:
+    kubelet.play(experiments.namespace, succeeds)
+    experiments.create(a_search(trials=3))
+    experiments.finished("search")
+    assert operator.stop() == 0
+    experiments.api.delete(experiments.path("search"))
+    assert experiments.api.get_if_there(experiments.path("search")) is None
+    eventually(
+        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
+        within_seconds=5,
+        what="jobs, pods and ledgers are gone",
+    )
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_namesake_of_a_job_is_a_conflict_until_it_goes(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
+    trial = expand(load(a_search(trials=1)))[0]
+    name = f"search-{trial.id}-1"
+    template = {"spec": {"containers": [{"name": "pytorch", "image": "x"}]}}
+    place = f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs"
+    experiments.api.create(place, {
+        "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": name},
+        "spec": {"pytorchReplicaSpecs": {"Master": {"replicas": 1, "restartPolicy": "Never", "template": template}}},
+    })  # fmt: skip
+    experiments.create(a_search(trials=1))
+    eventually(
+        lambda: experiments.condition("search", "Progressing").get("reason") == "NameConflict", within_seconds=20
+    )
+    assert name in experiments.condition("search", "Progressing")["message"]
+    kubelet.play(experiments.namespace, succeeds)
+    experiments.api.delete(f"{place}/{name}")
+    assert experiments.finished("search", 90)["status"]["done"] == "1/1"
+
+
+@pytest.mark.usefixtures("operator")
+def test_mistakes_that_only_load_finds_stand_in_one_condition(experiments: Experiments) -> None:
+    search = a_search(trials=2, objective={"metric": "validMsee"})
+    search["spec"]["parameters"].append({"name": "train.nonsense", "choices": [1]})
+    experiments.create(search)
+    seen = experiments.finished("search", 20)
+    assert seen["status"]["phase"] == "Invalid"
+    mistakes = experiments.condition("search", "Accepted")["message"]
+    assert "spec.objective.metric" in mistakes
+    assert "spec.parameters[1].name" in mistakes
+    experiments.create(a_search("measured", trials=2, baseline="Measure"))
+    assert experiments.finished("measured", 20)["status"]["phase"] == "Invalid"
+    assert "spec.baseline" in experiments.condition("measured", "Accepted")["message"]
+    assert not experiments.jobs()
+
+
+def test_a_name_too_long_for_its_children_is_refused_by_the_api_server(experiments: Experiments) -> None:
+    with pytest.raises(ApiError):
+        experiments.create(a_search("a" * 40))
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_scale_test_runs_through_the_same_path(
+    experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster
+) -> None:
+    def by_size(pod: Json) -> Behaviour:
+        told = trial_of(pod)
+        if told["parameters"]["data.multiplier"] >= 100:
+            return RunsOutOfMemory()
+        return succeeds(pod)
+
+    kubelet.play(experiments.namespace, by_size)
+    document = yaml.safe_load((ROOT / "examples" / "scaletest.yaml").read_text())
+    experiments.create(document | {"spec": document["spec"] | {"parallelTrials": 5}})
+    seen = experiments.finished("sp500-scale", 120, "scaletests")
+    assert seen["status"]["phase"] == "Succeeded"
+    assert (seen["status"]["largest"], seen["status"]["oom"]) == ("50x", 4)
+    columns = cluster.kubectl("get", "sct", "-n", experiments.namespace, "--no-headers").split()
+    assert columns[:5] == ["sp500-scale", "Succeeded", "10/10", "50x", "4"]
