@@ -10,7 +10,10 @@ import pytest
 import yaml
 
 from chart.conftest import CHART, KUBERNETES, ROOT, Document
+from cluster.behaviours import Behaviour, Fails, Hangs, Succeeds
 from cluster.controlplane import ControlPlane
+from cluster.kubelet import KubeletPlayer
+from cluster.podstatus import Pod
 from cluster.testcluster import CommandFailed
 from eventually import eventually
 
@@ -111,6 +114,18 @@ def test_whoever_may_edit_a_namespace_may_make_experiments_in_it_but_not_write_t
 
     eventually(lambda: allowed("scaletests.trialrun.dev"), what="the cluster's own role has taken in the chart's")
     assert not allowed("scaletests/status.trialrun.dev")
+
+
+def test_helm_test_passes_or_fails_as_its_pod_does(release: Release) -> None:
+    def script(pod: Pod) -> Behaviour:
+        return ending if pod["metadata"]["name"] == "trialrun-test" else Hangs()
+
+    with KubeletPlayer(release.plane.access, script):
+        ending: Behaviour = Succeeds()
+        assert "Succeeded" in release.helm("test", "trialrun")
+        ending = Fails()
+        with pytest.raises(CommandFailed):
+            release.helm("test", "trialrun")
 
 
 def test_a_second_release_needs_crds_install_false_and_serves_its_own_namespaces(release: Release) -> None:

@@ -2,7 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +193,26 @@ def test_the_policy_lets_the_operator_reach_the_api_server_and_dns_only(rendered
 def test_pull_secrets_reach_every_pod_of_the_chart(rendered: Render) -> None:
     for spec in pod_specs(rendered("--set", "imagePullSecrets[0].name=registry")):
         assert spec["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize(("code", "passes"), [(200, True), (503, False)], ids=["ready", "not ready"])
+def test_helm_test_asks_whether_the_operator_is_ready(rendered: Render, code: int, passes: bool) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    (container,) = only(rendered(), "Pod")["spec"]["containers"]
+    _, *options, url = container["command"]
+    assert url == "http://trialrun-metrics.trialrun-system:8080/readyz"
+    with HTTPServer(("127.0.0.1", 0), Answer) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.handle_request)
+        here = url.replace("trialrun-metrics.trialrun-system:8080", f"127.0.0.1:{server.server_port}")
+        done = subprocess.run([sys.executable, *options, here], capture_output=True)
+    assert (done.returncode == 0) == passes
 
 
 BAD = {
