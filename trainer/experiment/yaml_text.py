@@ -18,7 +18,7 @@ import yaml
 from trainer.experiment.errors import InvalidExperiment
 
 MAX_BYTES = 1_000_000  # the API server takes no larger object either
-MAX_VALUES = 20_000  # a search of 32 parameters with 64 choices each has some 2,500
+MAX_VALUES = 10_000  # a search of 32 parameters with 64 choices each has some 2,500
 MAX_DEPTH = 64  # `load` allows less, and says where
 
 _WORDS: dict[str, Any] = {
