@@ -84,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def commands() -> set[str]:
+    """The names of all commands."""
+    actions = _parser()._subparsers
+    assert actions is not None  # noqa: S101
+    return {name for action in actions._group_actions for name in (action.choices or ())}
+
+
 def _lazily(command: str) -> Any:
     def call(options: argparse.Namespace) -> int:
         from importlib import import_module

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -146,32 +147,19 @@ def test_a_crash_a_deadline_and_a_killed_process_are_told_apart(tmp_path: Path) 
 
 def test_failed_trials_run_again_and_count_a_second_attempt(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    rows = tmp_path / "rows.csv"
-    search = tmp_path / "search.yaml"
-    search.write_text(
-        f"""
-apiVersion: trialrun.dev/v1alpha1
-kind: HyperparamSearch
-metadata: {{name: csv}}
-spec:
-  objective: {{metric: validMse}}
-  parameters: [{{name: train.learningRate, choices: [0.01]}}]
-  training:
-    data: {{source: csv, path: {rows}, window: 5, validFraction: 0.2}}
-    train: {{epochs: 1}}
-"""
-    )
-    assert trainer("run", search, "--out", out).returncode == 1
-    header = "Date,Open,High,Low,Close,Volume\n"
-    body = "".join(
-        f"20{10 + n // 336}-{n // 28 % 12 + 1:02}-{n % 28 + 1:02},1,2,0.5,{1 + n % 7},10\n" for n in range(200)
-    )
-    rows.write_text(header + body)
+    search = write_search(tmp_path, rates=[0.1, 0.01])
+    identity = json.loads(trainer("list", search, "--json").stdout.splitlines()[0])["id"]
+    obstacle = out / "trials" / identity / "metrics.json" / "in-the-way"
+    obstacle.mkdir(parents=True)
     assert trainer("run", search, "--out", out).returncode == 0
-    first, second = read_ledger(out)
-    assert (first.attempt, first.outcome) == (1, Outcome.DATA_UNAVAILABLE)
-    assert str(rows) in first.error
-    assert (second.attempt, second.outcome) == (2, Outcome.SUCCEEDED)
+    shutil.rmtree(obstacle.parent)
+    assert trainer("run", search, "--out", out).returncode == 0
+    first, other, second = read_ledger(out)
+    assert [(record.index, record.attempt, record.outcome) for record in (first, other, second)] == [
+        (0, 1, Outcome.CRASHED),
+        (1, 1, Outcome.SUCCEEDED),
+        (0, 2, Outcome.SUCCEEDED),
+    ]
 
 
 def test_a_diverged_trial_is_never_best_and_no_trial_starts_beyond_the_budget(tmp_path: Path) -> None:

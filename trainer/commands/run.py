@@ -3,13 +3,16 @@
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from trainer.commands.report import leave_report, leave_summary
-from trainer.data.build import default_cache
+from trainer.data.build import default_cache, prepare
+from trainer.data.dataset import open_dataset
+from trainer.data.errors import DataUnavailable
 from trainer.experiment.errors import UserError
-from trainer.experiment.expand import expand
+from trainer.experiment.expand import Trial, canonical, expand
 from trainer.experiment.load import read
 from trainer.experiment.record import latest
 from trainer.local.folder import occupied, settle
@@ -26,6 +29,7 @@ def main(options: argparse.Namespace) -> int:
     experiment = read(options.file)
     trials = expand(experiment)
     folder: Path = options.out or Path("runs") / experiment.name
+    _build_data(trials)
     with occupied(folder):
         settle(folder, experiment, fresh=options.fresh)
         signal.signal(signal.SIGTERM, _interrupt)
@@ -71,6 +75,25 @@ def main(options: argparse.Namespace) -> int:
         if options.json:
             print(summary.model_dump_json(by_alias=True))
     return 0 if summary.state == "Succeeded" else 1
+
+
+def _build_data(trials: Sequence[Trial]) -> None:
+    """Builds the data sets of the trials, so that a mistake in them is told once and before anything runs.
+
+    Where only some trials lack theirs it is a result of those trials, and the others run.
+
+    Raises:
+        DataUnavailable: no trial can have its data.
+    """
+    wanted = {canonical(trial.training.data.document(sparse=True)): trial.training.data for trial in trials}
+    mistakes = []
+    for data in wanted.values():
+        try:
+            open_dataset(prepare(data, default_cache()))
+        except DataUnavailable as error:
+            mistakes.append(error)
+    if len(mistakes) == len(wanted):
+        raise mistakes[0]
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

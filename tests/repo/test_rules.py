@@ -1,0 +1,155 @@
+"""Rules of the repository that no other tool holds."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    path
+    for folder in ("trainer", "operator", "benchmarks", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+PROGRAM = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("trainer", "operator")]
+READ_THE_ENVIRONMENT = {"operator/trialrun_operator/settings.py", "trainer/distributed.py", "trainer/local/warm.py"}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def texts() -> list[tuple[str, str]]:
+    found = []
+    for path in tracked():
+        content = path.read_bytes()
+        if b"\0" not in content:
+            found.append((str(path.relative_to(ROOT)), content.decode()))
+    return found
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_nothing_shadows_the_standard_library_operator() -> None:
+    assert list((ROOT / "operator").glob("*.py")) == []
+
+
+def test_tests_are_no_packages() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_importing_the_trainer_imports_nothing() -> None:
+    body = ast.parse((ROOT / "trainer" / "__init__.py").read_text()).body
+    assert [type(node) for node in body] == [ast.Expr]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_a_module_says_in_its_first_line_what_it_is_for(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text()))
+    assert said, f"{named(path)} has no docstring"
+    assert said.splitlines()[0].strip()
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_a_module_has_at_most_three_hundred_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_nothing_is_unpickled_and_yaml_is_read_safely(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            assert not {"pickle", "cloudpickle", "dill", "shelve", "joblib"} & set(names), f"line {node.lineno}"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec")
+            if called == "np.load":
+                assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_only_entry_points_read_the_environment(path: Path) -> None:
+    if named(path) not in READ_THE_ENVIRONMENT:
+        code = path.read_text()
+        assert "os.environ" not in code
+        assert "getenv" not in code
+
+
+def test_there_is_one_version_number() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((ROOT / "helm/trialrun/Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == project["version"]
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_lock_files_carry_hashes_and_no_address() -> None:
+    for lock in sorted((ROOT / "requirements").glob("*.txt")):
+        content = lock.read_text()
+        assert "://" not in content, lock.name
+        for pin in re.split(r"\n(?=\S)", content.strip()):
+            assert re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?==\S+", pin), f"{lock.name}: {pin[:80]}"
+            assert "--hash=sha256:" in pin, f"{lock.name}: {pin[:80]}"
+
+
+def test_no_file_names_a_package_registry_or_a_path_of_someones_machine() -> None:
+    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "proxy.golang" + ".org", "registry.npmjs" + ".org"]
+    hosts += [
+        "repo.maven" + ".apache",
+        "repo1.maven" + ".org",
+        "deb.debian" + ".org",
+        "/" + "root/",
+        "/" + "work/main",
+    ]
+    for name, text in texts():
+        for host in hosts:
+            assert host not in text, f"{name} names {host}"
+
+
+def test_no_test_is_skipped_expected_to_fail_or_rerun() -> None:
+    marks = re.compile(r"pytest\.(mark\.)?(skip|xfail|flaky|importorskip)|reruns=|unittest\.skip")
+    for name, text in texts():
+        if name.startswith("tests/") and name != named(Path(__file__)):
+            assert not marks.search(text), name
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for name, text in texts():
+        if name.endswith(".md"):
+            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+                if "://" not in target:
+                    assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links to {target}"
+
+
+def test_the_documents_name_make_targets_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    for name, text in texts():
+        if name.endswith(".md") and not name.startswith("docs/decisions/"):
+            for target in re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE):
+                assert target in targets, f"{name} names make {target}"
+
+
+def test_every_command_in_the_documents_is_one() -> None:
+    from trainer.__main__ import commands
+
+    for name, text in texts():
+        if name.endswith(".md"):
+            for command in re.findall(r"python -m trainer ([a-z]+)", text):
+                assert command in commands(), f"{name} names python -m trainer {command}"
+
+
+def test_the_contracts_name_every_part_of_the_trainer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    parts = {f"trainer.{path.stem}" for path in (ROOT / "trainer").iterdir() if path.suffix == ".py" or path.is_dir()}
+    parts -= {"trainer.__init__", "trainer.__pycache__", "trainer.experiment"}
+    for contract in contracts:
+        if "vocabulary" in contract["name"]:
+            assert parts == {name for name in contract["forbidden_modules"] if name.startswith("trainer.")}
