@@ -6,6 +6,8 @@ SHELL := bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+# `make run TORCH_BACKEND=cpu` takes PyTorch from PyTorch's own index, without hashes: the lock's are the CUDA build's.
+TORCH_BACKEND ?=
 # Extra options for the tests, as in `make test ARGS='-k kill -x'`.
 ARGS ?=
 UV_VERSION := 0.13.9
@@ -45,8 +47,15 @@ clean: ## Delete what make and the tests made
 	$*/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	touch $@
 
+ifeq ($(TORCH_BACKEND),)
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
+else
+PINS = sed -e '/--hash=/d' -e 's/ *\\$$//' -e '/^\(nvidia\|triton\|cuda\)/d' $<
+INSTALL = $(PINS) | $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) -r -
+endif
+
 .venv/%.stamp: requirements/%.txt .venv/uv.stamp
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	$(INSTALL)
 	$(BIN)/python -m compileall -q trainer operator
 	touch $@
 
