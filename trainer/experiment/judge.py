@@ -1,11 +1,11 @@
 """How an attempt ended, from how each of its ranks ended: the same verdict locally and on a cluster.
 
-Precedence: what the platform did to a rank (killed for memory before all else), then a rank's own error, the
-earliest first, then the loss of a peer, then missing metrics.
+Of several ranks that went wrong the one nearest to the cause decides: see `Nearness`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import RETRIED, Outcome
@@ -48,17 +48,10 @@ class Verdict:
 
 def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
     """The verdict on an attempt whose ranks ended so; `metric` is the objective, which rank 0 must have measured."""
-    for wanted in (Outcome.HOST_OOM, None):
-        for end in endings:
-            if end.platform is not None and wanted in (None, end.platform):
-                return Verdict(end.platform, _about(end, endings), end.rank, end.exit_code)
-    failed = [end for end in endings if _failed(end)]
-    if failed:
-        first = min(failed, key=_blame)
-        outcome = first.report.outcome if first.report is not None else Outcome.CRASHED
-        if outcome is Outcome.SUCCEEDED:  # it reported success, then its process failed
-            outcome = Outcome.CRASHED
-        return Verdict(outcome, _about(first, endings), first.rank, first.exit_code)
+    causes = [(nearness, end) for end in endings if (nearness := _nearness(end)) is not None]
+    if causes:
+        _, end = min(causes, key=lambda cause: (cause[0], _clock(cause[1]), cause[1].rank))
+        return Verdict(_outcome(end), _about(end, endings), end.rank, end.exit_code)
     report = next((end.report for end in endings if end.rank == 0), None)
     if report is None:
         return Verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0)
@@ -111,16 +104,40 @@ def make_record(
     )
 
 
-def _failed(end: Ending) -> bool:
-    reported = end.report is not None and end.report.outcome is not Outcome.SUCCEEDED
-    return reported or end.exit_code not in (0, None) or (end.exit_code is None and end.report is None)
+class Nearness(IntEnum):
+    """How near a rank's ending is to the cause of an attempt's failure; of equals, the earliest by its report."""
+
+    KILLED_FOR_MEMORY = 0
+    REMOVED = 1  # evicted, lost with its node, never started: whatever its peers say follows from it
+    OWN_ERROR = 2
+    OUT_OF_TIME = 3  # its peers may have waited for a rank that failed until their time was up
+    MUTE = 4
+    LOST_PEER = 5
 
 
-def _blame(end: Ending) -> tuple[int, int, int]:
-    """A rank with an error of its own comes before one that died mute, and that before one that lost its peer."""
+def _nearness(end: Ending) -> Nearness | None:
+    """None for a rank that ended well."""
+    if end.platform is not None:
+        known = {Outcome.HOST_OOM: Nearness.KILLED_FOR_MEMORY, Outcome.TIMED_OUT: Nearness.OUT_OF_TIME}
+        return known.get(end.platform, Nearness.REMOVED)
     if end.report is None:
-        return 1, 0, end.rank
-    return (2 if end.report.lost_peer else 0), end.report.clock, end.rank
+        return None if end.exit_code == 0 else Nearness.MUTE
+    if end.report.outcome is Outcome.SUCCEEDED and end.exit_code in (0, None):
+        return None
+    return Nearness.LOST_PEER if end.report.lost_peer else Nearness.OWN_ERROR
+
+
+def _clock(end: Ending) -> int:
+    return end.report.clock if end.report is not None else 0
+
+
+def _outcome(end: Ending) -> Outcome:
+    if end.platform is not None:
+        return end.platform
+    # One that reported success and then failed crashed on its way out.
+    if end.report is None or end.report.outcome is Outcome.SUCCEEDED:
+        return Outcome.CRASHED
+    return end.report.outcome
 
 
 def _about(end: Ending, endings: Sequence[Ending]) -> str:

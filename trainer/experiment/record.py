@@ -3,7 +3,7 @@
 Encoder and decoder stand side by side. Nothing else knows how either is spelt.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -118,12 +118,32 @@ def decode(line: str | bytes) -> Record:
 
 
 def encode_report(report: RankReport) -> bytes:
-    """The report in at most `MAX_REPORT_BYTES`: defaults left out, then the error cut, then the package list."""
-    for shorter in (report, _cut(report, 400), _cut(report, 100).model_copy(update={"environment": None})):
+    """The report in at most `MAX_REPORT_BYTES`, defaults left out.
+
+    What doesn't fit is cut in this order: the error, the package list, the environment, the later half of the metrics
+    as often as it takes, the rest of the error. The outcome, the times and the memory always come through.
+    """
+    for shorter in _ever_shorter(report):
         line = shorter.model_dump_json(by_alias=True, exclude_defaults=True).encode()
         if len(line) <= MAX_REPORT_BYTES:
             return line
     raise ValueError(f"a report must have at most {MAX_REPORT_BYTES} bytes, got {len(line)}")
+
+
+def _ever_shorter(report: RankReport) -> Iterator[RankReport]:
+    yield report
+    yield report.model_copy(update={"error": cut_error(report.error, 400)})
+    report = report.model_copy(update={"error": cut_error(report.error, 100)})
+    yield report
+    if report.environment is not None:
+        yield report.model_copy(update={"environment": report.environment.model_copy(update={"packages": {}})})
+    report = report.model_copy(update={"environment": None})
+    yield report
+    while report.metrics:
+        kept = list(report.metrics.items())[: len(report.metrics) // 2]
+        report = report.model_copy(update={"metrics": dict(kept)})
+        yield report
+    yield report.model_copy(update={"error": ""})
 
 
 def decode_report(text: str | bytes) -> RankReport:
@@ -139,24 +159,25 @@ def decode_report(text: str | bytes) -> RankReport:
 
 
 def latest(records: Iterable[Record]) -> dict[str, Record]:
-    """The record that counts of each trial, by trial id: that of the highest attempt."""
+    """The record that counts of each trial, by trial id: that of the highest attempt, the last to end of equals."""
     counted: dict[str, Record] = {}
     for record in records:
-        if record.id not in counted or record.attempt >= counted[record.id].attempt:
+        known = counted.get(record.id)
+        if known is None or (record.attempt, record.finished_at) >= (known.attempt, known.finished_at):
             counted[record.id] = record
     return counted
 
 
 def cut_error(text: str, limit: int = MAX_ERROR_CHARACTERS) -> str:
-    """An error's text, its middle left out when it is longer than `limit`: both ends tell most."""
+    """An error's text, its middle left out when it is longer than `limit`: both ends tell most.
+
+    Halves of characters, as in the name of a file that isn't UTF-8, are written as escapes: JSON can't hold them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2
-    return f"{text[:half]} ... {text[-half:]}"
-
-
-def _cut(report: RankReport, limit: int) -> RankReport:
-    return report.model_copy(update={"error": cut_error(report.error, limit)})
+    return f"{text[:half]} ... {text[-half:]}" if half > 0 else text[: max(0, limit)]
 
 
 def _first(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ Only what was measured is computed. Anything that can't be is None, never a gues
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.metrics import OBJECTIVES, Direction
@@ -16,7 +16,7 @@ from trainer.experiment.spec import Experiment, HyperparamSearch, Objective
 
 
 class Counts(Reported):
-    """How many trials. `done` = succeeded + failed; skipped ones count as neither failed nor succeeded."""
+    """How many trials. `done` = succeeded + failed + skipped; a trial that will be tried again is in none of them."""
 
     total: int
     done: int
@@ -40,7 +40,10 @@ class Best(Reported):
 
 
 class Timing(Reported):
-    """Seconds. `wall` runs from acceptance to the last record, pauses between runs of the same folder left out."""
+    """Seconds. `wall` runs from acceptance to the last record, pauses between runs of the same folder left out.
+
+    `wall` and `most_at_once` are of all attempts, `trials` and `mean_trial` of those that count.
+    """
 
     wall: float
     trials: float
@@ -76,7 +79,8 @@ def summarize(
     experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record], baseline: Iterable[Record] = ()
 ) -> Summary:
     """The summary of `records`, of which only those of `trials` count; `baseline` are those of another run."""
-    counted = _of(trials, records)
+    attempts, others = _of(trials, records), _of(trials, baseline)
+    counted = latest(attempts)
     counts = _counts(trials, counted)
     ended = counts.succeeded + counts.failed
     return Summary(
@@ -86,8 +90,8 @@ def summarize(
         counts=counts,
         success_rate=counts.succeeded / ended if ended else None,
         best=_best(experiment.spec.objective, trials, counted) if isinstance(experiment, HyperparamSearch) else None,
-        timing=_timing(list(counted.values())),
-        comparison=_compare(counted, _of(trials, baseline)),
+        timing=_timing(attempts),
+        comparison=_compare(attempts, others),
     )
 
 
@@ -134,9 +138,9 @@ def wall_seconds(records: Sequence[Record]) -> float:
     return total / 1000
 
 
-def _of(trials: Sequence[Trial], records: Iterable[Record]) -> dict[str, Record]:
+def _of(trials: Sequence[Trial], records: Iterable[Record]) -> list[Record]:
     wanted = {trial.id for trial in trials}
-    return {identity: record for identity, record in latest(records).items() if identity in wanted}
+    return [record for record in records if record.id in wanted]
 
 
 def _counts(trials: Sequence[Trial], counted: dict[str, Record]) -> Counts:
@@ -193,22 +197,23 @@ def _best(objective: Objective, trials: Sequence[Trial], counted: dict[str, Reco
     return best
 
 
-def _timing(records: Sequence[Record]) -> Timing | None:
-    ran = [record for record in records if record.outcome is not Outcome.SKIPPED]
-    if not ran:
+def _timing(attempts: Sequence[Record]) -> Timing | None:
+    ran = [record for record in attempts if record.outcome is not Outcome.SKIPPED]
+    counted = [record for record in latest(attempts).values() if record.outcome is not Outcome.SKIPPED]
+    if not counted:
         return None
-    seconds = math.fsum(record.seconds.total for record in ran)
+    seconds = math.fsum(record.seconds.total for record in counted)
     return Timing(
-        wall=wall_seconds(ran), trials=seconds, mean_trial=seconds / len(ran), most_at_once=most_at_once(ran)
+        wall=wall_seconds(ran), trials=seconds, mean_trial=seconds / len(counted), most_at_once=most_at_once(ran)
     )
 
 
-def _compare(counted: dict[str, Record], baseline: dict[str, Record]) -> Comparison | None:
-    ours, theirs = _timing(list(counted.values())), _timing(list(baseline.values()))
+def _compare(attempts: Sequence[Record], baseline: Sequence[Record]) -> Comparison | None:
+    ours, theirs = _timing(attempts), _timing(baseline)
     if ours is None or theirs is None or ours.wall == 0:
         return None
-    differences = tuple(_differences(counted, baseline))
-    slots = ours.most_at_once * max(record.workers for record in counted.values())
+    differences = tuple(_differences(attempts, baseline))
+    slots = ours.most_at_once * max(record.workers for record in attempts)
     ratio = theirs.wall / ours.wall
     comparable = not differences
     return Comparison(
@@ -221,17 +226,41 @@ def _compare(counted: dict[str, Record], baseline: dict[str, Record]) -> Compari
     )
 
 
-def _differences(ours: dict[str, Record], theirs: dict[str, Record]) -> Iterable[str]:
-    """Sentences, one for each thing in which two sets of records differ so that their times can't be compared."""
+# What must be the same on both sides, by the words that a sentence has for it.
+_CONDITIONS = {
+    "image": "image",
+    "packages": "packages",
+    "CPU": "cpu",
+    "device": "device",
+    "threads": "threads",
+    "CPU limit": "cpus",
+    "memory limit": "memory_limit_bytes",
+}
+
+
+def _differences(attempts: Sequence[Record], baseline: Sequence[Record]) -> Iterable[str]:
+    """Sentences, one for each thing in which two runs differ so that their times can't be compared."""
+    ours, theirs = latest(attempts), latest(baseline)
     if ours.keys() != theirs.keys():
         yield f"trials: {len(ours.keys() - theirs.keys())} only here, {len(theirs.keys() - ours.keys())} only there"
     failed = [r for r in (*ours.values(), *theirs.values()) if r.outcome is not Outcome.SUCCEEDED]
     if failed:
         yield f"outcomes: {len(failed)} trials did not succeed"
-    if (most := most_at_once(theirs.values())) > 1:
+    if (most := most_at_once(baseline)) > 1:
         yield f"baseline: ran {most} trials at once, a baseline runs one"
-    for name in ("image", "packages", "cpu", "device", "threads", "cpus", "memory_limit_bytes"):
-        here = {str(getattr(record.environment, name)) for record in ours.values()}
-        there = {str(getattr(record.environment, name)) for record in theirs.values()}
+    for words, name in _CONDITIONS.items():
+        here = {_told(getattr(record.environment, name)) for record in ours.values()}
+        there = {_told(getattr(record.environment, name)) for record in theirs.values()}
         if here != there:
-            yield f"{name}: {', '.join(sorted(here))} here, {', '.join(sorted(there))} there"
+            yield f"{words}: {_few(here)} here, {_few(there)} there"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {version}" for name, version in sorted(value.items())) or "unknown"
+    return {None: "none", "": "unknown"}.get(value, str(value))
+
+
+def _few(values: set[str]) -> str:
+    first, more = sorted(values)[:3], len(values) - 3
+    return " and ".join(first) if more <= 0 else f"{', '.join(first)} and {more} others"
