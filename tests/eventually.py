@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def eventually(
-    probe: Callable[[], Value], *, within_seconds: float = 10.0, every_seconds: float = 0.05, what: str = ""
+    probe: Callable[[], Value | None], *, within_seconds: float = 10.0, every_seconds: float = 0.05, what: str = ""
 ) -> Value:
     """The first truthy value of `probe`, which may also say "not yet" by a failed assertion.
 
@@ -17,9 +17,10 @@ def eventually(
     deadline = time.monotonic() + within_seconds
     while True:
         try:
-            seen: object = (value := probe())
+            value = probe()
             if value:
                 return value
+            seen: object = value
         except AssertionError as not_yet:
             seen = str(not_yet) or repr(not_yet)
         if time.monotonic() >= deadline:

@@ -78,6 +78,16 @@ class Api:
                 raise
             return None
 
+    def serves(self, collection: str) -> bool:
+        """Whether objects of a kind can be had already; shortly after its CRD was made they can't."""
+        try:
+            self.get(collection, limit="1")
+        except ApiError as error:
+            if error.code not in (404, 429, 503):
+                raise
+            return False
+        return True
+
     def delete_if_there(self, path: str, *, grace_seconds: int | None = None) -> None:
         try:
             self.delete(path, grace_seconds=grace_seconds)

@@ -56,13 +56,13 @@ class ControlPlane(Cluster):
         self._authority = certificates.authority(folder, "trialrun-test-ca")
         self._serving = certificates.server(folder, self._authority, "kube-apiserver", SERVED_NAMES)
         self._token_key = certificates.signing_key(folder / "service-accounts.key")
-        self._port = free_port()
+        self.port = free_port()
         admin = certificates.client(folder, self._authority, "trialrun-admin", "system:masters")
         super().__init__(
             workdir,
             Access(
-                context=f"trialrun-{self._port}",
-                server=f"https://127.0.0.1:{self._port}",
+                context=f"trialrun-{self.port}",
+                server=f"https://127.0.0.1:{self.port}",
                 authority=self._authority.certificate.read_bytes(),
                 certificate=admin.certificate.read_bytes(),
                 key=admin.key.read_bytes(),
@@ -151,7 +151,7 @@ class ControlPlane(Cluster):
             "--advertise-address=127.0.0.1",
             # The Service `kubernetes` cannot have a loopback address as its endpoint.
             "--endpoint-reconciler-type=none",
-            f"--secure-port={self._port}",
+            f"--secure-port={self.port}",
             f"--tls-cert-file={self._serving.certificate}",
             f"--tls-private-key-file={self._serving.key}",
             f"--client-ca-file={self._authority.certificate}",

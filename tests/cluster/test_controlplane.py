@@ -1,7 +1,10 @@
 """The control plane is a real one, is reached only if it is a test cluster, and leaves nothing behind."""
 
 import contextlib
+import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +17,19 @@ from cluster.component import Component, ComponentFailed, free_port
 from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access, NotATestCluster
 from cluster.kubelet import KubeletPlayer
-from cluster.programs import build
 from cluster.testcluster import Cluster, CommandFailed
 from eventually import eventually
 
+GROUP = "tests.trialrun.dev"
 TESTS = Path(__file__).parents[1]
 
 
 def config_map(name: str, owner: Json | None = None) -> Json:
     metadata: Json = {"name": name}
     if owner:
-        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner["metadata"]["name"]}
-        metadata["ownerReferences"] = [{**reference, "uid": owner["metadata"]["uid"]}]
+        reference = {key: owner[key] for key in ("apiVersion", "kind")}
+        reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+        metadata["ownerReferences"] = [reference]
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
@@ -34,12 +38,19 @@ def pod(name: str, *, privileged: bool = False) -> Json:
     return {"metadata": {"name": name}, "spec": {"containers": [container]}}
 
 
-def test_kubectl_and_the_api_server_are_the_version_that_is_locked(cluster: Cluster) -> None:
-    version = f"v{build.KUBERNETES_VERSION}"
-    told = cluster.kubectl("version")
-    assert f"Client Version: {version}" in told
-    if isinstance(cluster, ControlPlane):
-        assert f"Server Version: {version}" in told
+def custom_kind(plural: str) -> Json:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": plural, "kind": plural.capitalize()}
+    spec = {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": f"{plural}.{GROUP}"}, "spec": spec}
+
+
+def test_kubectl_and_the_api_server_say_their_version(cluster: Cluster) -> None:
+    version = json.loads(cluster.kubectl("version", "--output=json"))
+    for side in ("clientVersion", "serverVersion"):
+        assert version[side]["gitVersion"].startswith("v1.")
+        assert int(version[side]["minor"]) >= 34
 
 
 @pytest.mark.parametrize("version", [3, 4])
@@ -79,6 +90,23 @@ def test_what_an_object_owns_is_collected_after_it(cluster: Cluster, namespace: 
     eventually(lambda: cluster.api.get_if_there(f"{maps}/owned") is None, what="the owned object is gone")
 
 
+def test_what_an_object_of_a_new_kind_owns_is_collected_once_the_kind_is_discovered(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    api, kinds = control_plane.api, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    things, maps = f"/apis/{GROUP}/v1/namespaces/{namespace}/things", f"/api/v1/namespaces/{namespace}/configmaps"
+    api.create(kinds, custom_kind("things"))
+    try:
+        eventually(lambda: api.serves(things), what="the new kind is served")
+        control_plane.discover_kinds()
+        owner = api.create(things, {"apiVersion": f"{GROUP}/v1", "kind": "Things", "metadata": {"name": "owner"}})
+        api.create(maps, config_map("owned", owner))
+        api.delete(f"{things}/owner")
+        eventually(lambda: api.get_if_there(f"{maps}/owned") is None, what="the owned object is gone")
+    finally:
+        api.delete(f"{kinds}/things.{GROUP}")
+
+
 def test_a_deleted_namespace_takes_everything_with_it(
     cluster: Cluster, namespace: str, kubelet: KubeletPlayer
 ) -> None:
@@ -115,6 +143,16 @@ def test_data_outlives_the_death_of_the_api_server_and_of_etcd(control_plane: Co
     control_plane.etcd.start()
     control_plane.api_server.start()
     assert control_plane.api.get(f"{maps}/kept")
+
+
+def test_the_certificates_pass_the_strict_checks_of_newer_pythons(control_plane: ControlPlane) -> None:
+    context = control_plane.access.ssl_context()
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with (
+        socket.create_connection(("127.0.0.1", control_plane.port)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        assert secured.version() == "TLSv1.3"
 
 
 def test_killing_whoever_started_the_control_plane_leaves_no_process(tmp_path: Path) -> None:
