@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--json", action="store_true", help="print rank 0's report as JSON on stdout")
     train.set_defaults(func=_lazily("train"))
 
+    pod = commands.add_parser("pod", help="what a trial's container runs: one rank, told by TRIALRUN_TRIAL")
+    pod.add_argument("--message", type=Path, default=Path("/dev/termination-log"), help="where its report goes")
+    pod.set_defaults(func=_lazily("pod"))
+
     predict = commands.add_parser("predict", help="predict with the weights of a run")
     predict.add_argument("folder", type=Path, metavar="DIR", help="a trial's folder, such as runs/NAME/trials/ID")
     predict.add_argument(

@@ -1,7 +1,9 @@
 """What this process runs on: everything that decides whether two results may be compared."""
 
+import os
 import platform
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,13 @@ def _cgroup_file(name: str, controller: str = "") -> str | None:
                 if (place / name).is_file():
                     return (place / name).read_text().strip()
     return None
+
+
+def process_started() -> float:
+    """When this process began, in seconds since 1970; now, where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return time.time()
+    return time.time() - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
