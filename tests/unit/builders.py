@@ -16,19 +16,22 @@ GRID = (
 )
 
 
-def an_experiment(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **spec: Any) -> Experiment:
-    """The search of the README, or a scale test; keywords replace fields of its spec, by their names in the file."""
+def a_document(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **spec: Any) -> dict[str, Any]:
+    """The search of the README as a file says it, or a scale test; keywords replace fields of its spec."""
     whole: dict[str, Any] = {}
     if kind == "HyperparamSearch":
         whole = {"objective": {"metric": "validMse"}, "parameters": list(GRID)}
-    return load(
-        {
-            "apiVersion": "trialrun.dev/v1alpha1",
-            "kind": kind,
-            "metadata": {"name": name},
-            "spec": whole | spec,
-        }
-    )
+    return {
+        "apiVersion": "trialrun.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": whole | spec,
+    }
+
+
+def an_experiment(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **spec: Any) -> Experiment:
+    """The same as a value."""
+    return load(a_document(name=name, kind=kind, **spec))
 
 
 def a_trial(index: int = 0, experiment: Experiment | None = None) -> Trial:

@@ -21,7 +21,7 @@ from unit.builders import a_record, a_trial, an_experiment
 
 SHORT = [{"name": "train.learningRate", "choices": [0.001, 0.01]}]  # fewer charts to draw
 VOID = frozenset({"meta", "br", "hr"})
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & \x1b[31m \x00 $\\frac{"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & \x1b[31m \x07 $\\frac{"
 
 
 class Page(HTMLParser):
@@ -269,7 +269,7 @@ def test_a_baseline_is_compared_and_what_differs_is_named(tmp_path: Path) -> Non
     theirs = [record.model_copy(update={"environment": Environment(cpu="Another")}) for record in ours]
     words = Page(written(tmp_path, experiment, ours, theirs)).words
     assert "so this is no speedup. They differ in: baseline: ran 2 trials at once" in words
-    assert "cpu: A CPU here, Another there" in words
+    assert "CPU: A CPU here, Another there" in words
 
 
 def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:

@@ -215,7 +215,9 @@ def _refused(event: Any, problem: str) -> yaml.MarkedYAMLError:
 def _sentence(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+        said = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+        begun = error.context_mark
+        return f"{said} {error.context}, begun in line {begun.line + 1}" if error.context and begun else said
     if isinstance(error, yaml.reader.ReaderError):
         code = error.character if isinstance(error.character, int) else ord(error.character[:1])
         return f"the character {code:#04x} at offset {error.position} is not allowed"
