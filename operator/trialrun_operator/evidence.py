@@ -58,6 +58,8 @@ def ending_of(document: Document, terminated: Document, rank: int) -> Ending | N
         return None
     exit_code = terminated.get("exitCode")
     report, unreadable = _report(terminated, rank)
+    if platform is None and report is None and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
+        platform, error = Outcome.EVICTED, "Deleted: the pod was deleted before it had ended by itself"
     if platform is None and report is None:
         error = _silent(terminated, unreadable)
     return Ending(rank, exit_code, report, platform, error)

@@ -35,6 +35,8 @@ class Intake:
         self._metrics.watch_events.labels(resource).inc()
         if value is None:
             return
-        news = self._store.remove(value.uid) if event["type"] == "DELETED" else self._store.put(value)
+        news = self._store.put(value)  # a deletion, too, shows how the object was last
+        if event["type"] == "DELETED":
+            news = self._store.remove(value.uid)
         if news:
             self._queue.add(value.key)

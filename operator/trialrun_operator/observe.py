@@ -93,8 +93,13 @@ class Attempt:
 
     @property
     def ranks(self) -> dict[int, Pod]:
-        """The pods by rank; of several pods of a rank, the latest."""
-        return {pod.rank: pod for pod in sorted(self.pods, key=lambda pod: (pod.created, pod.uid))}
+        """The pods by rank. Of several of a rank the first that ended counts: nothing is restarted. Else the latest.
+
+        The training operator makes a pod anew that was deleted, if it had not yet seen that it had failed.
+        """
+        ranks = {pod.rank: pod for pod in sorted(self.pods, key=_age)}
+        ended = [pod for pod in self.pods if pod.ending is not None]
+        return ranks | {pod.rank: pod for pod in sorted(ended, key=_age, reverse=True)}
 
 
 def job(document: Document) -> Job | None:
@@ -179,6 +184,10 @@ def timestamp(moment: int) -> str:
     """A time as the API server takes it; `moment` is in milliseconds since 1970."""
     text = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def _age(pod: Pod) -> tuple[int, str]:
+    return pod.created, pod.uid
 
 
 def _labelled(labels: Mapping[str, str]) -> bool:

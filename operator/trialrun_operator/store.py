@@ -5,7 +5,7 @@ a newer one, and what was deleted does not come back.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trialrun_operator.names import Key
@@ -88,22 +88,28 @@ class Store:
         return True
 
     def remove(self, uid: str) -> bool:
-        """Forgets what is deleted; says whether it was known."""
+        """Forgets what is deleted; says whether it was known.
+
+        How a pod has ended is remembered as long as its job is: the pod may be gone before anyone has looked.
+        """
+        if uid in self._deleted:
+            return False
         self._deleted[uid] = None
         if len(self._deleted) > _REMEMBERED_DELETIONS:
             del self._deleted[next(iter(self._deleted))]
         value = self._values.pop(uid, None)
-        if isinstance(value, ExperimentObject):
+        if isinstance(value, Pod) and value.ending is not None and value.job_uid in self._values:
+            self._values[uid] = replace(value, deleting=True)
+        elif isinstance(value, ExperimentObject):
             if self._by_key.get(value.key) == uid:
                 del self._by_key[value.key]
         elif isinstance(value, Job):
             self._confirmed.discard(uid)
+            for pod in [pod for pod in self._pods.get(uid, ()) if pod in self._deleted]:
+                self._drop_pod(uid, pod)
             self._drop_empty(value.experiment_uid, uid)
         elif isinstance(value, Pod):
-            pods = self._pods.get(value.job_uid, {})
-            pods.pop(uid, None)
-            if not pods:
-                self._pods.pop(value.job_uid, None)
+            self._drop_pod(value.job_uid, uid)
             self._drop_empty(value.experiment_uid, value.job_uid)
         return value is not None
 
@@ -150,6 +156,13 @@ class Store:
             if isinstance(job, Job) or pods:
                 found.append(Attempt(job if isinstance(job, Job) else None, pods, uid in self._confirmed))
         return found
+
+    def _drop_pod(self, job_uid: str, uid: str) -> None:
+        self._values.pop(uid, None)
+        pods = self._pods.get(job_uid, {})
+        pods.pop(uid, None)
+        if not pods:
+            self._pods.pop(job_uid, None)
 
     def _drop_empty(self, experiment_uid: str, job_uid: str) -> None:
         if job_uid not in self._values and job_uid not in self._pods:

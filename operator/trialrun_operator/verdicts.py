@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending, Times, make_record
-from trainer.experiment.outcome import Outcome
+from trainer.experiment.outcome import RETRIED, Outcome
 from trainer.experiment.record import Record
 from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.workload import Workload
@@ -44,7 +44,8 @@ def verdict(
     """What to make of an attempt that has no record yet."""
     ranks, job = attempt.ranks, attempt.job
     endings = [pod.ending for pod in ranks.values() if pod.ending is not None]
-    if len(endings) == trial.workers:
+    withdrawn = job is None or job.deleting
+    if len(endings) == trial.workers and not (withdrawn and any(ending.platform in RETRIED for ending in endings)):
         return _record(attempt, trial, work, endings, accepted, retries_left, now)
     if job is None or job.deleting:  # deleted by hand: what it leaves is waited for, then the trial is run again
         return Waits()

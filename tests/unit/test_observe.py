@@ -1,5 +1,6 @@
 """What pods and jobs look like to the operator; statuses are those that a kubelet and controllers leave."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from cluster import podstatus
 from trainer.experiment.outcome import Outcome
 from trialrun_operator import manifests, observe
 from trialrun_operator.observe import Attempt, milliseconds, timestamp
-from trialrun_operator.verdicts import Doubtful, Over, verdict
+from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
 from unit.builders import START
 from unit.objects import KEY, UID, a_job, a_workload, message, observed, pod_document
 
@@ -119,6 +120,22 @@ def test_a_failed_job_without_pods_has_lost_its_node_once_the_pods_were_listed()
     assert isinstance(sure, Over)
     assert sure.record.outcome is Outcome.NODE_LOST
     assert "it failed" in sure.record.error
+
+
+def test_a_pod_that_was_deleted_while_it_ran_is_evicted_unless_its_job_was_deleted() -> None:
+    pod = observed(after(RUNS, ends(137), deleting=True))
+    found = verdict(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(found, Over)
+    assert found.record.outcome is Outcome.EVICTED
+    for job in (None, a_job(TRIAL, deleting=True)):
+        found = verdict(Attempt(job, (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+        assert isinstance(found, Waits)
+
+
+def test_the_first_end_of_a_rank_counts_when_its_pod_is_made_anew() -> None:
+    first = replace(observed(after(RUNS, podstatus.orphaned)), uid="1", deleting=True)
+    second = replace(observed(after(RUNS)), uid="2", created=first.created + 1)
+    assert Attempt(a_job(TRIAL), (second, first)).ranks == {0: first}
 
 
 def test_ranks_are_master_then_workers() -> None:

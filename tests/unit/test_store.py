@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trialrun_operator.observe import Job, Pod
 from trialrun_operator.store import Store
-from unit.objects import UID, a_job, a_pod, a_running_pod, a_workload
+from unit.objects import UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
 
 T = a_workload().trials
 
@@ -51,6 +51,17 @@ def test_pods_without_their_job_are_an_attempt_until_they_go() -> None:
     store.put(pod)
     assert store.attempts(UID)[0].pods == (pod,)
     store.remove(pod.uid)
+    assert store.attempts(UID) == []
+
+
+def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
+    store = Store()
+    store.put(a_job(T[0]))
+    ended = an_ended_pod(T[0])
+    store.put(ended)
+    store.remove(ended.uid)
+    assert store.attempts(UID)[0].pods == (replace(ended, deleting=True),)
+    store.remove(a_job(T[0]).uid)
     assert store.attempts(UID) == []
 
 

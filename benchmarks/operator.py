@@ -1,0 +1,283 @@
+"""Measures the operator with 5,000 trials on a real API server: creation, completion, writes, memory, restart.
+
+    make bench-operator
+
+etcd and kube-apiserver are real. A stand-in, which runs in a process of its own, takes the place of training operator
+and kubelets: it gives each PyTorchJob a pod that has succeeded, and completes the job, at once.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import platform
+import resource
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from cluster.api import MERGE, Api
+from cluster.controlplane import ControlPlane
+from cluster.kubeconfig import Access
+from cluster.operatorprocess import Experiments, OperatorProcess, install_crds
+from cluster.programs import build
+from trialrun_operator.manifests import pytorch_job
+from trialrun_operator.names import Key
+from trialrun_operator.workload import workload
+
+NAMESPACE, PLAIN = "bench", "bench-plain"
+JOBS = "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs"
+IN_FLIGHT = 8
+PARALLEL = 1000  # the most that a search may run at once
+
+
+@dataclass
+class Figures:
+    """What was measured, in the units of the names."""
+
+    trials: int = 0
+    plain_creates_per_second: float = 0.0
+    operator_creates_per_second: float = 0.0
+    seconds_to_finish: float = 0.0
+    trials_per_second: float = 0.0
+    writes_per_trial: float = 0.0
+    object_kib: float = 0.0
+    resident_mib: float = 0.0
+    peak_resident_mib: float = 0.0
+    cpu_seconds: float = 0.0
+    restart_seconds: float = 0.0
+    restart_cpu_seconds: float = 0.0
+    restart_peak_mib: float = 0.0
+
+    def lines(self) -> list[str]:
+        """The figures as a table of text."""
+        ratio = self.operator_creates_per_second / self.plain_creates_per_second
+        return [
+            f"machine                    {platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}",
+            f"trials                     {self.trials}",
+            f"plain loop                 {self.plain_creates_per_second:.0f} jobs created/s ({IN_FLIGHT} in flight)",
+            f"operator                   {self.operator_creates_per_second:.0f} jobs created/s ({ratio:.2f} of the plain loop)",
+            f"all in the ledger          {self.trials_per_second:.0f} trials/s ({self.seconds_to_finish:.0f} s)",
+            f"API writes per trial       {self.writes_per_trial:.2f}",
+            f"experiment object          {self.object_kib:.1f} KiB",
+            f"operator memory            {self.resident_mib:.0f} MiB resident, {self.peak_resident_mib:.0f} MiB at most",
+            f"operator CPU               {self.cpu_seconds:.1f} s",
+            f"restart, all children      {self.restart_seconds:.1f} s, {self.restart_cpu_seconds:.1f} s of CPU,"
+            f" {self.restart_peak_mib:.0f} MiB at most",
+        ]
+
+
+def a_search(trials: int) -> dict[str, Any]:
+    """A grid of so many trials, in steps of 50."""
+    rates = [round(0.0001 * (i + 1), 6) for i in range(50)]
+    sizes = list(range(1, trials // 50 + 1))
+    parameters = [{"name": "train.learningRate", "choices": rates}]
+    for name, start in (("model.hiddenSize", 0), ("train.batchSize", 10)):
+        choices = sizes[start : start + 10] if name == "train.batchSize" else sizes[:10]
+        parameters.append({"name": name, "choices": choices or [1]})
+    return {
+        "apiVersion": "trialrun.dev/v1alpha1",
+        "kind": "HyperparamSearch",
+        "metadata": {"name": "bench"},
+        "spec": {"objective": {"metric": "validMse"}, "parameters": parameters, "parallelTrials": PARALLEL},
+    }
+
+
+class StandIn:
+    """Completes every job of a namespace at once, with a pod that says it succeeded."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._slots = asyncio.Semaphore(2 * IN_FLIGHT)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Works for ever."""
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._access.ssl_context())
+        endless = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(
+            self._access.server, connector=connector, headers=self._access.headers, timeout=endless, read_bufsize=2**22
+        ) as self._session:
+            query = {"watch": "1", "sendInitialEvents": "false", "timeoutSeconds": "3000"}
+            query = {"watch": "1", "timeoutSeconds": "3000"}
+            async with self._session.get(JOBS.format(NAMESPACE), params=query) as answer:
+                async for line in answer.content:
+                    event = json.loads(line)
+                    if event["type"] == "ADDED" and not event["object"].get("status"):
+                        task = asyncio.create_task(self._complete(event["object"]))
+                        self._tasks.add(task)
+                        task.add_done_callback(self._tasks.discard)
+
+    async def _complete(self, job: dict[str, Any]) -> None:
+        async with self._slots:
+            metadata = job["metadata"]
+            template = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
+            labels = template["metadata"]["labels"] | {
+                "training.kubeflow.org/replica-type": "master",
+                "training.kubeflow.org/replica-index": "0",
+            }
+            owner = {"apiVersion": job["apiVersion"], "kind": job["kind"], "name": metadata["name"],
+                     "uid": metadata["uid"], "controller": True}  # fmt: skip
+            pod = {
+                "metadata": {"name": f"{metadata['name']}-master-0", "labels": labels, "ownerReferences": [owner]},
+                "spec": {**template["spec"], "restartPolicy": "Never"},
+            }
+            pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+            await self._send("POST", pods, pod, "application/json")
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            index = int(labels["trialrun.dev/index"])
+            report = json.dumps({"clock": int(time.time() * 1000), "metrics": {"validMse": 1.0 + index}})
+            ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": report}
+            container = {"name": "pytorch", "image": "i", "imageID": "", "ready": False, "restartCount": 0,
+                         "state": {"terminated": ended}}  # fmt: skip
+            status = {"phase": "Succeeded", "startTime": now, "containerStatuses": [container]}
+            await self._send("PATCH", f"{pods}/{pod['metadata']['name']}/status", {"status": status}, MERGE)
+            done = {"type": "Succeeded", "status": "True", "reason": "x", "message": "", "lastUpdateTime": now,
+                    "lastTransitionTime": now}  # fmt: skip
+            body = {"status": {"conditions": [done], "completionTime": now, "replicaStatuses": {}}}
+            await self._send("PATCH", f"{JOBS.format(NAMESPACE)}/{metadata['name']}/status", body, MERGE)
+
+    async def _send(self, method: str, path: str, body: dict[str, Any], kind: str) -> None:
+        async with self._session.request(
+            method, path, data=json.dumps(body), headers={"Content-Type": kind}
+        ) as answer:
+            if answer.status >= 300:
+                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+            await answer.read()
+
+
+def stand_in(kubeconfig: Path) -> None:
+    """The stand-in's process."""
+    from cluster import kubeconfig as reader
+
+    asyncio.run(StandIn(reader.read(kubeconfig)).run())
+
+
+async def plain_loop(access: Access, search: dict[str, Any], count: int) -> float:
+    """Jobs per second that a loop with a few requests in flight creates."""
+    work = workload(search)
+    bodies = [
+        pytorch_job(work, Key("HyperparamSearch", PLAIN, "bench"), "0" * 36, trial, 1, "trainer:1")
+        for trial in work.trials[:count]
+    ]
+    slots = asyncio.Semaphore(IN_FLIGHT)
+    connector = aiohttp.TCPConnector(limit=IN_FLIGHT, ssl=access.ssl_context())
+    async with aiohttp.ClientSession(access.server, connector=connector, headers=access.headers) as session:
+
+        async def create(body: dict[str, Any]) -> None:
+            async with slots, session.post(JOBS.format(PLAIN), json=body) as answer:
+                assert answer.status == 201, await answer.text()
+                await answer.read()
+
+        await create(bodies[0])
+        began = time.perf_counter()
+        await asyncio.gather(*(create(body) for body in bodies[1:]))
+        return (len(bodies) - 1) / (time.perf_counter() - began)
+
+
+def memory_mib(pid: int, field: str) -> float:
+    """A field of a process's memory, such as VmRSS."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def prepare(plane: ControlPlane) -> None:
+    """What the operator and the stand-in need: the CRDs and two namespaces whose pods are admitted."""
+    install_crds(plane)
+    crd = yaml.safe_load((build.training_operator_manifests() / "crds" / "kubeflow.org_pytorchjobs.yaml").read_text())
+    plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+    for namespace in (NAMESPACE, PLAIN):
+        plane.api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        plane.api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "default"}})
+    wait(lambda: plane.api.get_if_there(JOBS.format(NAMESPACE)) is not None, 30)
+
+
+def wait(probe: Any, seconds: float, pause: float = 0.05) -> None:
+    """Waits until `probe` gives something true."""
+    deadline = time.monotonic() + seconds
+    while not probe():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(pause)
+
+
+def count(api: Api, path: str) -> int:
+    """How many objects there are."""
+    page = api.get(path, limit="1")
+    return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
+
+
+def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
+    """All figures."""
+    search = a_search(trials)
+    figures = Figures(trials=len(workload(search).trials))
+    figures.plain_creates_per_second = asyncio.run(plain_loop(plane.access, search, PARALLEL))
+    experiments = Experiments(plane, NAMESPACE)
+    with OperatorProcess(workdir, NAMESPACE, plane.kubeconfig) as process:
+        process.wait_until_ready()
+        experiments.create(search)
+        jobs = JOBS.format(NAMESPACE)
+        wait(lambda: count(plane.api, jobs) > 0, 60, 0.005)
+        first, began = count(plane.api, jobs), time.perf_counter()
+        target = min(PARALLEL, figures.trials)
+        wait(lambda: count(plane.api, jobs) >= target, 120, 0.02)
+        figures.operator_creates_per_second = (target - first) / (time.perf_counter() - began)
+        helper = multiprocessing.get_context("spawn").Process(target=stand_in, args=(plane.kubeconfig,), daemon=True)
+        began = time.perf_counter()
+        helper.start()
+        wait(lambda: experiments.condition("bench", "Finished").get("status") == "True", 900, 0.25)
+        figures.seconds_to_finish = time.perf_counter() - began
+        figures.trials_per_second = figures.trials / figures.seconds_to_finish
+        helper.terminate()
+        seen = experiments.get("bench")
+        assert seen["status"]["phase"] == "Succeeded", seen["status"]
+        assert len(experiments.entries()) == figures.trials
+        figures.object_kib = len(json.dumps(seen)) / 1024
+        figures.writes_per_trial = process.writes() / figures.trials
+        figures.resident_mib = memory_mib(process.pid, "VmRSS")
+        figures.peak_resident_mib = memory_mib(process.pid, "VmHWM")
+        figures.cpu_seconds = cpu_seconds(process.pid)
+        process.kill()
+        began = time.perf_counter()
+        wait(lambda: not process.is_running, 10, 0.01)
+        process.wait_until_ready(120)
+        wait(lambda: "trialrun_reconciles_total" in process.ask("metrics")[1], 60)
+        wait(lambda: any(name.startswith("trialrun_reconciles_total") for name in process.figures()), 60)
+        figures.restart_seconds = time.perf_counter() - began
+        time.sleep(5)  # kopf's own listing follows ours
+        figures.restart_cpu_seconds = cpu_seconds(process.pid)
+        figures.restart_peak_mib = memory_mib(process.pid, "VmHWM")
+    return figures
+
+
+def main() -> None:
+    """Starts an API server, measures, and prints."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=main.__doc__)
+    parser.add_argument("--trials", type=int, default=5000, help="a multiple of 500")
+    trials = parser.parse_args().trials
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    build.programs()
+    with tempfile.TemporaryDirectory(prefix="trialrun-bench-") as folder:
+        plane = ControlPlane(Path(folder))
+        try:
+            plane.etcd.start()
+            plane.api_server.start()
+            prepare(plane)
+            print("\n".join(measure(plane, Path(folder), trials).lines()))
+        finally:
+            plane.stop()
+
+
+if __name__ == "__main__":
+    main()

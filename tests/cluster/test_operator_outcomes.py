@@ -1,0 +1,151 @@
+"""Every outcome, from a pod that ends so to a record that says so and what to do about it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.api import Json
+from cluster.behaviours import (
+    Behaviour,
+    CannotPullImage,
+    Fails,
+    Hangs,
+    IsCutOff,
+    IsEvicted,
+    LosesItsNode,
+    NodeShutsDown,
+    RunsOutOfMemory,
+    Succeeds,
+    WaitsInInit,
+)
+from cluster.kubelet import KubeletPlayer
+from cluster.operatorprocess import (
+    Experiments,
+    OperatorProcess,
+    a_search,
+    install_crds,
+    report,
+    service_account,
+    trial_of,
+)
+from cluster.testcluster import Cluster
+from eventually import eventually
+from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
+from trainer.experiment.record import Record, decode
+
+
+@pytest.fixture(scope="module", autouse=True)
+def crds(cluster: Cluster) -> None:
+    install_crds(cluster)
+
+
+@pytest.fixture
+def experiments(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Experiments]:
+    with OperatorProcess(tmp_path, namespace, service_account(cluster, namespace)) as process:
+        process.wait_until_ready()
+        yield Experiments(cluster, namespace)
+
+
+def said(outcome: Outcome, **fields: Any) -> str:
+    return json.dumps({"outcome": outcome, "error": f"the trainer says {outcome}", "clock": 1} | fields)
+
+
+def by_exit_code(outcome: Outcome) -> Callable[[Json], Behaviour]:
+    return lambda _: Fails(EXIT_CODES[outcome], said(outcome))
+
+
+ENDINGS: dict[str, tuple[Outcome, Callable[[Json], Behaviour]]] = {
+    "reports its metrics": (Outcome.SUCCEEDED, lambda pod: Succeeds(report(pod))),
+    "is killed for memory": (Outcome.HOST_OOM, lambda _: RunsOutOfMemory()),
+    "has a child killed for memory": (Outcome.HOST_OOM, lambda pod: RunsOutOfMemory(0, report(pod))),
+    "runs out of host memory": (Outcome.HOST_OOM, by_exit_code(Outcome.HOST_OOM)),
+    "runs out of device memory": (Outcome.DEVICE_OOM, by_exit_code(Outcome.DEVICE_OOM)),
+    "runs longer than its deadline": (Outcome.TIMED_OUT, lambda _: Hangs()),
+    "is evicted three times": (Outcome.EVICTED, lambda _: IsEvicted()),
+    "loses its node three times": (Outcome.NODE_LOST, lambda _: LosesItsNode()),
+    "is cut off three times": (Outcome.NODE_LOST, lambda _: IsCutOff()),
+    "is on a node that shuts down, three times": (Outcome.NODE_LOST, lambda _: NodeShutsDown()),
+    "cannot pull its image": (Outcome.IMAGE_UNAVAILABLE, lambda _: CannotPullImage()),
+    "waits for ever to start": (Outcome.UNSCHEDULABLE, lambda _: WaitsInInit()),
+    "finds a bad configuration": (Outcome.INVALID_CONFIG, by_exit_code(Outcome.INVALID_CONFIG)),
+    "finds no data": (Outcome.DATA_UNAVAILABLE, by_exit_code(Outcome.DATA_UNAVAILABLE)),
+    "diverges": (Outcome.DIVERGED, by_exit_code(Outcome.DIVERGED)),
+    "reports nothing": (Outcome.METRICS_MISSING, lambda _: Succeeds("")),
+    "reports other metrics": (Outcome.METRICS_MISSING, lambda pod: Succeeds(report(pod, metrics={"loss": 1.0}))),
+    "crashes": (Outcome.CRASHED, lambda _: Fails(1, "Traceback (most recent call last): boom")),
+    "is killed by a signal": (Outcome.CRASHED, lambda _: Fails(137)),
+}
+
+
+def records_of(experiments: Experiments) -> dict[int, list[Record]]:
+    """All records by the index of their trial, in the order of the attempts."""
+    found: dict[int, list[Record]] = {}
+    for line in experiments.entries().values():
+        found.setdefault(decode(line).index, []).append(decode(line))
+    return {index: sorted(records, key=lambda record: record.attempt) for index, records in found.items()}
+
+
+def test_every_ending_becomes_its_outcome(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    endings = list(ENDINGS.values())
+    kubelet.play(experiments.namespace, lambda pod: endings[trial_of(pod)["index"]][1](pod))
+    experiments.create(
+        a_search(
+            trials=len(endings), maxFailedTrials=100, deadlineSeconds=15, pendingDeadlineSeconds=10
+        )
+    )  # fmt: skip
+    seen = experiments.finished("search", 150)
+    found = records_of(experiments)
+    assert {name: found[i][-1].outcome for i, name in enumerate(ENDINGS)} == {
+        name: outcome for name, (outcome, _) in ENDINGS.items()
+    }
+    for i, (name, (outcome, _)) in enumerate(ENDINGS.items()):
+        attempts = found[i]
+        assert len(attempts) == (3 if "three times" in name else 1), name
+        assert [record.final for record in attempts] == [False] * (len(attempts) - 1) + [True], name
+        row = seen["status"]["trials"][i]
+        assert row["state"] == outcome
+        if outcome is not Outcome.SUCCEEDED:
+            assert row["error"].endswith(ADVICE[outcome]), name
+            assert len(row["error"]) > len(ADVICE[outcome]) + 1, f"{name}: says what happened, too"
+
+
+def test_a_trial_that_no_node_has_room_for_is_unschedulable(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod)))
+    huge = {"resources": {"requests": {"cpu": "100k"}}}
+    experiments.create(a_search(trials=1, pendingDeadlineSeconds=5, pod=huge))
+    seen = experiments.finished("search", 60)
+    row = seen["status"]["trials"][0]
+    assert row["state"] == "Unschedulable"
+    assert "nodes are available" in row["error"]
+    eventually(lambda: not experiments.jobs(), within_seconds=20, what="its job, which could start yet, is gone")
+
+
+def test_a_worker_that_waits_for_a_dead_master_is_cleared_away(
+    experiments: Experiments, kubelet: KubeletPlayer
+) -> None:
+    def dies(pod: Json) -> Behaviour:
+        return Fails(1, "master: boom") if "-master-" in pod["metadata"]["name"] else WaitsInInit()
+
+    kubelet.play(experiments.namespace, dies)
+    experiments.create(a_search(trials=1, workers=2, maxFailedTrials=3))
+    experiments.finished("search", 90)
+    (record,) = records_of(experiments)[0]
+    assert (record.outcome, record.failed_rank) == (Outcome.CRASHED, 0)
+    eventually(lambda: len(experiments.pods()) == 1, within_seconds=20)
+    assert len(experiments.jobs()) == 1, "the job and its master's log stay"
+
+
+def test_the_record_of_several_ranks_waits_for_the_last(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+    def loses_a_peer(pod: Json) -> Behaviour:
+        if "-worker-" in pod["metadata"]["name"]:
+            return RunsOutOfMemory(after_seconds=2)
+        return Fails(1, said(Outcome.CRASHED, lost_peer=True), after_seconds=0)
+
+    kubelet.play(experiments.namespace, loses_a_peer)
+    experiments.create(a_search(trials=1, workers=2))
+    experiments.finished("search", 60)
+    (record,) = records_of(experiments)[0]
+    assert (record.outcome, record.failed_rank) == (Outcome.HOST_OOM, 1)
