@@ -25,14 +25,18 @@ class Gauge:
     def __init__(self) -> None:
         self._total = 0
         self._readings = 0
+        self._highest = 0
         self.read()
 
     def read(self) -> None:
         """Takes a reading."""
-        self._total += resident_bytes()[0]
+        now, peak = resident_bytes()
+        self._total += now
         self._readings += 1
+        # Linux counts pages per CPU and adds them up late: its peak may lie a little below what it said before.
+        self._highest = max(self._highest, now, peak)
 
     def result(self) -> Memory:
         """The peak and the mean so far."""
         self.read()
-        return Memory(peak_bytes=resident_bytes()[1], mean_bytes=self._total // self._readings)
+        return Memory(peak_bytes=self._highest, mean_bytes=self._total // self._readings)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import settings
 
 from trainer.data.build import prepare
 from trainer.data.dataset import Dataset, open_dataset
@@ -14,6 +15,9 @@ from trainer.distributed import Ranks
 from trainer.experiment.training import Training
 from trainer.loop import Result, train
 from trainer.trial import Place
+
+# Enough for what a test of properties is to find, and a limit of time would fail on a machine that is busy.
+few = settings(max_examples=30, deadline=None)
 
 # Synthetic rows: 126 of 175 train, so 121 windows of 5 rows; 9 in the validation part, 30 in the test.
 TRAIN_SAMPLES = 121

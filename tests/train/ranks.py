@@ -91,7 +91,9 @@ def run_interrupted(
     return reports
 
 
-def run_until_killed(rank: int, count: int, folder: Path, cache: Path, training: Training) -> tuple[RankReport, float]:
+def run_until_killed(
+    rank: int, count: int, folder: Path, cache: Path, training: Training
+) -> tuple[RankReport, float]:
     """The last rank kills itself after its second epoch; the others report, and how long that took them."""
     last = time.monotonic()
 
@@ -101,7 +103,9 @@ def run_until_killed(rank: int, count: int, folder: Path, cache: Path, training:
             os.kill(os.getpid(), signal.SIGKILL)
         last = time.monotonic()
 
-    report = run_rank(training, a_place(folder, cache, rank=rank, ranks=count), started=time.time(), on_epoch=on_epoch)
+    report = run_rank(
+        training, a_place(folder, cache, rank=rank, ranks=count), started=time.time(), on_epoch=on_epoch
+    )
     return report, time.monotonic() - last
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+
 from train.builders import TRAIN_SAMPLES, a_training, dataset_of, history_in, losses, train_alone
 from train.ranks import on_ranks, run_all, say
-
 from trainer.experiment.training import Training
 
 # 121 samples: whole batches, an uneven last one, and one whose single sample leaves the other ranks with none.

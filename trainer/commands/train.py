@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from trainer.data.build import default_cache
 from trainer.distributed import ranks_from_environment
+from trainer.environment import process_started
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.load import read
@@ -23,6 +25,8 @@ def main(options: argparse.Namespace) -> int:
     training = _training(experiment, options.trial)
     ranks = ranks_from_environment()
     folder: Path = options.out or Path("runs") / f"{experiment.name}-train"
+    if ranks.lead:
+        _require_writable(folder)
     place = Place(ranks, "env://", default_cache(), folder)
     epochs = training.train.epochs
     shown = 0.0
@@ -35,13 +39,25 @@ def main(options: argparse.Namespace) -> int:
             figures = "  ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "epoch")
             print(f"epoch {row['epoch']:.0f}/{epochs}  {figures}", file=sys.stderr)
 
-    report = run_rank(training, place, started=time.time(), on_epoch=show)
+    report = run_rank(training, place, started=process_started(), on_epoch=show)
     if report.outcome is not Outcome.SUCCEEDED:
         where = f"rank {ranks.rank}: " if ranks.count > 1 else ""
         print(f"trainer: {where}{report.outcome}: {report.error}\n{ADVICE[report.outcome]}", file=sys.stderr)
     elif ranks.lead:
         _tell(report, folder, as_json=options.json)
     return EXIT_CODES[report.outcome]
+
+
+def _require_writable(folder: Path) -> None:
+    """Before the training, not after hours of it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--out: a folder that can be written is needed, got {folder} ({error.strerror or error})"
+        ) from error
 
 
 def _training(experiment: Experiment, wanted: str | None) -> Training:
