@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.outcome import Outcome
@@ -32,6 +35,13 @@ def a_document(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **sp
 def an_experiment(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **spec: Any) -> Experiment:
     """The same as a value."""
     return load(a_document(name=name, kind=kind, **spec))
+
+
+def mistakes_of(source: str | dict[str, Any]) -> tuple[str, ...]:
+    """What `load` has against a document."""
+    with pytest.raises(InvalidExperiment) as refusal:
+        load(source)
+    return refusal.value.mistakes
 
 
 def a_trial(index: int = 0, experiment: Experiment | None = None) -> Trial:

@@ -135,7 +135,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint at the known name most like `name`, or nothing."""
     if len(name) > _LONGEST_GUESS:
         return ""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
