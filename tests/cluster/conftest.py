@@ -27,18 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster that all tests share: the one of `--kubeconfig`, or else a control plane of our own."""
-    workdir = tmp_path_factory.mktemp("control-plane")
     given: Path | None = request.config.getoption("--kubeconfig", None)
-    if given is not None:
-        external = Cluster(workdir, kubeconfig.read_test_cluster(given))
-        _refuse_without_training_operator(external, given)
-        yield external
-        return
+    access = kubeconfig.read_test_cluster(given) if given else None
     # A cold build takes minutes and reports its progress, which must not be captured.
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        build.programs()
-    with ControlPlane.start(workdir) as plane:
-        yield plane
+        build.programs(("kubectl", "helm3", "helm4") if access else build.PROGRAMS)
+    workdir = tmp_path_factory.mktemp("control-plane")
+    if access:
+        yield _with_training_operator(Cluster(workdir, access))
+    else:
+        with ControlPlane.start(workdir) as plane:
+            yield plane
 
 
 @pytest.fixture(scope="session")
@@ -76,9 +75,10 @@ def kubelet(kubelet_player: KubeletPlayer, namespace: str) -> Iterator[KubeletPl
     assert not errors
 
 
-def _refuse_without_training_operator(cluster: Cluster, given: Path) -> None:
+def _with_training_operator(cluster: Cluster) -> Cluster:
     if cluster.api.get_if_there("/apis/kubeflow.org/v1") is None:
         raise pytest.UsageError(
-            f"{given}: the cluster needs the training operator; install it with kubectl apply --server-side -k"
-            f" {build.training_operator_manifests().parent}"
+            f"context {cluster.access.context}: the cluster needs the training operator, which is not installed;"
+            " tests/cluster/README.md has the command"
         )
+    return cluster

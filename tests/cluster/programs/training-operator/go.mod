@@ -1,6 +1,6 @@
 module trialrun.dev/tests/programs/training-operator
 
-go 1.22
+go 1.24.0
 
 tool github.com/kubeflow/training-operator/cmd/training-operator.v1
 
