@@ -145,26 +145,13 @@ def test_a_worker_runs_after_its_init_container_and_under_restricted_pod_securit
     assert init["state"]["terminated"]["exitCode"] == 0
 
 
+BY_KUBELET = ("True", "TerminationByKubelet")
+KILLED = {"exitCode": 137, "reason": "Error"}
 FAILURES = {
-    "an exit code": (
-        Fails(3, "bad luck"),
-        {"exitCode": 3, "reason": "Error", "message": "bad luck"},
-        None,
-        None,
-    ),
+    "an exit code": (Fails(3, "why"), {"exitCode": 3, "reason": "Error", "message": "why"}, None, None),
     "out of memory": (RunsOutOfMemory(), {"exitCode": 137, "reason": "OOMKilled"}, None, None),
-    "an eviction": (
-        IsEvicted(),
-        {"exitCode": 137, "reason": "Error"},
-        "Evicted",
-        ("True", "TerminationByKubelet"),
-    ),
-    "a shutdown": (
-        NodeShutsDown(),
-        {"exitCode": 137, "reason": "Error"},
-        "Terminated",
-        ("True", "TerminationByKubelet"),
-    ),
+    "an eviction": (IsEvicted(), KILLED, "Evicted", BY_KUBELET),
+    "a shutdown": (NodeShutsDown(), KILLED, "Terminated", BY_KUBELET),
 }
 
 
