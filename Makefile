@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint torture bench lock clean
+.PHONY: help run test lint torture bench programs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,12 +16,12 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE := 1
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/run.stamp ## Run examples/search.yaml here: 18 trials on S&P 500 data
 	$(BIN)/python -m trainer run examples/search.yaml
 
-test: .venv/dev.stamp ## Run everything this machine can test
+test: .venv/dev.stamp programs ## Run everything this machine can test
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no torch
@@ -30,11 +30,14 @@ lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no tor
 	.lint/bin/mypy
 	PYTHONPATH=.:operator .lint/bin/lint-imports
 
-torture: .venv/dev.stamp ## Run the long sweeps in full
+torture: .venv/dev.stamp programs ## Run the long sweeps in full
 	TRIALRUN_TORTURE=1 $(BIN)/python -m pytest -m torture $(ARGS)
 
 bench: .venv/bench.stamp ## Compare speed side by side with plain loops and other systems
 	$(BIN)/python -m benchmarks
+
+programs: .venv/dev.stamp ## Build the Kubernetes programs that the tests need (Go, once, minutes)
+	$(BIN)/python tests/cluster/programs/build.py
 
 lock: .venv/uv.stamp ## Resolve requirements/*.txt anew from pyproject.toml
 	scripts/lock

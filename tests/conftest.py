@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,12 @@ TORTURE = os.environ.get("TRIALRUN_TORTURE") == "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kubeconfig",
+        type=Path,
+        help="test against the cluster of this file's current context (kind, k3d), which has the training operator,"
+        " in place of a control plane of the tests' own",
+    )
     parser.addoption("--sweep-seed", type=int, default=None, help="repeat the sweeps of a run that printed this seed")
 
 
