@@ -70,6 +70,11 @@ def run_all(rank: int, count: int, folders: Sequence[Path], cache: Path, trainin
     return reports
 
 
+def run_own(rank: int, count: int, folder: Path, cache: Path, trainings: Sequence[Training]) -> RankReport:
+    """A training for each rank."""
+    return run_rank(trainings[rank], a_place(folder, cache, rank=rank, ranks=count), started=time.time())
+
+
 class Interrupted(Exception):
     """Stands for whatever ends a training between two epochs."""
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from train.builders import a_place, a_training
-from train.ranks import on_ranks, run_all, run_until_killed
+from train.ranks import on_ranks, run_all, run_own, run_until_killed
 from trainer.data.errors import DataUnavailable
 from trainer.distributed import PEER_TIMEOUT, is_loss_of_peer
 from trainer.experiment.errors import UserError
@@ -136,6 +136,16 @@ def test_a_batch_smaller_than_the_ranks_is_a_mistake_on_each(cache: Path, tmp_pa
     reports = [report for (report,) in on_ranks(2, run_all, [tmp_path], cache, [a_training(train={"batchSize": 1})])]
     assert [report.outcome for report in reports] == [Outcome.INVALID_CONFIG] * 2
     assert reports[1].error.endswith("train.batchSize must be at least workers (2), got 1")
+
+
+def test_a_rank_with_other_data_than_rank_0_says_so_and_rank_0_that_it_lost_a_peer(
+    cache: Path, tmp_path: Path
+) -> None:
+    trainings = [a_training(data={"seed": seed}) for seed in (0, 1)]
+    lead, other = on_ranks(2, run_own, tmp_path, cache, trainings)
+    assert (other.outcome, other.lost_peer) == (Outcome.DATA_UNAVAILABLE, False)
+    assert other.error.startswith("data: all workers must train on the same data set, but rank 1 has ")
+    assert (lead.outcome, lead.lost_peer) == (Outcome.CRASHED, True), lead.error
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
