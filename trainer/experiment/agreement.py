@@ -90,7 +90,8 @@ def _parameters(parameters: list[Any], algorithm: Any) -> Iterator[Finding]:
             yield from _twice(f"{here}.choices", choices)
             if field is not None:
                 for j, choice in enumerate(choices[:_LONGEST]):
-                    yield from _fits(name, choice, f"{here}.choices[{j}]")
+                    if choice is not None:
+                        yield from _fits(name, choice, f"{here}.choices[{j}]")
         if isinstance(interval, dict):
             yield from _interval(name, field, interval, f"{here}.range", algorithm)
 

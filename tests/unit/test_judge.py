@@ -1,0 +1,259 @@
+"""The verdict on an attempt, from how its ranks ended."""
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from trainer.experiment.judge import Ending, Times, Verdict, judge, make_record
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Environment, Memory, RankReport, Seconds
+from unit.builders import START, a_trial, an_experiment
+
+METRIC = "validMse"
+
+
+def well(rank: int, **report: Any) -> Ending:
+    """A rank that succeeded; rank 0 has the metrics."""
+    whole = {"rank": rank, "clock": 100, "metrics": {METRIC: 0.5} if rank == 0 else {}}
+    return Ending(rank, 0, RankReport(**(whole | report)))
+
+
+def failed(rank: int, outcome: Outcome = Outcome.CRASHED, code: int = 1, **report: Any) -> Ending:
+    """A rank that reported an error."""
+    return Ending(rank, code, RankReport(**({"rank": rank, "outcome": outcome, "error": f"oops {rank}"} | report)))
+
+
+def lost_peer(rank: int, clock: int = 50) -> Ending:
+    return failed(rank, error="connection closed by peer", lost_peer=True, clock=clock)
+
+
+def removed(rank: int, outcome: Outcome, **ending: Any) -> Ending:
+    """A rank that the platform ended."""
+    return Ending(rank, **({"exit_code": 137, "platform": outcome, "error": f"{outcome} {rank}"} | ending))
+
+
+def mute(rank: int, code: int | None = -9) -> Ending:
+    return Ending(rank, code)
+
+
+def verdict(outcome: Outcome, error: str, rank: int, code: int | None) -> Verdict:
+    return Verdict(outcome, error, rank, code)
+
+
+NO_METRIC = f"the objective {METRIC} was not reported; reported: "
+
+CASES: dict[str, tuple[list[Ending], Verdict]] = {
+    "one rank succeeds": ([well(0)], Verdict(Outcome.SUCCEEDED, exit_code=0)),
+    "all ranks succeed": ([well(0), well(1)], Verdict(Outcome.SUCCEEDED, exit_code=0)),
+    "a report of success whose process has not been seen to end": (
+        [Ending(0, None, well(0).report)],
+        Verdict(Outcome.SUCCEEDED, exit_code=0),
+    ),
+    "an error of its own": (
+        [failed(0, Outcome.DIVERGED, 66)],
+        verdict(Outcome.DIVERGED, "oops 0", 0, 66),
+    ),
+    "an error reported with exit code 0": (
+        [failed(0, Outcome.DATA_UNAVAILABLE, 0)],
+        verdict(Outcome.DATA_UNAVAILABLE, "oops 0", 0, 0),
+    ),
+    "success reported, then a crash on the way out": (
+        [Ending(0, -11, well(0).report)],
+        verdict(Outcome.CRASHED, "was killed by signal 11 without a report", 0, -11),
+    ),
+    "a mute death by a signal": (
+        [mute(0, -9)],
+        verdict(Outcome.CRASHED, "was killed by signal 9 without a report", 0, -9),
+    ),
+    "a mute exit": ([mute(0, 3)], verdict(Outcome.CRASHED, "ended with exit code 3 without a report", 0, 3)),
+    "no process ever ended": ([mute(0, None)], verdict(Outcome.CRASHED, "ended without an exit code", 0, None)),
+    "an ending that says why": (
+        [Ending(0, 1, error="exec format error")],
+        verdict(Outcome.CRASHED, "exec format error", 0, 1),
+    ),
+    "success without a report": (
+        [mute(0, 0)],
+        verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0),
+    ),
+    "success of the other rank only": (
+        [well(1)],
+        verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0),
+    ),
+    "no ranks at all": ([], verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0)),
+    "success without the objective": (
+        [well(0, metrics={"validMae": 1.0, "trainLoss": 2.0})],
+        verdict(Outcome.METRICS_MISSING, NO_METRIC + "validMae, trainLoss", 0, 0),
+    ),
+    "success without any metric": (
+        [well(0, metrics={})],
+        verdict(Outcome.METRICS_MISSING, NO_METRIC + "none", 0, 0),
+    ),
+    "one rank killed for memory, the others crashed before": (
+        [failed(0, clock=1), removed(1, Outcome.HOST_OOM), lost_peer(2)],
+        verdict(Outcome.HOST_OOM, "rank 1: HostOOM 1", 1, 137),
+    ),
+    "memory before eviction": (
+        [removed(0, Outcome.EVICTED), removed(1, Outcome.HOST_OOM)],
+        verdict(Outcome.HOST_OOM, "rank 1: HostOOM 1", 1, 137),
+    ),
+    "two ranks killed for memory": (
+        [removed(1, Outcome.HOST_OOM), removed(0, Outcome.HOST_OOM)],
+        verdict(Outcome.HOST_OOM, "rank 0: HostOOM 0", 0, 137),
+    ),
+    "memory though all ranks reported success": (
+        [well(0), removed(1, Outcome.HOST_OOM, exit_code=0)],
+        verdict(Outcome.HOST_OOM, "rank 1: HostOOM 1", 1, 0),
+    ),
+    "an eviction that a peer took for an error of its own": (
+        [failed(0, clock=1), removed(1, Outcome.EVICTED)],
+        verdict(Outcome.EVICTED, "rank 1: Evicted 1", 1, 137),
+    ),
+    "a lost node before a missed deadline": (
+        [removed(0, Outcome.TIMED_OUT), removed(1, Outcome.NODE_LOST)],
+        verdict(Outcome.NODE_LOST, "rank 1: NodeLost 1", 1, 137),
+    ),
+    "a deadline": ([removed(0, Outcome.TIMED_OUT)], verdict(Outcome.TIMED_OUT, "TimedOut 0", 0, 137)),
+    "a deadline that one rank missed": (
+        [well(0), removed(1, Outcome.TIMED_OUT)],
+        verdict(Outcome.TIMED_OUT, "rank 1: TimedOut 1", 1, 137),
+    ),
+    "a deadline missed waiting for a rank that had failed": (
+        [removed(0, Outcome.TIMED_OUT), failed(1, Outcome.DATA_UNAVAILABLE, 65)],
+        verdict(Outcome.DATA_UNAVAILABLE, "rank 1: oops 1", 1, 65),
+    ),
+    "a deadline, and peers that lost the rank it ended": (
+        [removed(0, Outcome.TIMED_OUT), lost_peer(1)],
+        verdict(Outcome.TIMED_OUT, "rank 0: TimedOut 0", 0, 137),
+    ),
+    "the earliest error of its own": (
+        [failed(0, clock=30), failed(1, Outcome.DIVERGED, 66, clock=20), failed(2, clock=25)],
+        verdict(Outcome.DIVERGED, "rank 1: oops 1", 1, 66),
+    ),
+    "errors of one moment": ([failed(1), failed(0)], verdict(Outcome.CRASHED, "rank 0: oops 0", 0, 1)),
+    "an error of its own before the loss of a peer that came earlier": (
+        [lost_peer(0, clock=1), failed(1, Outcome.DEVICE_OOM, 67, clock=99)],
+        verdict(Outcome.DEVICE_OOM, "rank 1: oops 1", 1, 67),
+    ),
+    "an error of its own before a mute death": (
+        [mute(0), failed(1)],
+        verdict(Outcome.CRASHED, "rank 1: oops 1", 1, 1),
+    ),
+    "a mute death before the loss of a peer": (
+        [lost_peer(0), mute(1, -11)],
+        verdict(Outcome.CRASHED, "rank 1: was killed by signal 11 without a report", 1, -11),
+    ),
+    "only lost peers": (
+        [lost_peer(0, clock=9), lost_peer(1, clock=8)],
+        verdict(Outcome.CRASHED, "rank 1: connection closed by peer", 1, 1),
+    ),
+    "one rank failed and the others have not been seen to end": (
+        [failed(1, Outcome.DIVERGED, 66)],
+        verdict(Outcome.DIVERGED, "oops 1", 1, 66),
+    ),
+}
+
+
+@pytest.mark.parametrize(("endings", "expected"), CASES.values(), ids=CASES)
+def test_the_verdict_on(endings: list[Ending], expected: Verdict) -> None:
+    for order in permutations(endings):
+        assert judge(order, METRIC) == expected
+
+
+def test_without_an_objective_any_report_of_success_is_success() -> None:
+    assert judge([well(0, metrics={})], None).outcome is Outcome.SUCCEEDED
+
+
+TIMES = Times(accepted=START, started=START + 1500, finished=START + 4000)
+
+
+def test_a_record_holds_what_the_ranks_reported() -> None:
+    trial = a_trial(3, an_experiment(workers=2, repeats=2))
+    report = well(
+        0,
+        seconds=Seconds(start=0.1, data=0.2, train=0.7),
+        memory=Memory(peak_bytes=3, mean_bytes=2),
+        samples=860,
+        dataset_bytes=7,
+        epochs=20,
+        environment=Environment(cpu="A CPU"),
+    )
+    record = make_record(trial, attempt=2, endings=[well(1), report], metric=METRIC, times=TIMES)
+    assert record.outcome is Outcome.SUCCEEDED
+    assert (record.id, record.index, record.repeat, record.seed, record.workers) == (trial.id, 3, 1, 1, 2)
+    assert record.parameters == trial.parameters
+    assert (record.attempt, record.final, record.exit_code, record.error, record.failed_rank) == (
+        2,
+        True,
+        0,
+        "",
+        None,
+    )
+    assert record.metrics == {METRIC: 0.5}
+    assert record.seconds == Seconds(queued=1.5, start=0.1, data=0.2, train=0.7, total=2.5)
+    assert record.memory == (Memory(peak_bytes=3, mean_bytes=2), None)
+    assert (record.samples, record.dataset_bytes, record.epochs) == (860, 7, 20)
+    assert record.environment == Environment(cpu="A CPU")
+    assert (record.accepted_at, record.started_at, record.finished_at) == (START, START + 1500, START + 4000)
+
+
+def test_a_failed_trial_keeps_its_times_and_memory_but_no_metrics() -> None:
+    ending = failed(
+        0,
+        Outcome.DIVERGED,
+        66,
+        metrics={METRIC: 0.1},
+        memory=Memory(peak_bytes=3, mean_bytes=2),
+        seconds=Seconds(data=1),
+    )
+    record = make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+    assert record.metrics == {}
+    assert record.memory == (Memory(peak_bytes=3, mean_bytes=2),)
+    assert record.seconds.data == 1
+    assert (record.error, record.exit_code, record.failed_rank) == ("oops 0", 66, None)
+
+
+def test_the_rank_that_failed_is_named_where_there_are_several() -> None:
+    trial = a_trial(0, an_experiment(workers=2))
+    record = make_record(trial, attempt=1, endings=[lost_peer(0), failed(1)], metric=METRIC, times=TIMES)
+    assert (record.failed_rank, record.error) == (1, "rank 1: oops 1")
+
+
+def test_a_long_or_broken_error_fits_into_a_record() -> None:
+    ending = Ending(0, 1, error="x" * 5000 + "\udc80")
+    record = make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+    assert len(record.error) <= 1000
+    assert record.error.endswith(r"x\udc80")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "retries_left", "final"),
+    [
+        (Outcome.EVICTED, True, False),
+        (Outcome.NODE_LOST, True, False),
+        (Outcome.NODE_LOST, False, True),
+        (Outcome.HOST_OOM, True, True),
+        (Outcome.TIMED_OUT, True, True),
+    ],
+)
+def test_only_the_machines_fault_with_retries_left_is_not_final(
+    outcome: Outcome, retries_left: bool, final: bool
+) -> None:
+    record = make_record(
+        a_trial(), attempt=1, endings=[removed(0, outcome)], metric=METRIC, times=TIMES, retries_left=retries_left
+    )
+    assert record.final is final
+
+
+def test_clocks_that_went_back_make_no_negative_times() -> None:
+    record = make_record(
+        a_trial(), attempt=1, endings=[well(0)], metric=METRIC, times=Times(START, START - 5000, START - 9000)
+    )
+    assert (record.seconds.queued, record.seconds.total) == (0, 0)
+
+
+def test_nothing_left_behind_still_makes_a_record() -> None:
+    record = make_record(a_trial(), attempt=1, endings=[], metric=METRIC, times=TIMES)
+    assert record.outcome is Outcome.METRICS_MISSING
+    assert record.memory == (None,)
+    assert record.environment == Environment()
