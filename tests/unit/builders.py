@@ -1,5 +1,6 @@
 """Builds experiments, trials and records for tests: everything has a value that a test may replace."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -74,3 +75,20 @@ def a_record(trial: Trial | None = None, *, value: float = 0.0002, seconds: floa
         "finished_at": began + round(seconds * 1000),
     }
     return Record(**(whole | fields))
+
+
+def four(**spec: Any) -> Experiment:
+    """A search of four trials; keywords replace fields of its spec."""
+    return an_experiment(**({"parameters": [{"name": "model.layers", "choices": [1, 2, 3, 4]}]} | spec))
+
+
+def ran(start: float, end: float, *, trial: int = 0, accepted: float = 0, **fields: Any) -> Record:
+    """The record of the trial of `four` with this index; all times in seconds after START."""
+    at = {"started_at": start, "finished_at": end, "accepted_at": accepted}
+    times = {name: START + round(1000 * seconds) for name, seconds in at.items()}
+    return a_record(_trials_of_four()[trial], **{"seconds": end - start, **times, **fields})
+
+
+@cache
+def _trials_of_four() -> tuple[Trial, ...]:
+    return tuple(expand(four()))

@@ -263,4 +263,4 @@ def _told(value: Any) -> str:
 
 def _few(values: set[str]) -> str:
     first, more = sorted(values)[:3], len(values) - 3
-    return " and ".join(first) if more <= 0 else f"{', '.join(first)} and {more} others"
+    return " and ".join(first) if more <= 0 else f"{', '.join(first)} and {more} more"

@@ -1,0 +1,173 @@
+"""What a baseline makes of a ledger, and what holds for any two ledgers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.experiment.expand import expand
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Environment, Record, decode, encode
+from trainer.experiment.spec import Experiment
+from trainer.experiment.summary import Summary, summarize
+from unit.builders import four, ran
+
+FAILED = Outcome.CRASHED
+
+
+def summary_of(experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> Summary:
+    return summarize(experiment, expand(experiment), records, baseline)
+
+
+def one_at_a_time(**fields: Any) -> list[Record]:
+    return [ran(3 * n, 3 * n + 3, trial=n, **fields) for n in range(4)]
+
+
+def two_at_a_time(**fields: Any) -> list[Record]:
+    return [ran(3 * (n // 2), 3 * (n // 2) + 3, trial=n, **fields) for n in range(4)]
+
+
+def test_the_speedup_is_what_the_baseline_took_over_what_this_took() -> None:
+    comparison = summary_of(four(), two_at_a_time(), one_at_a_time()).comparison
+    assert comparison is not None
+    assert (comparison.baseline_wall, comparison.elapsed_ratio, comparison.slots) == (12, 2, 2)
+    assert (comparison.speedup, comparison.efficiency, comparison.differences) == (2, 1, ())
+
+
+def test_slots_are_trials_at_once_times_their_workers() -> None:
+    comparison = summary_of(four(), two_at_a_time(workers=3), one_at_a_time(workers=3)).comparison
+    assert comparison is not None
+    assert (comparison.slots, comparison.efficiency) == (6, pytest.approx(1 / 3))
+
+
+def test_without_a_baseline_there_is_no_comparison() -> None:
+    assert summary_of(four(), two_at_a_time()).comparison is None
+
+
+HERE = Environment(
+    image="sha256:1",
+    packages={"python": "3.12", "torch": "2.10"},
+    cpu="A CPU",
+    threads=1,
+    cpus=2,
+    memory_limit_bytes=2**30,
+)
+
+DIFFERENCES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing": ({}, []),
+    "the order in which packages are told": ({"packages": {"torch": "2.10", "python": "3.12"}}, []),
+    "the image": ({"image": None}, ["image: sha256:1 here, none there"]),
+    "packages": (
+        {"packages": {"python": "3.12", "torch": "2.9"}},
+        ["packages: python 3.12 torch 2.10 here, python 3.12 torch 2.9 there"],
+    ),
+    "the CPU": ({"cpu": "Another"}, ["CPU: A CPU here, Another there"]),
+    "an unknown CPU": ({"cpu": ""}, ["CPU: A CPU here, unknown there"]),
+    "the device": ({"device": "cuda"}, ["device: cpu here, cuda there"]),
+    "threads": ({"threads": 4}, ["threads: 1 here, 4 there"]),
+    "the CPU limit": ({"cpus": 0.5}, ["CPU limit: 2.0 here, 0.5 there"]),
+    "the memory limit": ({"memory_limit_bytes": None}, ["memory limit: 1073741824 here, none there"]),
+    "two things": (
+        {"threads": 4, "cpu": "Another"},
+        ["CPU: A CPU here, Another there", "threads: 1 here, 4 there"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "sentences"), DIFFERENCES.values(), ids=DIFFERENCES)
+def test_a_speedup_is_shown_only_where_both_sides_are_alike_in(fields: dict[str, Any], sentences: list[str]) -> None:
+    there = HERE.model_copy(update=fields)
+    comparison = summary_of(four(), two_at_a_time(environment=HERE), one_at_a_time(environment=there)).comparison
+    assert comparison is not None
+    assert list(comparison.differences) == sentences
+    assert comparison.elapsed_ratio == 2
+    assert comparison.speedup == (None if sentences else 2)
+    assert comparison.efficiency == (None if sentences else 1)
+
+
+UNLIKE_RUNS: dict[str, tuple[list[Record], list[Record], str]] = {
+    "a trial is missing there": (two_at_a_time(), one_at_a_time()[:3], "trials: 1 only here, 0 only there"),
+    "trials are missing here": (two_at_a_time()[:2], one_at_a_time(), "trials: 0 only here, 2 only there"),
+    "trials failed": (two_at_a_time(outcome=FAILED), one_at_a_time(), "outcomes: 4 trials did not succeed"),
+    "the baseline ran two at once": (
+        two_at_a_time(), two_at_a_time(), "baseline: ran 2 trials at once, a baseline runs one",
+    ),
+    "many CPUs here": (
+        [ran(0, 1, trial=n, environment=HERE.model_copy(update={"cpu": f"CPU {n}"})) for n in range(4)],
+        one_at_a_time(environment=HERE),
+        "CPU: CPU 0, CPU 1, CPU 2 and 1 more here, A CPU there",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ours", "theirs", "sentence"), UNLIKE_RUNS.values(), ids=UNLIKE_RUNS)
+def test_runs_that_are_not_alike_have_a_ratio_but_no_speedup(
+    ours: list[Record], theirs: list[Record], sentence: str
+) -> None:
+    comparison = summary_of(four(), ours, theirs).comparison
+    assert comparison is not None
+    assert sentence in comparison.differences
+    assert comparison.elapsed_ratio > 0
+    assert (comparison.speedup, comparison.efficiency) == (None, None)
+
+
+record_sets = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.sampled_from([0.1, 0.2, 0.3, Outcome.CRASHED, Outcome.HOST_OOM, Outcome.SKIPPED, Outcome.EVICTED]),
+        st.integers(0, 50),
+        st.integers(0, 20),
+        st.sampled_from([0, 30]),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+def records_of(drawn: Sequence[tuple[int, float | Outcome, int, int, int, bool]]) -> list[Record]:
+    """Records whose attempts are numbered as they come."""
+    return [
+        ran(
+            accepted + start,
+            accepted + start + lasted,
+            trial=trial,
+            accepted=accepted,
+            attempt=number,
+            final=final,
+            **({"outcome": value} if isinstance(value, Outcome) else {"value": value}),
+        )
+        for number, (trial, value, start, lasted, accepted, final) in enumerate(drawn, start=1)
+    ]
+
+
+@given(record_sets, record_sets, st.randoms())
+@settings(deadline=None, max_examples=60)
+def test_the_order_of_records_does_not_matter(ours: Any, theirs: Any, rng: Any) -> None:
+    records, baseline = records_of(ours), records_of(theirs)
+    before = summary_of(four(), records, baseline)
+    rng.shuffle(records)
+    rng.shuffle(baseline)
+    assert summary_of(four(), records, baseline) == before
+
+
+@given(record_sets)
+@settings(deadline=None, max_examples=60)
+def test_records_read_back_make_the_same_summary(ours: Any) -> None:
+    records = records_of(ours)
+    before = summary_of(four(), records, one_at_a_time())
+    assert summary_of(four(), [decode(encode(record)) for record in records], one_at_a_time()) == before
+    assert Summary.model_validate_json(before.model_dump_json(by_alias=True)) == before
+
+
+@given(record_sets)
+@settings(deadline=None, max_examples=60)
+def test_counts_add_up_and_times_fit_each_other(ours: Any) -> None:
+    summary = summary_of(four(), records_of(ours))
+    counts = summary.counts
+    assert counts.done == counts.succeeded + counts.failed + counts.skipped == sum(counts.outcomes.values())
+    assert counts.done <= counts.total
+    if summary.timing is not None:
+        assert summary.timing.most_at_once >= 1
+        assert summary.timing.wall >= 0
