@@ -25,7 +25,7 @@ import yaml
 from cluster.api import MERGE, Api
 from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access
-from cluster.operatorprocess import Experiments, OperatorProcess, install_crds
+from cluster.operatorprocess import Experiments, OperatorProcess, install_crds, is_served
 from cluster.programs import build
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
@@ -58,19 +58,21 @@ class Figures:
     def lines(self) -> list[str]:
         """The figures as a table of text."""
         ratio = self.operator_creates_per_second / self.plain_creates_per_second
-        return [
-            f"machine                    {platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}",
-            f"trials                     {self.trials}",
-            f"plain loop                 {self.plain_creates_per_second:.0f} jobs created/s ({IN_FLIGHT} in flight)",
-            f"operator                   {self.operator_creates_per_second:.0f} jobs created/s ({ratio:.2f} of the plain loop)",
-            f"all in the ledger          {self.trials_per_second:.0f} trials/s ({self.seconds_to_finish:.0f} s)",
-            f"API writes per trial       {self.writes_per_trial:.2f}",
-            f"experiment object          {self.object_kib:.1f} KiB",
-            f"operator memory            {self.resident_mib:.0f} MiB resident, {self.peak_resident_mib:.0f} MiB at most",
-            f"operator CPU               {self.cpu_seconds:.1f} s",
-            f"restart, all children      {self.restart_seconds:.1f} s, {self.restart_cpu_seconds:.1f} s of CPU,"
-            f" {self.restart_peak_mib:.0f} MiB at most",
-        ]
+        machine = f"{platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}"
+        rows = {
+            "machine": machine,
+            "trials": f"{self.trials}",
+            "plain loop": f"{self.plain_creates_per_second:.0f} jobs created/s ({IN_FLIGHT} in flight)",
+            "operator": f"{self.operator_creates_per_second:.0f} jobs created/s ({ratio:.2f} of the plain loop)",
+            "all in the ledger": f"{self.trials_per_second:.0f} trials/s ({self.seconds_to_finish:.0f} s)",
+            "API writes per trial": f"{self.writes_per_trial:.2f}",
+            "experiment object": f"{self.object_kib:.1f} KiB",
+            "operator memory": f"{self.resident_mib:.0f} MiB resident, {self.peak_resident_mib:.0f} MiB at most",
+            "operator CPU": f"{self.cpu_seconds:.1f} s",
+            "restart, all children": f"ready after {self.restart_seconds:.1f} s",
+            "restart CPU, memory": f"{self.restart_cpu_seconds:.1f} s, {self.restart_peak_mib:.0f} MiB at most",
+        }
+        return [f"{name:<24}{value}" for name, value in rows.items()]
 
 
 def a_search(trials: int) -> dict[str, Any]:
@@ -102,9 +104,12 @@ class StandIn:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._access.ssl_context())
         endless = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
-            self._access.server, connector=connector, headers=self._access.headers, timeout=endless, read_bufsize=2**22
+            self._access.server,
+            connector=connector,
+            headers=self._access.headers,
+            timeout=endless,
+            read_bufsize=2**22,
         ) as self._session:
-            query = {"watch": "1", "sendInitialEvents": "false", "timeoutSeconds": "3000"}
             query = {"watch": "1", "timeoutSeconds": "3000"}
             async with self._session.get(JOBS.format(NAMESPACE), params=query) as answer:
                 async for line in answer.content:
@@ -201,7 +206,7 @@ def prepare(plane: ControlPlane) -> None:
     for namespace in (NAMESPACE, PLAIN):
         plane.api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         plane.api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "default"}})
-    wait(lambda: plane.api.get_if_there(JOBS.format(NAMESPACE)) is not None, 30)
+    wait(lambda: is_served(plane.api, JOBS.format(NAMESPACE)), 30)
 
 
 def wait(probe: Any, seconds: float, pause: float = 0.05) -> None:

@@ -8,7 +8,7 @@ import time
 import kopf
 
 from trialrun_operator import liveness, settings
-from trialrun_operator.handlers import credentials, experiments, jobs, pods
+from trialrun_operator.handlers import credentials, experiments, jobs, pods, stateless
 from trialrun_operator.intake import Intake
 from trialrun_operator.kube import Kube
 from trialrun_operator.metrics import Metrics
@@ -80,7 +80,6 @@ async def run(chosen: settings.Settings) -> int:
 
 async def _until_stopped(ours: list[asyncio.Task[None]], intake: Intake, chosen: settings.Settings) -> int:
     """Has kopf watch until a signal ends it, or one of our tasks, or itself, fails."""
-    stop = asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(
             registry=_registry(intake),
@@ -88,7 +87,6 @@ async def _until_stopped(ours: list[asyncio.Task[None]], intake: Intake, chosen:
             standalone=True,
             clusterwide=not chosen.namespaces,
             namespaces=chosen.namespaces,
-            stop_flag=stop,
         ),
         name="watches",
     )
@@ -103,7 +101,7 @@ async def _until_stopped(ours: list[asyncio.Task[None]], intake: Intake, chosen:
             _log.error("ending to be started anew: %s failed: %r", task.get_name(), error, exc_info=error)
             code = 1
     if not watching.done():
-        stop.set()
+        watching.cancel()
         await asyncio.wait([watching], timeout=_STOP_SECONDS)
     return code
 
@@ -121,6 +119,8 @@ def _kopf_settings() -> kopf.OperatorSettings:
     """kopf watches and does nothing else; a watch that is silent for 70 s, bookmarks included, is begun anew."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
+    chosen.persistence.diffbase_storage = stateless.NoDiffBase()
+    chosen.persistence.progress_storage = stateless.NoProgress()
     chosen.scanning.disabled = True
     chosen.peering.standalone = True
     chosen.watching.server_timeout = 600

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from trainer.experiment.judge import Ending
@@ -72,7 +73,7 @@ class Pod:
         return self.ending is None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """A job with its pods; None when only pods are left. `confirmed` once its pods were listed after its end."""
 
@@ -86,12 +87,12 @@ class Attempt:
         source = self.job or self.pods[0]
         return source.trial, source.attempt
 
-    @property
+    @cached_property
     def live(self) -> bool:
         """Whether it takes up one of the `parallelTrials`: its job has not ended, or a pod of it still runs."""
         return (self.job is not None and self.job.ended is None) or any(pod.stays for pod in self.pods)
 
-    @property
+    @cached_property
     def ranks(self) -> dict[int, Pod]:
         """The pods by rank. Of several of a rank the first that ended counts: nothing is restarted. Else the latest.
 

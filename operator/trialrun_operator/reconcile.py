@@ -112,9 +112,10 @@ class Reconciler:
         await self._applier.delete(seen, memory, found.deletes)
         if not self.backend_missing:
             await self._applier.create(seen, memory, work, found.creates)
-        attempts = self._store.attempts(seen.uid)
-        after, seconds = self._plan(memory, work, attempts, accepted)
-        computed += seconds
+        after = found
+        if beat or found.creates or found.deletes:
+            after, seconds = self._plan(memory, work, self._store.attempts(seen.uid), accepted)
+            computed += seconds
         memory.over = after.over
         if beat:
             start = time.thread_time()

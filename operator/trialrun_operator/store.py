@@ -66,6 +66,8 @@ class Store:
         # Job uids by experiment uid, pod uids by job uid.
         self._jobs: dict[str, dict[str, None]] = {}
         self._pods: dict[str, dict[str, None]] = {}
+        # Attempts by job uid, until something of theirs changes.
+        self._attempts: dict[str, Attempt] = {}
         self._confirmed: set[str] = set()
         self._deleted: dict[str, None] = {}
 
@@ -75,6 +77,7 @@ class Store:
         if value.uid in self._deleted or (known is not None and known.version >= value.version):
             return False
         self._values[value.uid] = value
+        self._attempts.pop(value.job_uid if isinstance(value, Pod) else value.uid, None)
         if isinstance(value, ExperimentObject):
             current = self._values.get(self._by_key.get(value.key, ""))
             if not isinstance(current, ExperimentObject) or current.version <= value.version:
@@ -98,6 +101,7 @@ class Store:
         if len(self._deleted) > _REMEMBERED_DELETIONS:
             del self._deleted[next(iter(self._deleted))]
         value = self._values.pop(uid, None)
+        self._attempts.pop(value.job_uid if isinstance(value, Pod) else uid, None)
         if isinstance(value, Pod) and value.ending is not None and value.job_uid in self._values:
             self._values[uid] = replace(value, deleting=True)
         elif isinstance(value, ExperimentObject):
@@ -137,6 +141,7 @@ class Store:
     def confirm(self, job: Job) -> None:
         """Notes that a job's pods were listed after its end, and that there are no others."""
         self._confirmed.add(job.uid)
+        self._attempts.pop(job.uid, None)
 
     def experiment(self, key: Key) -> ExperimentObject | None:
         """The experiment of this name, None where there is none."""
@@ -151,11 +156,17 @@ class Store:
         """The attempts of an experiment: its jobs with their pods, and pods whose job is gone."""
         found = []
         for uid in self._jobs.get(experiment_uid, ()):
-            job = self._values.get(uid)
-            pods = tuple(pod for each in self._pods.get(uid, ()) if isinstance(pod := self._values.get(each), Pod))
-            if isinstance(job, Job) or pods:
-                found.append(Attempt(job if isinstance(job, Job) else None, pods, uid in self._confirmed))
+            attempt = self._attempts.get(uid)
+            if attempt is None:
+                attempt = self._attempts[uid] = self._attempt(uid)
+            if attempt.job is not None or attempt.pods:
+                found.append(attempt)
         return found
+
+    def _attempt(self, uid: str) -> Attempt:
+        job = self._values.get(uid)
+        pods = tuple(pod for each in self._pods.get(uid, ()) if isinstance(pod := self._values.get(each), Pod))
+        return Attempt(job if isinstance(job, Job) else None, pods, uid in self._confirmed)
 
     def _drop_pod(self, job_uid: str, uid: str) -> None:
         self._values.pop(uid, None)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from cluster.api import Json
+from cluster.api import Api, ApiError, Json
 from cluster.component import free_port
 from cluster.testcluster import Cluster
 from eventually import eventually
@@ -32,7 +32,17 @@ def install_crds(cluster: Cluster) -> None:
         crd = yaml.safe_load(file.read_text())
         cluster.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
         served = f"{GROUP}/{crd['spec']['names']['plural']}"
-        eventually(lambda path=served: cluster.api.get_if_there(path), what=f"{served} is served")
+        eventually(lambda path=served: is_served(cluster.api, path), within_seconds=30, what=f"{served} is served")
+
+
+def is_served(api: Api, path: str) -> bool:
+    """Whether the API server answers for a kind; one that is new is not known at first, then 429 for a moment."""
+    try:
+        return api.get_if_there(path) is not None
+    except ApiError as error:
+        if error.code == 429:
+            return False
+        raise
 
 
 def service_account(cluster: Cluster, namespace: str) -> Path:
