@@ -51,7 +51,7 @@ def test_seven_tickers_and_five_years_become_an_npz(tmp_path, yahoo):
         assert file["X_train"].shape == (7 * 879, 60, 5)
         assert file["X_test"].shape == (7 * 201, 60, 5)
         assert file["mu"].shape == (7, 5)
-    assert {ticker for ticker, _ in yahoo.asked} == set(data.tickers)
+    assert {ticker for ticker, _ in yahoo.asked} == set(dataset.manifest.tickers)
     assert {tuple(query["range"]) for _, query in yahoo.asked} <= {("5y",), ("1d",)}
 
 
@@ -173,7 +173,7 @@ def test_the_fetch_command_writes_a_file_that_source_csv_reads(tmp_path, yahoo, 
 
 
 def test_the_fetch_command_refuses_what_an_experiment_would(tmp_path):
-    with pytest.raises(UserError, match=r"^--period: must match .*, got .5 years."):
+    with pytest.raises(UserError, match=r"^--period: must be .*, got .5 years."):
         run("fetch", "--tickers", "AAPL", "--period", "5 years", "--out", tmp_path / "a.csv")
     with pytest.raises(UserError, match="each ticker may be there once, got A twice"):
         run("fetch", "--tickers", "A", "A", "--out", tmp_path / "a.csv")

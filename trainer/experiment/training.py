@@ -24,8 +24,9 @@ class Data(Section):
         None, description="The file to read: csv, parquet and npz."
     )
     tickers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=32)], ...], Field(max_length=100)] = Field(
-        ("AAPL", "MSFT", "TSLA", "JPM", "AMZN", "XOM", "JNJ"),
-        description="The symbols to fetch (yfinance), or to keep of a file that has a Ticker column.",
+        (),
+        description="The symbols to fetch, by default AAPL MSFT TSLA JPM AMZN XOM JNJ (yfinance), "
+        "or to keep of a file with a Ticker column, by default all.",
     )
     period: Annotated[str, Field(pattern=PERIOD)] = Field(
         "5y", description="How far back from the last row: 90d, 6mo, 5y, ytd or max (sp500, yfinance)."

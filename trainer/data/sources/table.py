@@ -14,7 +14,6 @@ from trainer.data.series import Series
 from trainer.experiment.training import Data
 
 DATE, TICKER = "Date", "Ticker"
-_ALL = Data.model_fields["tickers"].default
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ def file_hash(path: Path) -> str:
 
 
 def chosen_tickers(data: Data) -> list[JsonValue] | None:
-    """The tickers to keep of a file, None for all: data.tickers as long as it is not its default, made for Yahoo."""
-    return None if data.tickers == _ALL else list(data.tickers)
+    """The tickers to keep of a file, None for all."""
+    return list(data.tickers) or None
 
 
 def check_distinct(data: Data) -> None:

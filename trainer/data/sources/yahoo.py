@@ -59,11 +59,16 @@ class _Asked:
         return f"{self.ticker} (period {self.period}, interval {self.interval})"
 
 
+def asked_tickers(data: Data) -> tuple[str, ...]:
+    """The symbols to fetch: those named, else seven large companies."""
+    return data.tickers or ("AAPL", "MSFT", "TSLA", "JPM", "AMZN", "XOM", "JNJ")
+
+
 def identity(data: Data, cache: Path) -> dict[str, JsonValue]:
     """What was asked, and the date and SHA-256 of the rows that came; fetches them where they are not kept yet."""
     receipt = _kept(data, cache)[1]
     return {
-        "tickers": list(data.tickers),
+        "tickers": list(asked_tickers(data)),
         "period": data.period,
         "interval": data.interval,
         "fetched": receipt.fetched,
@@ -124,9 +129,9 @@ def fetch(
 def _kept(data: Data, cache: Path) -> tuple[Path, Receipt]:
     """The fetched rows and their receipt, fetching where the cache lacks them."""
     check_distinct(data)
-    asked = json.dumps([data.tickers, data.period, data.interval])
+    asked = json.dumps([asked_tickers(data), data.period, data.interval])
     folder = cache / f"yfinance-rows-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
-    once(folder, lambda part: fetch(data.tickers, data.period, data.interval, part))
+    once(folder, lambda part: fetch(asked_tickers(data), data.period, data.interval, part))
     path = folder / ROWS
     try:
         receipt = Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
