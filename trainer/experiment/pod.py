@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from trainer.experiment.section import QUANTITY, VARIABLE, Section, Text
+from trainer.experiment.section import QUANTITY, VARIABLE, ObjectName, Section, Text
 
 Labels = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=1024)]],
@@ -32,7 +32,7 @@ class Resources(Section):
 class ImagePullSecret(Section):
     """A secret of the experiment's namespace that opens an image registry."""
 
-    name: Text
+    name: ObjectName
 
 
 class EnvironmentVariable(Section):
@@ -62,16 +62,16 @@ class Pod(Section):
     affinity: dict[str, JsonValue] = Field(
         default_factory=dict, max_length=3, description="Node and pod affinity, as in a pod."
     )
-    priority_class_name: Text | None = Field(None, description="The pods' priority class.")
-    runtime_class_name: Text | None = Field(None, description="The pods' runtime class.")
+    priority_class_name: ObjectName | None = Field(None, description="The pods' priority class.")
+    runtime_class_name: ObjectName | None = Field(None, description="The pods' runtime class.")
     labels: Labels = Field(default_factory=dict, description="Further labels, such as Kueue's queue name.")
     annotations: Labels = Field(default_factory=dict, description="Further annotations.")
     env: Annotated[tuple[EnvironmentVariable, ...], Field(max_length=64)] = Field(
         (), description="Plain environment variables, such as NCCL_DEBUG."
     )
-    data_claim: Text | None = Field(
+    data_claim: ObjectName | None = Field(
         None, description="A PersistentVolumeClaim with data sets, mounted read-only at /data."
     )
-    output_claim: Text | None = Field(
+    output_claim: ObjectName | None = Field(
         None, description="A PersistentVolumeClaim for artefacts and checkpoints, mounted at /output."
     )

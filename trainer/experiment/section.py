@@ -29,16 +29,19 @@ class Section(BaseModel):
 # What the models' patterns ask for; an error shows the words, never the pattern.
 NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PERIOD = r"^([1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max)$"
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?$"
+OBJECT = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 WORDS = {
     NAME: "must be lower-case letters, digits and '-', with a letter first and no '-' last",
     PERIOD: "must be a number of d, wk, mo or y without a space, such as 90d or 5y, or ytd or max",
+    OBJECT: "must be the name of a Kubernetes object: lower-case letters, digits, '-' and '.'",
     QUANTITY: "must be a Kubernetes quantity, such as 500m, 2, 1.5 or 1Gi",
     VARIABLE: "must be letters, digits and '_', with no digit first",
 }
 
 
+ObjectName = Annotated[str, Field(pattern=OBJECT, max_length=253)]
 Text = Annotated[str, Field(min_length=1, max_length=253)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
