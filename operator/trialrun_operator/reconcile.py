@@ -6,10 +6,11 @@ It keeps nothing that the cluster does not have: what it remembers saves reads a
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.record import Record
 from trialrun_operator import announce, conditions, observe, status
 from trialrun_operator.apply import Applier
 from trialrun_operator.kube import ApiFailure, Kube, Refused
@@ -106,12 +107,16 @@ class Reconciler:
             for job in found.doubts:
                 await self._confirm(job)
         beat = memory.beat_due()
-        if beat and found.records:
-            written = await memory.book.add(found.records)
-            await announce.records(self._kube, self._metrics, seen, written, self._now())
-        await self._applier.delete(seen, memory, found.deletes)
-        if not self.backend_missing:
-            await self._applier.create(seen, memory, work, found.creates)
+        # None of these waits for another: what is deleted was recorded before, and so was what an attempt follows on.
+        done = await asyncio.gather(
+            self._record(seen, memory, found.records if beat else ()),
+            self._applier.delete(seen, memory, found.deletes),
+            self._applier.create(seen, memory, work, () if self.backend_missing else found.creates),
+            return_exceptions=True,
+        )
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
         after = found
         if beat or found.creates or found.deletes:
             after, seconds = self._plan(memory, work, self._store.attempts(seen.uid), accepted)
@@ -125,6 +130,11 @@ class Reconciler:
             await self._write(seen, memory, made)
         self._schedule(seen.key, memory, after, beat)
         return computed
+
+    async def _record(self, seen: ExperimentObject, memory: Memory, records: Sequence[Record]) -> None:
+        """Writes records into the ledger, and tells of them."""
+        written = await memory.book.add(records)
+        await announce.records(self._kube, self._metrics, seen, written, self._now())
 
     def _plan(self, memory: Memory, work: Workload, attempts: list[Attempt], accepted: int) -> tuple[Plan, float]:
         began = time.thread_time()

@@ -15,7 +15,15 @@ from cluster.api import ApiError, Json
 from cluster.behaviours import Behaviour, Hangs, Succeeds
 from cluster.controlplane import ControlPlane
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import Experiments, OperatorProcess, a_search, install_crds, report, service_account
+from cluster.operatorprocess import (
+    Experiments,
+    OperatorProcess,
+    a_search,
+    install_crds,
+    is_served,
+    report,
+    service_account,
+)
 from cluster.programs import build
 from cluster.testcluster import Cluster
 from conftest import TORTURE, Sweep
@@ -128,6 +136,8 @@ def test_a_cluster_without_pytorch_jobs_gets_a_condition_and_recovers(tmp_path: 
             document = yaml.safe_load(crd.read_text())
             name = document["metadata"]["name"]
             plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", document)
+            jobs = "/apis/kubeflow.org/v1/pytorchjobs"
+            eventually(lambda: is_served(plane.api, jobs), within_seconds=30, what="PyTorchJobs are served")
             eventually(lambda: len(experiments.jobs()) == 2, within_seconds=90, every_seconds=0.5, what="it recovers")
     finally:
         plane.stop()
