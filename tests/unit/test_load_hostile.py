@@ -48,7 +48,7 @@ def test_a_hostile_document_is_refused_soon(spec: dict[str, Any]) -> None:
             load(document)
         fastest = min(fastest, time.process_time() - began)
     assert all(len(mistake) < 1000 for mistake in refusal.value.mistakes)
-    assert fastest < 0.2  # some 50 ms on a machine at rest
+    assert fastest < 0.3  # some 50 ms on a machine at rest
 
 
 junk = st.recursive(
