@@ -1,0 +1,54 @@
+"""What the operator is told by its environment, and when it asks to be restarted."""
+
+import pytest
+
+from trialrun_operator.liveness import MAX_SILENCE_SECONDS, Pulse
+from trialrun_operator.settings import Settings, from_environment
+
+
+def test_nothing_said_means_all_namespaces() -> None:
+    assert from_environment({}) == Settings()
+    assert Settings().namespaces == ()
+
+
+def test_namespaces_are_a_list_with_commas() -> None:
+    assert from_environment({"TRIALRUN_NAMESPACES": "a, b,,a"}).namespaces == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TRIALRUN_METRICS_PORT", "0"), ("TRIALRUN_METRICS_PORT", "eighty"), ("TRIALRUN_LOG_LEVEL", "LOUD")],
+)
+def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: .*, got {value}"):
+        from_environment({name: value})
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_it_lives_as_long_as_resyncs_end() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    clock.now += MAX_SILENCE_SECONDS + 1
+    assert "no resync" in (pulse.problem(0) or "")
+    pulse.resynced()
+    assert pulse.problem(0) is None
+
+
+def test_experiments_that_wait_while_no_look_ends_are_a_problem_and_an_empty_queue_is_none() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    clock.now += 10 * MAX_SILENCE_SECONDS
+    pulse.resynced()
+    assert pulse.problem(0) is None
+    assert pulse.problem(3) is None, "they have only begun to wait"
+    clock.now += MAX_SILENCE_SECONDS + 1
+    pulse.resynced()
+    assert "3 experiments wait" in (pulse.problem(3) or "")
+    pulse.looked(3)
+    assert pulse.problem(3) is None
