@@ -45,6 +45,8 @@ lock: .venv/uv.stamp ## Resolve requirements/*.txt anew from pyproject.toml
 clean: ## Delete what make and the tests made
 	rm -rf .venv .lint dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
+.SECONDARY: .venv/uv.stamp .lint/uv.stamp
+
 %/uv.stamp:
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -133,7 +133,10 @@ class FaultyApi:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         try:
             async with self._session.request(
-                request.method, f"{self.access.server}{request.raw_path}", headers=headers, data=await request.read() or None
+                request.method,
+                f"{self.access.server}{request.raw_path}",
+                headers=headers,
+                data=await request.read() or None,
             ) as answer:
                 if is_watch and answer.status == 200:
                     return await self._watch(request, answer)

@@ -16,7 +16,12 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 PROGRAM = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("trainer", "operator")]
-READ_THE_ENVIRONMENT = {"operator/trialrun_operator/settings.py", "trainer/distributed.py", "trainer/local/warm.py", "trainer/commands/pod.py"}
+READ_THE_ENVIRONMENT = {
+    "operator/trialrun_operator/settings.py",
+    "trainer/distributed.py",
+    "trainer/local/warm.py",
+    "trainer/commands/pod.py",
+}
 
 
 def tracked() -> list[Path]:
