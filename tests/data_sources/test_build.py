@@ -142,7 +142,7 @@ def test_two_processes_at_once_build_once(tmp_path):
 def test_kill_9_at_any_moment_leaves_nothing_that_is_read(tmp_path, kill_seed):
     data = some_data(rows=20_000, window=20)
     undisturbed = contents(prepare(data, tmp_path / "undisturbed"))
-    moments = random.Random(kill_seed)  # noqa: S311 - it only chooses when to kill
+    moments = random.Random(kill_seed)
     for _ in range(4):
         process = builder(data, tmp_path / "cache")
         # One line says it is ready, then comes one for each of about five blocks.
