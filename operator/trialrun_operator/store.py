@@ -131,7 +131,10 @@ class Store:
         gone = [
             value
             for value in self._values.values()
-            if value.uid not in uids and value.version <= version and concerns(value)
+            if value.uid not in uids
+            and value.uid not in self._deleted
+            and value.version <= version
+            and concerns(value)
         ]
         for value in gone:
             self.remove(value.uid)

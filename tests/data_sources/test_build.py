@@ -139,30 +139,25 @@ def test_two_processes_at_once_build_once(tmp_path):
     assert first.returncode == second.returncode == 0
 
 
-def test_kill_9_at_any_moment_leaves_nothing_that_is_read(tmp_path, kill_seed):
+@pytest.mark.torture
+def test_kill_9_at_any_moment_leaves_nothing_that_is_read(tmp_path, sweep):
     data = some_data(rows=20_000, window=20)
     undisturbed = contents(prepare(data, tmp_path / "undisturbed"))
-    moments = random.Random(kill_seed)
-    for _ in range(4):
-        process = builder(data, tmp_path / "cache")
-        # One line says it is ready, then comes one for each of about five blocks.
-        for _ in range(moments.randint(1, 6)):
-            process.stdout.readline()
-        process.kill()
-        process.communicate(timeout=30)
-        for folder in (tmp_path / "cache").glob("synthetic-*"):
-            verify(folder, open_dataset(folder).manifest.shards)
-    folder = prepare(data, tmp_path / "cache")
-    assert contents(folder) == undisturbed
-    assert list((tmp_path / "cache").glob(".*.part")) == []
-
-
-@pytest.fixture
-def kill_seed(record_property):
-    seed = random.SystemRandom().randrange(2**31)
-    record_property("seed", seed)
-    print(f"seed {seed}")
-    return seed
+    for seed in sweep.seeds(sample=1, full=12):
+        cache = tmp_path / str(seed)
+        moments = random.Random(seed)
+        for _ in range(4):
+            process = builder(data, cache)
+            # One line says it is ready, then comes one for each of about five blocks.
+            for _ in range(moments.randint(1, 6)):
+                process.stdout.readline()
+            process.kill()
+            process.communicate(timeout=30)
+            for folder in (cache).glob("synthetic-*"):
+                verify(folder, open_dataset(folder).manifest.shards)
+        folder = prepare(data, cache)
+        assert contents(folder) == undisturbed
+        assert list((cache).glob(".*.part")) == []
 
 
 def test_a_failed_build_leaves_nothing(tmp_path):
