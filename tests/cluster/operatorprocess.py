@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,7 +33,7 @@ def install_crds(cluster: Cluster) -> None:
         crd = yaml.safe_load(file.read_text())
         cluster.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
         served = f"{GROUP}/{crd['spec']['names']['plural']}"
-        eventually(lambda path=served: is_served(cluster.api, path), within_seconds=30, what=f"{served} is served")
+        eventually(partial(is_served, cluster.api, served), within_seconds=30, what=f"{served} is served")
 
 
 def is_served(api: Api, path: str) -> bool:
