@@ -76,13 +76,12 @@ class Figures:
 
 
 def a_search(trials: int) -> dict[str, Any]:
-    """A grid of so many trials, in steps of 50."""
-    rates = [round(0.0001 * (i + 1), 6) for i in range(50)]
-    sizes = list(range(1, trials // 50 + 1))
-    parameters = [{"name": "train.learningRate", "choices": rates}]
-    for name, start in (("model.hiddenSize", 0), ("train.batchSize", 10)):
-        choices = sizes[start : start + 10] if name == "train.batchSize" else sizes[:10]
-        parameters.append({"name": name, "choices": choices or [1]})
+    """A grid of so many trials, a multiple of 500."""
+    parameters = [
+        {"name": "train.learningRate", "choices": [round(0.0001 * (i + 1), 6) for i in range(50)]},
+        {"name": "model.hiddenSize", "choices": list(range(1, 11))},
+        {"name": "train.batchSize", "choices": list(range(1, trials // 500 + 1))},
+    ]
     return {
         "apiVersion": "trialrun.dev/v1alpha1",
         "kind": "HyperparamSearch",

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
 from trialrun_operator import observe
 from trialrun_operator.conditions import creation_refused, name_conflict
-from trialrun_operator.kube import ApiFailure, Document, Kube, Refused
+from trialrun_operator.kube import IN_FLIGHT, ApiFailure, Document, Kube, Refused
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.memory import Memory
 from trialrun_operator.metrics import Metrics
@@ -16,8 +17,9 @@ from trialrun_operator.store import ExperimentObject, Store
 from trialrun_operator.workload import Workload
 
 _log = logging.getLogger(__name__)
-# A look that creates more is not over before the next beat is due; the rest follows at the next look.
-AT_ONCE = 100
+# A look that creates for longer would hold up the next beat; the rest follows at the next look.
+CREATING_SECONDS = 0.7
+DELETED_AT_ONCE = 100
 
 
 class Applier:
@@ -37,10 +39,19 @@ class Applier:
         """
         if not creates or memory.held():
             return
-        results = await asyncio.gather(
-            *(self._create(seen, memory, work, each) for each in creates[:AT_ONCE]), return_exceptions=True
-        )
-        created = sum(1 for result in results if result is True)
+        left = iter(creates)
+        until = time.monotonic() + CREATING_SECONDS
+
+        async def some() -> int:
+            made = 0
+            for each in left:
+                made += await self._create(seen, memory, work, each)
+                if time.monotonic() > until:
+                    break
+            return made
+
+        results = await asyncio.gather(*(some() for _ in range(IN_FLIGHT)), return_exceptions=True)
+        created = sum(result for result in results if isinstance(result, int))
         if created:
             self._metrics.jobs_created.labels(seen.key.kind).inc(created)
             parallel = work.parallel_trials
@@ -98,7 +109,7 @@ class Applier:
 
     async def delete(self, seen: ExperimentObject, memory: Memory, deletes: Sequence[Delete]) -> None:
         """Deletes the first of the jobs and pods, each if it still is the one that was meant."""
-        due = [each for each in deletes if not memory.deleted(each.uid)][:AT_ONCE]
+        due = [each for each in deletes if not memory.deleted(each.uid)][:DELETED_AT_ONCE]
         results = await asyncio.gather(*(self._delete(seen, memory, each) for each in due), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):

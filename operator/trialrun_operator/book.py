@@ -43,8 +43,8 @@ class Book:
         """The records of each trial by its id, in the order of their attempts."""
         return self._by_trial
 
-    async def refresh(self) -> None:
-        """Reads what has changed since it was last read or written."""
+    async def refresh(self) -> bool:
+        """Reads what has changed since it was last read or written; says whether anything had."""
         versions: dict[int, str] = {}
         selector = f"{UID_LABEL}={self._uid},{LEDGER_LABEL}"
         async for page, _ in self._kube.pages(CONFIG_MAPS, self._key.namespace, selector, metadata_only=True):
@@ -52,13 +52,15 @@ class Book:
                 shard = item["metadata"]["labels"][LEDGER_LABEL]
                 if shard.isdigit() and item["metadata"]["name"] == ledger_name(self._key, self._uid, int(shard)):
                     versions[int(shard)] = item["metadata"]["resourceVersion"]
-        for shard in self._shards.keys() - versions.keys():
+        gone = self._shards.keys() - versions.keys()
+        for shard in gone:
             _log.warning("%s: its ledger %d was deleted", self._key, shard)
             self._forget(shard)
         changed = [
             n for n, version in versions.items() if n not in self._shards or self._shards[n].version != version
         ]
         await asyncio.gather(*(self._read(shard) for shard in changed))
+        return bool(gone or changed)
 
     async def add(self, records: Iterable[Record]) -> list[Record]:
         """Writes the records that are not there; gives those that it wrote."""

@@ -58,10 +58,11 @@ class Memory:
             raise self._workload
         return self._workload
 
-    async def refresh(self) -> None:
-        """Compares the book with the cluster."""
-        await self.book.refresh()
+    async def refresh(self) -> bool:
+        """Compares the book with the cluster; says whether they differed."""
+        differed = await self.book.refresh()
         self.fresh = True
+        return differed
 
     def beat_due(self) -> bool:
         """Whether ledger and status may be written now; if so this is the beat."""

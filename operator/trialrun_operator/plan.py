@@ -147,7 +147,9 @@ def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int,
     ttl = work.experiment.spec.ttl_seconds_after_finished
     for attempt in attempts:
         job = attempt.job
-        if job is None or job.deleting or not _recorded(ledger, *attempt.identity):
+        if job is None or job.deleting or (ttl is None and not attempt.live and job.ended is not None):
+            continue
+        if not _recorded(ledger, job.trial, job.attempt):
             continue
         staying = [pod for pod in attempt.pods if pod.stays and not pod.deleting]
         lost = [pod for pod in attempt.pods if pod.ending is not None and pod.deleting]

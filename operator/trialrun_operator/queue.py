@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from trialrun_operator.names import Key
 
-# At most five looks a second at one experiment, and at most a fifth of a CPU for it, however large it is.
+# At most five looks a second at one experiment, and at most half a CPU for it, however large it is.
 PERIOD_SECONDS = 0.2
-_REST_PER_COMPUTED_SECOND = 4.0
+_REST_PER_COMPUTED_SECOND = 1.0
 _FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 60.0
 _NEVER = float("inf")

@@ -98,8 +98,7 @@ class Reconciler:
             attempts = self._store.attempts(seen.uid)
             found, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
-            if found.creates or not memory.fresh:
-                await memory.refresh()
+            if (found.creates or not memory.fresh) and await memory.refresh():
                 found, seconds = self._plan(memory, work, attempts, accepted)
                 computed += seconds
             if not found.doubts:
