@@ -31,7 +31,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class RankEnded:
-    """A rank's process has ended, by exit code `code` or, where negative, by a signal."""
+    """A rank has ended, by exit code `code` or, where negative, by a signal.
+
+    A rank that has reported tells so itself, and may be told of again when its process is gone.
+    """
 
     trial: str
     rank: int

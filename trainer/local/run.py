@@ -86,8 +86,8 @@ def run(
                 trial = running[event.trial].trial
                 epoch = int(event.figures["epoch"])
                 progress.epoch(trial, epoch, trial.training.train.epochs, event.figures)
-            else:
-                _take_ending(running[event.trial], event, trial_folder(folder, running[event.trial].trial))
+            elif (one := running.get(event.trial)) is not None and event.rank not in one.endings:
+                _take_ending(one, event, trial_folder(folder, one.trial))
         for one in [one for one in running.values() if one.over]:
             times = Times(accepted, one.started, _now())
             endings = [one.endings[rank] for rank in sorted(one.endings)]

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,52 +36,106 @@ REPORT = "report-{rank}.json"
 _EVENT_SECONDS = 0.1  # between a child's progress events: a short epoch must not drown in them
 
 
+@dataclass
+class _Spare:
+    """A child that is forked and waits for its order: a fork takes as long as several training steps."""
+
+    pid: int
+    orders: int
+
+    def order(self, request: dict[str, Any]) -> None:
+        """Has it run the rank that `request` describes."""
+        with os.fdopen(self.orders, "wb") as pipe:
+            pipe.write(json.dumps(request).encode())
+
+
+class _Parent:
+    """Forks children and hears of their ends."""
+
+    def __init__(self, requests: int, events: int) -> None:
+        self._events = events
+        life_end, life = os.pipe()
+        self.wake_end, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._life_end = life_end
+        self._not_for_children = (requests, life, self.wake_end, wake)
+        self._children: dict[int, tuple[str, int]] = {}
+        self._spare = self._fork()
+
+    def start(self, request: dict[str, Any]) -> None:
+        """Gives an order to the waiting child, and forks the one that waits for the next."""
+        request["begun"] = time.time()
+        try:
+            self._spare.order(request)
+        except BrokenPipeError:  # somebody killed it while it waited
+            os.waitpid(self._spare.pid, 0)
+            self._spare = self._fork()
+            self._spare.order(request)
+        self._children[self._spare.pid] = (request["trial"], request["rank"])
+        self._spare = self._fork()
+
+    def kill(self, trial: str) -> None:
+        """Kills what runs of a trial."""
+        for pid, (theirs, _) in self._children.items():
+            if theirs == trial:
+                os.kill(pid, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Tells of the children that have ended."""
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                trial, rank = self._children.pop(pid)
+                _tell(self._events, event="ended", trial=trial, rank=rank, code=os.waitstatus_to_exitcode(status))
+
+    def end(self) -> None:
+        """Kills all children and waits until they are gone."""
+        for pid in (*self._children, self._spare.pid):
+            os.kill(pid, signal.SIGKILL)
+        for pid in (*self._children, self._spare.pid):
+            os.waitpid(pid, 0)
+
+    def _fork(self) -> _Spare:
+        order_end, orders = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in (*self._not_for_children, orders):
+                os.close(descriptor)
+            _child(order_end, self._events, self._life_end)
+        os.close(order_end)
+        return _Spare(pid, orders)
+
+
 def main(requests: int, events: int) -> None:
     """Serves requests from one file descriptor and writes events to another until the requests end."""
     gc.collect()
     gc.freeze()  # the children share these pages; a collection would copy them all
-    life_end, life = os.pipe()
-    wake_end, wake = os.pipe()
-    os.set_blocking(wake, False)
     os.set_blocking(requests, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    children: dict[int, tuple[str, int]] = {}
-    inherited = (requests, life, wake_end, wake)
+    parent = _Parent(requests, events)
     _tell(events, event="ready")
+    for request in _requests(requests, parent):
+        if request["do"] == "start":
+            parent.start(request)
+        else:
+            parent.kill(request["trial"])
+    parent.end()
+
+
+def _requests(requests: int, parent: _Parent) -> Iterator[dict[str, Any]]:
+    pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
-        selector.register(wake_end, selectors.EVENT_READ)
-        for request in _requests(selector, requests, wake_end, lambda: _reap(children, events)):
-            if request["do"] == "start":
-                begun = time.time()
-                pid = os.fork()
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    for descriptor in inherited:
-                        os.close(descriptor)
-                    _child(request, begun, events, life_end)
-                children[pid] = (request["trial"], request["rank"])
-            else:
-                for pid, (trial, _) in children.items():
-                    if trial == request["trial"]:
-                        os.kill(pid, signal.SIGKILL)
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
-    for pid in children:
-        os.waitpid(pid, 0)
-
-
-def _requests(selector: selectors.BaseSelector, requests: int, wake_end: int, reap: Any) -> Iterator[dict[str, Any]]:
-    pending = b""
-    while True:
-        ready = {key.fd for key, _ in selector.select()}
-        if wake_end in ready:
-            os.read(wake_end, 4096)
-            reap()
-        if requests in ready:
-            with contextlib.suppress(BlockingIOError):
+        selector.register(parent.wake_end, selectors.EVENT_READ)
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if parent.wake_end in ready:
+                os.read(parent.wake_end, 4096)
+                parent.reap()
+            if requests in ready:
                 received = os.read(requests, 65536)
                 if not received:
                     return
@@ -88,27 +143,27 @@ def _requests(selector: selectors.BaseSelector, requests: int, wake_end: int, re
                 yield from (json.loads(line) for line in lines)
 
 
-def _reap(children: dict[int, tuple[str, int]], events: int) -> None:
-    for pid in list(children):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            trial, rank = children.pop(pid)
-            _tell(events, event="ended", trial=trial, rank=rank, code=os.waitstatus_to_exitcode(status))
-
-
-def _child(request: dict[str, Any], begun: float, events: int, life_end: int) -> NoReturn:
-    """One rank of one trial, in a process of its own; never returns."""
+def _child(order_end: int, events: int, life_end: int) -> NoReturn:
+    """Waits for its order, runs one rank of one trial, and ends; never returns."""
     code = 1
     try:
+        with os.fdopen(order_end, "rb") as pipe:
+            order = pipe.read()
+        if not order:  # the parent is gone
+            os._exit(1)
+        request = json.loads(order)
         threading.Thread(target=_end_with_parent, args=(life_end,), daemon=True).start()
         folder, rank = Path(request["folder"]), request["rank"]
         folder.mkdir(parents=True, exist_ok=True)
         _log_to(folder / f"log-{rank}.txt")
         training = Training.model_validate_json(json.dumps(request["training"]))
         place = Place(Ranks(rank, request["ranks"], rank), request["meeting"], Path(request["cache"]), folder)
-        report = run_rank(training, place, started=begun, on_epoch=_Announcer(events, request["trial"], rank))
+        announce = _Announcer(events, request["trial"], rank)
+        report = run_rank(training, place, started=request["begun"], on_epoch=announce)
         (folder / REPORT.format(rank=rank)).write_bytes(encode_report(report))
         code = EXIT_CODES[report.outcome]
+        # All is done and on disk. The next trial need not wait while the system takes this process's memory apart.
+        _tell(events, event="ended", trial=request["trial"], rank=rank, code=code)
     finally:
         # Not sys.exit: nothing of the parent's must be flushed or torn down here.
         with contextlib.suppress(OSError):
