@@ -222,6 +222,20 @@ def count(api: Api, path: str) -> int:
     return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
 
+def creation_rate(api: Api, path: str, target: int) -> float:
+    """Objects per second from now on until there are `target`, by counts that are too rare to disturb."""
+    samples: list[tuple[float, int]] = []
+
+    def is_reached() -> bool:
+        samples.append((time.perf_counter(), count(api, path)))
+        return samples[-1][1] >= target
+
+    wait(is_reached, 120, 0.2)
+    # The last one came up to a pause after the target was reached; the one before it is exact.
+    (began, first), (ended, last) = samples[0], samples[-2]
+    return (last - first) / (ended - began)
+
+
 def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
     """All figures."""
     search = a_search(trials)
@@ -232,11 +246,8 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         process.wait_until_ready()
         experiments.create(search)
         jobs = JOBS.format(NAMESPACE)
-        wait(lambda: count(plane.api, jobs) > 0, 60, 0.005)
-        first, began = count(plane.api, jobs), time.perf_counter()
-        target = min(PARALLEL, figures.trials)
-        wait(lambda: count(plane.api, jobs) >= target, 120, 0.02)
-        figures.operator_creates_per_second = (target - first) / (time.perf_counter() - began)
+        wait(lambda: count(plane.api, jobs) > 0, 60, 0.02)
+        figures.operator_creates_per_second = creation_rate(plane.api, jobs, min(PARALLEL, figures.trials))
         helper = multiprocessing.get_context("spawn").Process(target=stand_in, args=(plane.kubeconfig,), daemon=True)
         began = time.perf_counter()
         helper.start()

@@ -37,6 +37,7 @@ class Book:
         self._uid = uid
         self._shards: dict[int, _Shard] = {}
         self._by_trial: dict[str, list[Record]] = {}
+        self.edition = 0  # another one after every change of the records
 
     @property
     def records(self) -> Mapping[str, Sequence[Record]]:
@@ -147,11 +148,13 @@ class Book:
         self._index(shard.records.values())
 
     def _forget(self, number: int) -> None:
+        self.edition += 1
         shard = self._shards.pop(number, None)
         for record in shard.records.values() if shard is not None else ():
             self._by_trial.pop(record.id, None)
 
     def _index(self, records: Iterable[Record]) -> None:
+        self.edition += 1
         for record in records:
             of_trial = self._by_trial.setdefault(record.id, [])
             of_trial.append(record)

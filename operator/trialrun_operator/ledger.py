@@ -42,6 +42,8 @@ def entry(record: Record) -> str:
 def superseded(data: Mapping[str, int], more: Mapping[str, int]) -> list[str]:
     """Keys to drop so that a shard with entries `data` (sizes by key) has room for `more`: earlier attempts first."""
     size = sum(len(key) + length for key, length in {**data, **more}.items())
+    if size <= MAX_SHARD_BYTES:
+        return []
     latest: dict[str, int] = {}
     for key in (*data, *more):
         trial, attempt = split(key)

@@ -9,6 +9,7 @@ from trialrun_operator.book import Book
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube
 from trialrun_operator.names import Key
+from trialrun_operator.plan import Progress, progress
 from trialrun_operator.store import ExperimentObject
 from trialrun_operator.workload import Workload, workload
 
@@ -36,6 +37,7 @@ class Memory:
     over: bool = False
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
+    _progress: tuple[tuple[Workload, int, int], Progress] | None = None
     _last_beat: float = -BEAT_SECONDS
     _blocked: dict[str, _Hold] = field(default_factory=dict)
     _hold: _Hold | None = None
@@ -57,6 +59,13 @@ class Memory:
         if isinstance(self._workload, InvalidExperiment):
             raise self._workload
         return self._workload
+
+    def progress(self, work: Workload, accepted: int) -> Progress:
+        """What the book says of the trials, worked out once for each of its editions."""
+        known, now = self._progress, (work, self.book.edition, accepted)
+        if known is None or known[0][0] is not work or known[0][1:] != now[1:]:
+            known = self._progress = now, progress(work, self.book.records, accepted)
+        return known[1]
 
     async def refresh(self) -> bool:
         """Compares the book with the cluster; says whether they differed."""

@@ -1,7 +1,7 @@
 """Turns jobs and pods of the API server into values. Only `manifests` knows their looks too. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -80,8 +80,10 @@ class Attempt:
     job: Job | None
     pods: tuple[Pod, ...]
     confirmed: bool = False
+    # For `verdicts`, which remembers here what it has said. Whatever changes makes another attempt.
+    said: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    @property
+    @cached_property
     def identity(self) -> tuple[str, int]:
         """Which attempt at which trial."""
         source = self.job or self.pods[0]

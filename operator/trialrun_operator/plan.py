@@ -52,6 +52,27 @@ class Plan:
     wake: int | None
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What a ledger says: the trials that are not done with, as they start, and which of the others failed."""
+
+    left: tuple[Trial, ...]
+    failures: frozenset[str]
+
+
+def progress(work: Workload, ledger: Ledger, accepted: int) -> Progress:
+    """The progress since `accepted`; it stays the same for as long as the ledger does."""
+    settled = {
+        identity: record
+        for identity, of_trial in ledger.items()
+        if of_trial and is_settled(record := of_trial[-1], accepted)
+    }
+    return Progress(
+        left=tuple(trial for trial in work.order if trial.id not in settled),
+        failures=frozenset(identity for identity, record in settled.items() if is_failure(record)),
+    )
+
+
 def plan(
     work: Workload,
     ledger: Ledger,
@@ -60,31 +81,33 @@ def plan(
     accepted: int,
     now: int,
     blocked: frozenset[str] = frozenset(),
+    known: Progress | None = None,
 ) -> Plan:
     """The plan at `now`; `accepted` is when the experiment, or its rerun, was taken up (milliseconds since 1970).
 
-    `blocked` are names of jobs that can't be created at present.
+    `blocked` are names of jobs that can't be created at present; `known` is the ledger's progress, if at hand.
     """
     wakes: list[int] = []
-    attempts = sorted(attempts, key=_age)
+    known = known or progress(work, ledger, accepted)
+    # An attempt that is over and recorded needs nothing more, unless its job is to be deleted in time.
+    timed = work.experiment.spec.ttl_seconds_after_finished is not None
+    attempts = [each for each in attempts if timed or each.live or not _recorded(ledger, *each.identity)]
+    attempts.sort(key=_age)
     live = {attempt.identity[0] for attempt in attempts if attempt.live}
     records, doubts, waiting = _look(work, ledger, attempts, accepted, now, wakes)
     deletes = _tidy(work, ledger, attempts, now, wakes)
 
-    counted = {identity: of_trial[-1] for identity, of_trial in ledger.items()}
-    counted.update((record.id, record) for record in records)
-    settled = {identity for identity, record in counted.items() if is_settled(record, accepted)}
-    failed = sum(1 for identity in settled if is_failure(counted[identity]))
+    settled = {record.id for record in records if is_settled(record, accepted)}
+    failures = known.failures.difference(record.id for record in records)
+    failed = len(failures | {record.id for record in records if record.id in settled and is_failure(record)})
     exhausted = work.max_failed_trials is not None and failed > work.max_failed_trials
-    stopped = exhausted or work.experiment.spec.suspend
-    taken = sum(1 for attempt in attempts if attempt.live)
+    left = [trial for trial in known.left if trial.id not in settled]
+    slots = work.parallel_trials - sum(1 for attempt in attempts if attempt.live)
     creates: list[Create] = []
-    remaining = 0
-    for trial in work.order:
-        if trial.id in settled:
-            continue
-        remaining += 1
-        if stopped or taken + len(creates) >= work.parallel_trials or trial.id in live or trial.id in waiting:
+    for trial in left if not (exhausted or work.experiment.spec.suspend) else ():
+        if len(creates) >= slots:
+            break
+        if trial.id in live or trial.id in waiting:
             continue
         # Only what is written counts here: an attempt follows on a record that no crash can lose.
         attempt = ledger[trial.id][-1].attempt + 1 if ledger.get(trial.id) else 1
@@ -96,7 +119,7 @@ def plan(
         creates=tuple(creates),
         deletes=tuple(deletes),
         running=frozenset(live),
-        over=not live and not waiting and not creates and (exhausted or not remaining),
+        over=not live and not waiting and not creates and (exhausted or not left),
         wake=min(wakes, default=None),
     )
 
@@ -110,7 +133,7 @@ def is_settled(record: Record, accepted: int) -> bool:
 
 def is_failure(record: Record) -> bool:
     """Whether it counts towards maxFailedTrials."""
-    return record.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
+    return record.outcome is not Outcome.SUCCEEDED and record.outcome is not Outcome.SKIPPED
 
 
 def _look(
@@ -169,7 +192,8 @@ def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int,
 
 
 def _recorded(ledger: Ledger, identity: str, number: int) -> bool:
-    return any(record.attempt >= number for record in ledger.get(identity, ()))
+    of_trial = ledger.get(identity)
+    return bool(of_trial) and of_trial[-1].attempt >= number
 
 
 def _retries_left(tries: int, number: int) -> bool:

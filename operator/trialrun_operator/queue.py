@@ -9,7 +9,7 @@ from trialrun_operator.names import Key
 
 # At most five looks a second at one experiment, and at most half a CPU for it, however large it is.
 PERIOD_SECONDS = 0.2
-_REST_PER_COMPUTED_SECOND = 1.0
+_MAX_CPU_SHARE = 0.5
 _FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 60.0
 _NEVER = float("inf")
@@ -62,8 +62,7 @@ class Queue:
     def done(self, key: Key, computed_seconds: float) -> None:
         """Gives the key back after a look that went well and took so much computing."""
         self._failures.pop(key, None)
-        rest = self._clock() + _REST_PER_COMPUTED_SECOND * computed_seconds
-        self._release(key, max(self._taken[key] + PERIOD_SECONDS, rest))
+        self._release(key, self._taken[key] + max(PERIOD_SECONDS, computed_seconds / _MAX_CPU_SHARE))
 
     def failed(self, key: Key, at_least_seconds: float = 0.0) -> float:
         """Gives the key back after a look that failed; gives the seconds until the next."""

@@ -138,7 +138,13 @@ class Reconciler:
     def _plan(self, memory: Memory, work: Workload, attempts: list[Attempt], accepted: int) -> tuple[Plan, float]:
         began = time.thread_time()
         found = plan(
-            work, memory.book.records, attempts, accepted=accepted, now=self._now(), blocked=memory.blocked()
+            work,
+            memory.book.records,
+            attempts,
+            accepted=accepted,
+            now=self._now(),
+            blocked=memory.blocked(),
+            known=memory.progress(work, accepted),
         )
         return found, time.thread_time() - began
 

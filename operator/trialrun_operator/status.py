@@ -11,7 +11,7 @@ from trialrun_operator import conditions as c
 from trialrun_operator.ledger import shard_of
 from trialrun_operator.names import Key, ledger_name
 from trialrun_operator.observe import timestamp
-from trialrun_operator.plan import Ledger, Plan, is_settled
+from trialrun_operator.plan import Ledger, Plan, is_failure, is_settled
 from trialrun_operator.table import table
 from trialrun_operator.workload import Workload
 
@@ -94,7 +94,7 @@ def _latest(ledger: Ledger, accepted: int | None) -> dict[str, Record]:
     latest = {identity: records[-1] for identity, records in ledger.items() if records}
     if accepted is not None:
         for identity, record in latest.items():
-            if record.final and not is_settled(record, accepted):
+            if is_failure(record) and record.final and not is_settled(record, accepted):
                 latest[identity] = record.model_copy(update={"final": False})
     return latest
 

@@ -1,15 +1,15 @@
 """The table of trials in a status: at most 100 rows and 40 KiB, the most telling ones. Pure."""
 
+import heapq
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record, cut_error
 from trainer.experiment.spec import HyperparamSearch
-from trainer.experiment.summary import direction, objective_value
+from trainer.experiment.summary import direction, objective_reader, objective_value
 from trialrun_operator.names import job_name
 from trialrun_operator.workload import Workload
 
@@ -23,10 +23,9 @@ def table(work: Workload, latest: Mapping[str, Record], running: frozenset[str])
 
     `latest` holds each trial's latest record; one that is to be run again is not final.
     """
-    ranked = sorted(work.trials, key=lambda trial: _rank(work, trial, latest.get(trial.id), running))
     rows: list[dict[str, Any]] = []
     size = 0
-    for trial in ranked[:MAX_ROWS]:
+    for trial in _most_telling(work, latest, running):
         row = _row(work, trial, latest.get(trial.id), trial.id in running)
         size += len(json.dumps(row))
         if size > MAX_BYTES:
@@ -35,15 +34,34 @@ def table(work: Workload, latest: Mapping[str, Record], running: frozenset[str])
     return sorted(rows, key=lambda row: int(row["index"]))
 
 
-def _rank(work: Workload, trial: Trial, record: Record | None, running: frozenset[str]) -> tuple[int, float, int]:
-    if trial.id in running:
-        return 1, 0.0, trial.index
-    if record is None:
-        return 3, 0.0, trial.index
-    if record.outcome is not Outcome.SUCCEEDED:
-        return 0, 0.0, trial.index
-    value = _value(work, record)
-    return 2, 0.0 if value is None else value * _sign(work), trial.index
+def _most_telling(work: Workload, latest: Mapping[str, Record], running: frozenset[str]) -> list[Trial]:
+    """The trials of the rows. Few are ranked: most of thousands of trials never get near the table."""
+    failed: list[Trial] = []
+    live: list[Trial] = []
+    succeeded: list[Trial] = []
+    waiting: list[Trial] = []
+    for trial in work.trials:
+        record = latest.get(trial.id)
+        if trial.id in running:
+            live.append(trial)
+        elif record is None:
+            waiting.append(trial)
+        else:
+            (succeeded if record.outcome is Outcome.SUCCEEDED else failed).append(trial)
+    if (room := MAX_ROWS - len(failed) - len(live)) > 0:
+        cost = _cost(work)
+        succeeded = heapq.nsmallest(room, succeeded, key=lambda trial: (cost(latest[trial.id]), trial.index))
+    return [*failed, *live, *succeeded, *waiting][:MAX_ROWS]
+
+
+def _cost(work: Workload) -> Callable[[Record], float]:
+    """The objective of a record that succeeded, so turned that the lowest is the best; 0 where there is none."""
+    if not isinstance(work.experiment, HyperparamSearch):
+        return lambda record: 0.0
+    objective = work.experiment.spec.objective
+    read = objective_reader(objective.metric)
+    sign = 1 if direction(objective) == "Minimize" else -1
+    return lambda record: sign * value if (value := read(record)) is not None else 0.0
 
 
 def _row(work: Workload, trial: Trial, record: Record | None, running: bool) -> dict[str, Any]:
@@ -74,9 +92,3 @@ def _value(work: Workload, record: Record) -> float | None:
     if not isinstance(work.experiment, HyperparamSearch):
         return None
     return objective_value(record, work.experiment.spec.objective.metric)
-
-
-def _sign(work: Workload) -> int:
-    assert isinstance(work.experiment, HyperparamSearch)  # noqa: S101 - only its trials have a value
-    objective = work.experiment.spec.objective
-    return 1 if (direction(objective) or OBJECTIVES[objective.metric].better) == "Minimize" else -1

@@ -1,5 +1,6 @@
 """Whether an attempt is over, and with which record: the rules of waiting, of deadlines and of evidence. Pure."""
 
+import weakref
 from dataclasses import dataclass
 
 from trainer.experiment.expand import Trial
@@ -41,7 +42,33 @@ class Doubtful:
 def verdict(
     attempt: Attempt, trial: Trial, work: Workload, *, accepted: int, retries_left: bool, now: int
 ) -> Over | Waits | Doubtful:
-    """What to make of an attempt that has no record yet."""
+    """What to make of an attempt that has no record yet. It is thought over again only when time may change it."""
+    asked = (accepted, retries_left)
+    said: _Said | None = attempt.said.get("verdict")
+    if said is None or said.asked != asked or said.work() is not work or not said.holds(now):
+        found = _think(attempt, trial, work, accepted, retries_left, now)
+        said = attempt.said["verdict"] = _Said(weakref.ref(work), asked, now, found)
+    return said.found
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A verdict, with what it was asked for; it keeps no experiment alive that has been changed since."""
+
+    work: weakref.ref[Workload]
+    asked: tuple[int, bool]
+    now: int
+    found: Over | Waits | Doubtful
+
+    def holds(self, now: int) -> bool:
+        """Whether time has not changed it."""
+        until = self.found.until if isinstance(self.found, Waits) else None
+        return self.now <= now and (until is None or now < until)
+
+
+def _think(
+    attempt: Attempt, trial: Trial, work: Workload, accepted: int, retries_left: bool, now: int
+) -> Over | Waits | Doubtful:
     ranks, job = attempt.ranks, attempt.job
     endings = [pod.ending for pod in ranks.values() if pod.ending is not None]
     withdrawn = job is None or job.deleting

@@ -1,12 +1,13 @@
 """What cluster tests share: one control plane for all, a namespace and a scripted kubelet for each."""
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster import kubeconfig
+from cluster import audit, kubeconfig
 from cluster.behaviours import Hangs
 from cluster.controlplane import ControlPlane
 from cluster.kubelet import KubeletPlayer
@@ -37,6 +38,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     else:
         with ControlPlane.start(workdir) as plane:
             yield plane
+        refused = {asked.right or asked.path for asked in audit.read(plane.audit_log) if asked.misses_a_right}
+        assert not refused, f"in some test the chart's service account was not allowed to {refused}"
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +59,15 @@ def kubelet_player(cluster: Cluster) -> Iterator[KubeletPlayer]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """The test's own namespace; its deletion is not waited for."""
-    name = f"test-{secrets.token_hex(4)}"
-    cluster.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    eventually(lambda: cluster.api.get_if_there(account), what="the namespace has its service account")
-    yield name
-    cluster.api.delete_if_there(f"/api/v1/namespaces/{name}")
+    with _new_namespace(cluster) as name:
+        yield name
+
+
+@pytest.fixture
+def other_namespace(cluster: Cluster) -> Iterator[str]:
+    """A second namespace of the test."""
+    with _new_namespace(cluster) as name:
+        yield name
 
 
 @pytest.fixture
@@ -71,6 +77,16 @@ def kubelet(kubelet_player: KubeletPlayer, namespace: str) -> Iterator[KubeletPl
     kubelet_player.forget(namespace)
     errors, kubelet_player.errors[:] = list(kubelet_player.errors), []
     assert not errors
+
+
+@contextlib.contextmanager
+def _new_namespace(cluster: Cluster) -> Iterator[str]:
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    eventually(lambda: cluster.api.get_if_there(account), what="the namespace has its service account")
+    yield name
+    cluster.api.delete_if_there(f"/api/v1/namespaces/{name}")
 
 
 def _with_training_operator(cluster: Cluster) -> Cluster:

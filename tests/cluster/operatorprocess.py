@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -46,21 +46,46 @@ def is_served(api: Api, path: str) -> bool:
         raise
 
 
-def service_account(cluster: Cluster, namespace: str) -> Path:
-    """Gives the chart's Role to the chart's service account in a namespace; a kubeconfig that acts as it."""
+def service_account(
+    cluster: Cluster, namespace: str, *, release: str = "trialrun", watched: Sequence[str] | None = None
+) -> Path:
+    """Gives the chart's roles to the chart's service account in a namespace; a kubeconfig that acts as it.
+
+    It may work in the namespaces `watched`, in all if there are none; by default in its own. `release` begins with
+    "trialrun".
+    """
+    watched = (namespace,) if watched is None else watched
     rendered = cluster.helm(
-        "template", "trialrun", str(ROOT / "helm" / "trialrun"), "--namespace", namespace,
-        "--set", f"watch.namespaces={{{namespace}}}",
+        "template", release, str(ROOT / "helm" / "trialrun"), "--namespace", namespace,
+        "--set", f"watch.namespaces={{{','.join(watched)}}}" if watched else "watch.namespaces=[]",
         "--show-only", "templates/roles.yaml", "--show-only", "templates/service-account.yaml",
     )  # fmt: skip
-    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=rendered)
-    return cluster.kubeconfig_for_service_account(namespace, "trialrun")
+    cluster.kubectl("apply", "-f", "-", stdin=rendered)
+    account = f"system:serviceaccount:{namespace}:{release}"
+    for each in watched or (namespace,):
+        eventually(partial(may_work, cluster.api, account, each), what=f"the roles of {account} are known")
+    return cluster.kubeconfig_for_service_account(namespace, release)
+
+
+def may_work(api: Api, account: str, namespace: str) -> bool:
+    """Whether the API server has learnt of the role in a namespace; it takes a moment."""
+    asked = {"verb": "create", "resource": "events", "namespace": namespace}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": account, "resourceAttributes": asked},
+    }
+    answer = api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
 
 
 class OperatorProcess:
-    """The operator for one namespace. Use as a context manager; `log` is what all its processes have said."""
+    """The operator for some namespaces, listed with commas, or all (""). Use as a context manager.
 
-    def __init__(self, workdir: Path, namespace: str, kubeconfig: Path, *, restarts: bool = True) -> None:
+    `log` is what all its processes have said.
+    """
+
+    def __init__(self, workdir: Path, namespaces: str, kubeconfig: Path, *, restarts: bool = True) -> None:
         self.port = free_port()
         self.starts = 0
         self._log = workdir / f"operator-{self.port}.log"
@@ -69,7 +94,7 @@ class OperatorProcess:
             "HOME": str(workdir),
             "KUBECONFIG": str(kubeconfig),
             "PYTHONPATH": f"{ROOT / 'operator'}{os.pathsep}{ROOT}",
-            "TRIALRUN_NAMESPACES": namespace,
+            "TRIALRUN_NAMESPACES": namespaces,
             "TRIALRUN_TRAINER_IMAGE": IMAGE,
             "TRIALRUN_METRICS_PORT": str(self.port),
         }

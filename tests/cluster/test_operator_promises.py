@@ -123,7 +123,7 @@ def test_a_cluster_without_pytorch_jobs_gets_a_condition_and_recovers(tmp_path: 
         install_crds(plane)
         plane.api.create("/api/v1/namespaces", {"metadata": {"name": "bare"}})
         experiments = Experiments(plane, "bare")
-        with OperatorProcess(tmp_path, "bare", plane.kubeconfig) as process:
+        with OperatorProcess(tmp_path, "bare", service_account(plane, "bare")) as process:
             process.wait_until_ready()
             experiments.create(a_search(trials=2))
             eventually(

@@ -15,6 +15,7 @@ from cluster.testcluster import Cluster
 
 NAMESPACE = "kubeflow"
 NAME = "training-operator"
+USER = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 WEBHOOK = "validator.training-operator.kubeflow.org"
 SECRET = "training-operator-webhook-cert"  # noqa: S105
 # Its certificate rotation trusts only an authority of this name.

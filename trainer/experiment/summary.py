@@ -5,7 +5,7 @@ Only what was measured is computed. Anything that can't be is None, never a gues
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from trainer.experiment.expand import Point, Trial
@@ -90,20 +90,28 @@ def summarize(
         counts=counts,
         success_rate=counts.succeeded / ended if ended else None,
         best=_best(experiment.spec.objective, trials, counted) if isinstance(experiment, HyperparamSearch) else None,
-        timing=_timing(attempts),
-        comparison=_compare(attempts, others),
+        timing=_timing(attempts, counted),
+        comparison=_compare(attempts, others) if others else None,
     )
 
 
 def objective_value(record: Record, metric: str) -> float | None:
     """The objective of a trial, None unless it succeeded and the figure is finite."""
-    if record.outcome is not Outcome.SUCCEEDED:
-        return None
-    if metric in OBJECTIVES and OBJECTIVES[metric].part == "seconds":
-        value: float | None = getattr(record.seconds, metric.removesuffix("Seconds"))
-    else:
-        value = record.metrics.get(metric)
-    return value if value is not None and math.isfinite(value) else None
+    return objective_reader(metric)(record)
+
+
+def objective_reader(metric: str) -> Callable[[Record], float | None]:
+    """`objective_value` of this metric, for many records."""
+    known = OBJECTIVES.get(metric)
+    seconds = metric.removesuffix("Seconds") if known is not None and known.part == "seconds" else None
+
+    def read(record: Record) -> float | None:
+        if record.outcome is not Outcome.SUCCEEDED:
+            return None
+        value: float | None = record.metrics.get(metric) if seconds is None else getattr(record.seconds, seconds)
+        return value if value is not None and math.isfinite(value) else None
+
+    return read
 
 
 def direction(objective: Objective) -> Direction:
@@ -113,16 +121,15 @@ def direction(objective: Objective) -> Direction:
 
 def most_at_once(records: Iterable[Record]) -> int:
     """The most trials that ran at the same moment; one that starts as another ends does not overlap it."""
-    moments = sorted(
-        event
-        for record in records
-        if record.outcome is not Outcome.SKIPPED
-        for event in ((record.started_at, 1), (max(record.finished_at, record.started_at + 1), -1))
-    )
-    running = most = 0
-    for _, change in moments:
-        running += change
-        most = max(most, running)
+    ran = [record for record in records if record.outcome is not Outcome.SKIPPED]
+    starts = sorted([record.started_at for record in ran])
+    ends = sorted([max(record.finished_at, record.started_at + 1) for record in ran])
+    most = ended = 0
+    for started, moment in enumerate(starts, 1):
+        while ends[ended] <= moment:
+            ended += 1
+        if started - ended > most:
+            most = started - ended
     return most
 
 
@@ -130,7 +137,8 @@ def wall_seconds(records: Sequence[Record]) -> float:
     """From acceptance to the last record, added up over the runs that were accepted apart."""
     last: dict[int, int] = {}
     for record in records:
-        last[record.accepted_at] = max(last.get(record.accepted_at, 0), record.finished_at)
+        if record.finished_at > last.get(record.accepted_at, -1):
+            last[record.accepted_at] = record.finished_at
     total, until = 0, 0
     for accepted, finished in sorted(last.items()):
         total += max(0, finished - max(accepted, until))
@@ -145,7 +153,7 @@ def _of(trials: Sequence[Trial], records: Iterable[Record]) -> list[Record]:
 
 def _counts(trials: Sequence[Trial], counted: dict[str, Record]) -> Counts:
     final = [record for record in counted.values() if record.final]
-    outcomes = Counter(str(record.outcome) for record in final)
+    outcomes = Counter([str(record.outcome) for record in final])
     succeeded, skipped = outcomes[Outcome.SUCCEEDED], outcomes[Outcome.SKIPPED]
     return Counts(
         total=len(trials),
@@ -169,47 +177,53 @@ def _state(experiment: Experiment, counts: Counts) -> Literal["Incomplete", "Suc
 def _best(objective: Objective, trials: Sequence[Trial], counted: dict[str, Record]) -> Best | None:
     better = direction(objective)
     sign = 1 if better == "Minimize" else -1
-    points: dict[int, list[Trial]] = {}
+    read = objective_reader(objective.metric)
+    sizes = Counter([trial.point for trial in trials])
+    values: dict[int, list[float]] = {}
     for trial in trials:
-        points.setdefault(trial.point, []).append(trial)
-    best: Best | None = None
-    for point in points.values():
-        records = [counted[trial.id] for trial in point if trial.id in counted]
-        values = [v for record in records if (v := objective_value(record, objective.metric)) is not None]
-        if len(values) < len(point):
-            continue
-        mean = math.fsum(values) / len(values)
-        # Strictly better: of equals, the one listed first stays.
-        if best is None or sign * mean < sign * best.value:
-            spread = None
-            if len(values) > 1:
-                spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-            best = Best(
-                index=point[0].index,
-                id=point[0].id,
-                parameters=point[0].parameters,
-                metric=objective.metric,
-                direction=better,
-                value=mean,
-                deviation=spread,
-                repeats=len(values),
-            )
-    return best
-
-
-def _timing(attempts: Sequence[Record]) -> Timing | None:
-    ran = [record for record in attempts if record.outcome is not Outcome.SKIPPED]
-    counted = [record for record in latest(attempts).values() if record.outcome is not Outcome.SKIPPED]
-    if not counted:
+        record = counted.get(trial.id)
+        if record is not None and (value := read(record)) is not None:
+            values.setdefault(trial.point, []).append(value)
+    means = {
+        point: of_point[0] if len(of_point) == 1 else math.fsum(of_point) / len(of_point)
+        for point, of_point in values.items()
+        if len(of_point) == sizes[point]
+    }
+    if not means:
         return None
-    seconds = math.fsum(record.seconds.total for record in counted)
+    best = min(means, key=lambda point: sign * means[point])  # of equals, the one listed first
+    first = next(trial for trial in trials if trial.point == best)
+    return Best(
+        index=first.index,
+        id=first.id,
+        parameters=first.parameters,
+        metric=objective.metric,
+        direction=better,
+        value=means[best],
+        deviation=_deviation(values[best], means[best]),
+        repeats=sizes[best],
+    )
+
+
+def _deviation(values: Sequence[float], mean: float) -> float | None:
+    if len(values) < 2:
+        return None
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _timing(attempts: Sequence[Record], counted: Mapping[str, Record]) -> Timing | None:
+    ran = [record for record in attempts if record.outcome is not Outcome.SKIPPED]
+    counts = [record.seconds.total for record in counted.values() if record.outcome is not Outcome.SKIPPED]
+    if not counts:
+        return None
+    seconds = math.fsum(counts)
     return Timing(
-        wall=wall_seconds(ran), trials=seconds, mean_trial=seconds / len(counted), most_at_once=most_at_once(ran)
+        wall=wall_seconds(ran), trials=seconds, mean_trial=seconds / len(counts), most_at_once=most_at_once(ran)
     )
 
 
 def _compare(attempts: Sequence[Record], baseline: Sequence[Record]) -> Comparison | None:
-    ours, theirs = _timing(attempts), _timing(baseline)
+    ours, theirs = _timing(attempts, latest(attempts)), _timing(baseline, latest(baseline))
     if ours is None or theirs is None or ours.wall == 0:
         return None
     differences = tuple(_differences(attempts, baseline))
