@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint torture bench programs lock clean
+.PHONY: help run test lint torture bench bench-operator programs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +35,9 @@ torture: .venv/dev.stamp programs ## Run the long sweeps in full
 
 bench: .venv/bench.stamp ## Compare speed side by side with plain loops and other systems
 	$(BIN)/python -m benchmarks
+
+bench-operator: .venv/dev.stamp programs ## Measure the operator with 5,000 trials on a real API server
+	PYTHONPATH=.:operator:tests $(BIN)/python -m benchmarks.operator $(ARGS)
 
 programs: .venv/dev.stamp ## Build the Kubernetes programs that the tests need (Go, once, minutes)
 	$(BIN)/python tests/cluster/programs/build.py

@@ -192,8 +192,8 @@ def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int,
 
 
 def _recorded(ledger: Ledger, identity: str, number: int) -> bool:
-    of_trial = ledger.get(identity)
-    return bool(of_trial) and of_trial[-1].attempt >= number
+    of_trial = ledger.get(identity, ())
+    return len(of_trial) > 0 and of_trial[-1].attempt >= number
 
 
 def _retries_left(tries: int, number: int) -> bool:

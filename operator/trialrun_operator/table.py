@@ -57,7 +57,7 @@ def _most_telling(work: Workload, latest: Mapping[str, Record], running: frozens
 def _cost(work: Workload) -> Callable[[Record], float]:
     """The objective of a record that succeeded, so turned that the lowest is the best; 0 where there is none."""
     if not isinstance(work.experiment, HyperparamSearch):
-        return lambda record: 0.0
+        return lambda _: 0.0
     objective = work.experiment.spec.objective
     read = objective_reader(objective.metric)
     sign = 1 if direction(objective) == "Minimize" else -1

@@ -63,11 +63,24 @@ def test_a_slow_look_rests_longer() -> None:
     async def body(queue: Queue, clock: Clock) -> None:
         queue.add(A)
         await queue.take()
+        clock.now += 1.0
         queue.done(A, 1.0)
         queue.add(A)
         clock.now += 0.9
         assert await nothing_due(queue)
         clock.now += 0.2
+        assert await queue.take() == A
+
+    run(body)
+
+
+def test_waiting_for_the_api_server_counts_as_rest() -> None:
+    async def body(queue: Queue, clock: Clock) -> None:
+        queue.add(A)
+        await queue.take()
+        clock.now += 0.8
+        queue.done(A, 0.3)
+        queue.add(A)
         assert await queue.take() == A
 
     run(body)
