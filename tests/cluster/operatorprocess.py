@@ -57,7 +57,7 @@ def service_account(
     watched = (namespace,) if watched is None else watched
     rendered = cluster.helm(
         "template", release, str(ROOT / "helm" / "trialrun"), "--namespace", namespace,
-        "--set", f"watch.namespaces={{{','.join(watched)}}}" if watched else "watch.namespaces=[]",
+        "--set-json", f"watch.namespaces={json.dumps(list(watched))}",
         "--show-only", "templates/roles.yaml", "--show-only", "templates/service-account.yaml",
     )  # fmt: skip
     cluster.kubectl("apply", "-f", "-", stdin=rendered)
