@@ -64,6 +64,8 @@ class Kube:
     async def connect(self) -> None:
         """Uses the pod's service account, or else the kubeconfig."""
         configuration = Configuration()
+        # Otherwise ~/.netrc and proxies are looked for, in another thread, at every request.
+        configuration.client_session_kwargs = {"trust_env": False}
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
