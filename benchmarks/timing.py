@@ -28,10 +28,13 @@ def in_turn(alternatives: Mapping[str, Callable[[], T]], rounds: int) -> dict[st
     """The results of `rounds` calls of each alternative: A B C A B C …, after a round that doesn't count."""
     results: dict[str, list[T]] = {name: [] for name in alternatives}
     for number in range(rounds + 1):
+        which = f"round {number} of {rounds}" if number else "warming up"
         for name, call in alternatives.items():
+            print(f"\r\033[K  {which}: {name}" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
             result = call()
             if number:
                 results[name].append(result)
+    print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
     return results
 
 
