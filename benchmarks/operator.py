@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import platform
 import resource
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -222,6 +223,13 @@ def count(api: Api, path: str) -> int:
     return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
 
+def is_finished(experiments: Experiments, began: float) -> bool:
+    """Whether the search says so; tells how far it is."""
+    status = experiments.get("bench")["status"]
+    print(f"{time.perf_counter() - began:4.0f} s: {status.get('done')} done", file=sys.stderr, flush=True)
+    return status["phase"] in ("Succeeded", "Failed")
+
+
 def creation_rate(api: Api, path: str, target: int) -> float:
     """Objects per second from now on until there are `target`, by counts that are too rare to disturb."""
     samples: list[tuple[float, int]] = []
@@ -251,7 +259,7 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         helper = multiprocessing.get_context("spawn").Process(target=stand_in, args=(plane.kubeconfig,), daemon=True)
         began = time.perf_counter()
         helper.start()
-        wait(lambda: experiments.condition("bench", "Finished").get("status") == "True", 900, 0.25)
+        wait(lambda: is_finished(experiments, began), 900, 1.0)
         figures.seconds_to_finish = time.perf_counter() - began
         figures.trials_per_second = figures.trials / figures.seconds_to_finish
         helper.terminate()
