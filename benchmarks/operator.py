@@ -111,13 +111,17 @@ class StandIn:
             read_bufsize=2**22,
         ) as self._session:
             query = {"watch": "1", "timeoutSeconds": "3000"}
-            async with self._session.get(JOBS.format(NAMESPACE), params=query) as answer:
-                async for line in answer.content:
-                    event = json.loads(line)
-                    if event["type"] == "ADDED" and not event["object"].get("status"):
-                        task = asyncio.create_task(self._complete(event["object"]))
-                        self._tasks.add(task)
-                        task.add_done_callback(self._tasks.discard)
+            taken: set[str] = set()
+            while True:  # the API server ends the watch of a client that falls behind
+                async with self._session.get(JOBS.format(NAMESPACE), params=query) as answer:
+                    async for line in answer.content:
+                        event = json.loads(line)
+                        uid = event["object"].get("metadata", {}).get("uid")
+                        if event["type"] == "ADDED" and not event["object"].get("status") and uid not in taken:
+                            taken.add(uid)
+                            task = asyncio.create_task(self._complete(event["object"]))
+                            self._tasks.add(task)
+                            task.add_done_callback(self._tasks.discard)
 
     async def _complete(self, job: dict[str, Any]) -> None:
         async with self._slots:
