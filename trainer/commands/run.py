@@ -32,7 +32,8 @@ def main(options: argparse.Namespace) -> int:
     _build_data(trials)
     with occupied(folder):
         settle(folder, experiment, fresh=options.fresh)
-        signal.signal(signal.SIGTERM, _interrupt)
+        for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
+            signal.signal(stop, _interrupt)
         interrupted = False
         with Ledger(folder) as ledger:
             records = read_ledger(folder)
