@@ -19,6 +19,7 @@ import yaml
 
 from cluster.api import Api, ApiError, Json
 from cluster.component import free_port
+from cluster.controlplane import ControlPlane
 from cluster.testcluster import Cluster
 from eventually import eventually
 
@@ -29,11 +30,16 @@ GROUP = "/apis/trialrun.dev/v1alpha1"
 
 def install_crds(cluster: Cluster) -> None:
     """Applies the API as the chart does, and waits until it is served."""
+    new = False
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         crd = yaml.safe_load(file.read_text())
-        cluster.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+        new = new or cluster.api.get_if_there(path) is None
+        cluster.api.apply(path, crd)
         served = f"{GROUP}/{crd['spec']['names']['plural']}"
-        eventually(partial(is_served, cluster.api, served), within_seconds=30, what=f"{served} is served")
+        eventually(partial(is_served, cluster.api, served), within_seconds=90, what=f"{served} is served")
+    if new and isinstance(cluster, ControlPlane):
+        cluster.discover_kinds()
 
 
 def is_served(api: Api, path: str) -> bool:

@@ -76,7 +76,7 @@ class Place:
 
     def job_becomes(self, name: str, condition: str) -> None:
         eventually(
-            lambda: condition in self.job_conditions(name), within_seconds=20, what=f"job {name} is {condition}"
+            lambda: condition in self.job_conditions(name), within_seconds=60, what=f"job {name} is {condition}"
         )
 
     def pod_when(self, name: str, true: Callable[[Json], bool], what: str, within_seconds: float = 20) -> Json:

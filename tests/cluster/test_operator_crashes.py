@@ -117,7 +117,7 @@ def clear(experiments: Experiments) -> None:
     experiments.api.delete_if_there(experiments.path("search"))
     eventually(
         lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
-        within_seconds=30,
+        within_seconds=90,
         what="the search has left nothing",
     )
 

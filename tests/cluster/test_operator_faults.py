@@ -80,7 +80,7 @@ def test_every_run_with_a_faulty_api_converges(
                 experiments.create(SEARCH)
                 experiments.finished("search", 300)
                 # An answer that got lost may leave a status behind by a beat.
-                eventually(lambda: assert_as_expected(experiments, [proxy]) is None, within_seconds=70)
+                eventually(lambda: assert_as_expected(experiments, [proxy]) is None, within_seconds=150)
             took = time.monotonic() - began
         print(f"seed {seed}: {gremlin.told} faults ({gremlin.share:.0%}), {process.starts} starts, {took:.0f} s")
         clear(experiments)
@@ -93,7 +93,7 @@ def test_a_watch_that_stands_still_is_noticed_within_90_seconds(
     experiments = Experiments(cluster, namespace)
     with OperatorProcess(tmp_path, namespace, proxy.kubeconfig_of(account)) as process:
         process.wait_until_ready()
-        eventually(lambda: len(proxy.watches) == 4, within_seconds=20, what="all four kinds are watched")
+        eventually(lambda: len(proxy.watches) == 4, within_seconds=60, what="all four kinds are watched")
         proxy.on_event = lambda _path, _event: WatchFault(stalls=True)
         began = time.monotonic()
         experiments.create(a_search(trials=1))

@@ -120,7 +120,7 @@ def test_a_trial_that_no_node_has_room_for_is_unschedulable(experiments: Experim
     row = seen["status"]["trials"][0]
     assert row["state"] == "Unschedulable"
     assert "nodes are available" in row["error"]
-    eventually(lambda: not experiments.jobs(), within_seconds=20, what="its job, which could start yet, is gone")
+    eventually(lambda: not experiments.jobs(), within_seconds=60, what="its job, which could start yet, is gone")
 
 
 def test_a_worker_that_waits_for_a_dead_master_is_cleared_away(
@@ -134,7 +134,7 @@ def test_a_worker_that_waits_for_a_dead_master_is_cleared_away(
     experiments.finished("search", 90)
     (record,) = records_of(experiments)[0]
     assert (record.outcome, record.failed_rank) == (Outcome.CRASHED, 0)
-    eventually(lambda: len(experiments.pods()) == 1, within_seconds=20)
+    eventually(lambda: len(experiments.pods()) == 1, within_seconds=60)
     assert len(experiments.jobs()) == 1, "the job and its master's log stay"
 
 

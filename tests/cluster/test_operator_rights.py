@@ -135,11 +135,11 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     assert experiments.finished("sp500-scale", plural="scaletests")["status"]["phase"] == "Succeeded"
     experiments.finished("pair")
     eventually(
-        lambda: experiments.condition("taken", "Progressing").get("reason") == "NameConflict", within_seconds=20
+        lambda: experiments.condition("taken", "Progressing").get("reason") == "NameConflict", within_seconds=60
     )
     eventually(
         lambda: not [job for job in experiments.jobs() if job["metadata"]["name"].startswith("search-")],
-        within_seconds=30,
+        within_seconds=90,
         what="the search's jobs are gone by their TTL",
     )
 
@@ -195,7 +195,7 @@ def test_one_operator_keeps_what_belongs_to_two_namespaces_apart(
             assert_all_is_its_own(each, least)
         before = what_there_is(other)
         one.api.delete(one.path("search"))
-        eventually(lambda: not (one.jobs() or one.pods() or one.ledgers()), within_seconds=20)
+        eventually(lambda: not (one.jobs() or one.pods() or one.ledgers()), within_seconds=60)
         assert what_there_is(other) == before
     kubelet.forget(other_namespace)
     take_away(cluster, release)

@@ -95,9 +95,9 @@ def test_parallel_trials_bounds_what_is_live_and_may_change_on_the_way(
 ) -> None:
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     experiments.create(a_search(trials=8, parallelTrials=2))
-    eventually(lambda: live(experiments) == 2, within_seconds=20)
+    eventually(lambda: live(experiments) == 2, within_seconds=60)
     experiments.change("search", parallelTrials=5)
-    eventually(lambda: len(experiments.pods()) == 5, within_seconds=20)
+    eventually(lambda: len(experiments.pods()) == 5, within_seconds=60)
     assert live(experiments) == 5
     kept = {pod["metadata"]["uid"] for pod in experiments.pods()}
     experiments.change("search", parallelTrials=1)
@@ -105,7 +105,7 @@ def test_parallel_trials_bounds_what_is_live_and_may_change_on_the_way(
     kubelet.play(experiments.namespace, succeeds)
     for pod in experiments.pods()[:2]:
         kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    eventually(lambda: experiments.get("search")["status"]["done"] == "2/8", within_seconds=20)
+    eventually(lambda: experiments.get("search")["status"]["done"] == "2/8", within_seconds=60)
     assert {pod["metadata"]["uid"] for pod in experiments.pods()} == kept
     for pod in experiments.pods():
         if pod["status"]["phase"] == "Running":
@@ -117,12 +117,12 @@ def test_parallel_trials_bounds_what_is_live_and_may_change_on_the_way(
 def test_suspend_starts_nothing_new_and_resume_goes_on(experiments: Experiments, kubelet: KubeletPlayer) -> None:
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     experiments.create(a_search(trials=4, parallelTrials=2))
-    eventually(lambda: len(experiments.pods()) == 2, within_seconds=20)
+    eventually(lambda: len(experiments.pods()) == 2, within_seconds=60)
     experiments.change("search", suspend=True)
     eventually(lambda: experiments.get("search")["status"]["phase"] == "Suspended")
     for pod in eventually(lambda: [p for p in experiments.pods() if p["status"]["phase"] == "Running"] or None):
         kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    eventually(lambda: experiments.get("search")["status"]["done"] == "2/4", within_seconds=20)
+    eventually(lambda: experiments.get("search")["status"]["done"] == "2/4", within_seconds=60)
     assert live(experiments) == 0
     assert experiments.condition("search", "Finished")["status"] == "False"
     kubelet.play(experiments.namespace, succeeds)
@@ -146,7 +146,7 @@ def test_the_failure_budget_ends_a_search_and_a_rerun_runs_what_failed_or_is_mis
     assert 3 <= len(before) < 6
     kubelet.play(experiments.namespace, succeeds)
     experiments.change("search", rerun=1)
-    eventually(lambda: experiments.condition("search", "Succeeded").get("status") == "True", within_seconds=40)
+    eventually(lambda: experiments.condition("search", "Succeeded").get("status") == "True", within_seconds=90)
     after = experiments.entries()
     attempts: dict[str, list[int]] = {}
     for key in after:
@@ -162,7 +162,7 @@ def test_the_failure_budget_ends_a_search_and_a_rerun_runs_what_failed_or_is_mis
 def test_a_job_deleted_by_hand_is_run_again(experiments: Experiments, kubelet: KubeletPlayer) -> None:
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     experiments.create(a_search(trials=2))
-    jobs = eventually(lambda: experiments.jobs() if len(experiments.pods()) == 2 else None, within_seconds=20)
+    jobs = eventually(lambda: experiments.jobs() if len(experiments.pods()) == 2 else None, within_seconds=60)
     kubelet.play(experiments.namespace, succeeds)
     for job in jobs:
         place = f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs/{job['metadata']['name']}"
@@ -176,7 +176,7 @@ def test_finished_jobs_go_by_their_ttl_and_the_ledger_stays(experiments: Experim
     kubelet.play(experiments.namespace, succeeds)
     experiments.create(a_search(trials=2, ttlSecondsAfterFinished=0))
     experiments.finished("search")
-    eventually(lambda: not experiments.jobs() and not experiments.pods(), within_seconds=30)
+    eventually(lambda: not experiments.jobs() and not experiments.pods(), within_seconds=90)
     assert experiments.get("search")["status"]["done"] == "2/2"
     assert len(experiments.entries()) == 2
 
@@ -195,7 +195,7 @@ def test_deleted_and_applied_again_nothing_of_the_old_one_appears(
     assert seen["metadata"]["uid"] == second["metadata"]["uid"] != first["metadata"]["uid"]
     assert seen["status"]["best"] == "77"
     assert {job["metadata"]["ownerReferences"][0]["uid"] for job in experiments.jobs()} == {seen["metadata"]["uid"]}
-    eventually(lambda: len(experiments.ledgers()) == 1, within_seconds=20)
+    eventually(lambda: len(experiments.ledgers()) == 1, within_seconds=60)
 
 
 def test_an_experiment_deleted_while_the_operator_is_down_leaves_nothing(
@@ -227,7 +227,7 @@ def test_a_namesake_of_a_job_is_a_conflict_until_it_goes(experiments: Experiment
     })  # fmt: skip
     experiments.create(a_search(trials=1))
     eventually(
-        lambda: experiments.condition("search", "Progressing").get("reason") == "NameConflict", within_seconds=20
+        lambda: experiments.condition("search", "Progressing").get("reason") == "NameConflict", within_seconds=60
     )
     assert name in experiments.condition("search", "Progressing")["message"]
     kubelet.play(experiments.namespace, succeeds)
