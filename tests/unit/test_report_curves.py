@@ -64,7 +64,7 @@ def searched() -> Results:
 
 
 def history(folder: Path, columns: dict[str, list[float]]) -> Path:
-    trial = folder / "trials" / searched().trials[0].name
+    trial = folder / "trials" / searched().trials[0].id
     trial.mkdir(parents=True)
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     lines = (json.dumps({"epoch": epoch, **row}) + "\n" for epoch, row in enumerate(rows, 1))
