@@ -94,6 +94,18 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def trial_processes(pid: int) -> set[int]:
+    """Those of the processes that stem from a runner which train: they write to a trial's log."""
+    training = set()
+    for child in descendants(pid):
+        try:
+            if Path(f"/proc/{child}/fd/1").readlink().name.startswith("log-"):
+                training.add(child)
+        except OSError:
+            continue
+    return training
+
+
 def alive(pids: set[int]) -> set[int]:
     living = set()
     for pid in pids:

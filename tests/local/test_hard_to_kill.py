@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Sweep
 from eventually import eventually
-from local.cli import ROOT, alive, command, descendants, kill, measured, start, trainer, write_search
+from local.cli import ROOT, alive, command, descendants, kill, measured, start, trainer, trial_processes, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode
 from trainer.local.ledger import read_ledger
@@ -78,11 +78,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(tmp_path: Path) -> Non
 def test_a_terminated_runner_ends_its_children_too(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start("run", write_search(tmp_path, epochs=100_000), "--out", out)
-    eventually(
-        lambda: (out / "trials").exists() and len(descendants(runner.pid)) >= 2,
-        what="a trial runs",
-        within_seconds=60,
-    )
+    eventually(lambda: trial_processes(runner.pid), what="a trial runs")
     family = descendants(runner.pid)
     kill(runner, signal.SIGTERM)
     assert runner.returncode == 130
@@ -92,11 +88,7 @@ def test_a_terminated_runner_ends_its_children_too(tmp_path: Path) -> None:
 def test_children_of_a_killed_warm_process_do_not_train_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start("run", write_search(tmp_path, epochs=100_000), "--out", out)
-    eventually(
-        lambda: (out / "trials").exists() and len(descendants(runner.pid)) >= 2,
-        what="a trial runs",
-        within_seconds=60,
-    )
+    eventually(lambda: trial_processes(runner.pid), what="a trial runs")
     family = descendants(runner.pid)
     os.kill(min(family), signal.SIGKILL)
     _, said = runner.communicate(timeout=30)
@@ -137,8 +129,8 @@ def test_a_crash_a_deadline_and_a_killed_process_are_told_apart(tmp_path: Path) 
 
     killed = tmp_path / "killed"
     runner = start("run", write_search(tmp_path, rates=[0.1], epochs=10**6), "--out", killed)
-    eventually(lambda: len(descendants(runner.pid)) == 2, what="a trial runs", within_seconds=60)
-    os.kill(max(descendants(runner.pid)), signal.SIGKILL)
+    (pid,) = eventually(lambda: trial_processes(runner.pid), what="a trial runs")
+    os.kill(pid, signal.SIGKILL)
     runner.communicate(timeout=60)
     (dead,) = read_ledger(killed)
     assert (dead.outcome, dead.exit_code) == (Outcome.CRASHED, -9)
