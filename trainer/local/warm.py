@@ -30,9 +30,9 @@ from trainer.distributed import Ranks
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import encode_report
 from trainer.experiment.training import Training
+from trainer.local.processes import REPORT
 from trainer.trial import Place, run_rank
 
-REPORT = "report-{rank}.json"
 _EVENT_SECONDS = 0.1  # between a child's progress events: a short epoch must not drown in them
 
 
