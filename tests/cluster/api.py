@@ -119,15 +119,28 @@ class Api:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
         if connection is not None:
             try:
-                connection.request(method, target, content, headers)
-                response = connection.getresponse()
-                return response, response.read()
+                return self._answer(connection, method, target, content, headers)
             except (http.client.BadStatusLine, ConnectionError):
-                # The server closed the idle connection.
-                connection.close()
+                pass  # The server closed the idle connection.
         connection = http.client.HTTPSConnection(self._host.netloc, context=self._ssl, timeout=60)
         self._local.connection = connection
         self._connections.append(connection)
-        connection.request(method, target, content, headers)
-        response = connection.getresponse()
-        return response, response.read()
+        return self._answer(connection, method, target, content, headers)
+
+    def _answer(
+        self,
+        connection: http.client.HTTPSConnection,
+        method: str,
+        target: str,
+        content: bytes | None,
+        headers: dict[str, str],
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """The whole answer. A connection on which anything went wrong can't be used again."""
+        try:
+            connection.request(method, target, content, headers)
+            response = connection.getresponse()
+            return response, response.read()
+        except BaseException:
+            connection.close()
+            self._local.connection = None
+            raise

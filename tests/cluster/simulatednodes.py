@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import secrets
+import time
 from dataclasses import dataclass
 from http.client import HTTPException
 
@@ -12,6 +13,7 @@ from eventually import eventually
 LABEL = "trialrun.dev/simulated-node"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 HEARTBEAT_SECONDS = 10.0
+LEASE_SECONDS = 40
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,19 @@ class SimulatedNodes:
             self._api.patch(f"/api/v1/nodes/{name}", {"spec": {"unschedulable": None}})
 
     async def keep_alive(self) -> None:
-        """Renews the leases, for ever; without it the node controller would evict the pods."""
+        """Renews the leases, for ever; without it the node controller would evict the pods.
+
+        The API server may be away for a while, as it is when a test stops it; a lease outlives a few missed renewals.
+        """
+        renewed_at = time.monotonic()
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            await asyncio.to_thread(self._renew)
+            try:
+                await asyncio.to_thread(self._renew)
+                renewed_at = time.monotonic()
+            except (OSError, HTTPException, ApiError):
+                if time.monotonic() - renewed_at > LEASE_SECONDS:
+                    raise
 
     def _create(self, name: str) -> None:
         labels = {LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
@@ -87,12 +98,9 @@ class SimulatedNodes:
 
     def _renew(self) -> None:
         for name in self.names:
-            try:
-                self._api.patch(f"{LEASES}/{name}", {"spec": _held_by(name)})
-            except (OSError, HTTPException, ApiError):
-                return  # The API server is away or not itself; a lease outlives a few missed renewals.
+            self._api.patch(f"{LEASES}/{name}", {"spec": _held_by(name)})
 
 
 def _held_by(name: str) -> Json:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now}
+    return {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
