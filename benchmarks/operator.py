@@ -16,17 +16,17 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
 
-from cluster.api import MERGE, Api
+from benchmarks.standin import stand_in
+from cluster.api import Api
 from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access
-from cluster.operatorprocess import Experiments, OperatorProcess, install_crds, is_served
+from cluster.operatorprocess import Experiments, OperatorProcess, apply_crds, is_served, service_account
 from cluster.programs import build
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
@@ -91,83 +91,6 @@ def a_search(trials: int) -> dict[str, Any]:
     }
 
 
-class StandIn:
-    """Completes every job of a namespace at once, with a pod that says it succeeded."""
-
-    def __init__(self, access: Access) -> None:
-        self._access = access
-        self._slots = asyncio.Semaphore(2 * IN_FLIGHT)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def run(self) -> None:
-        """Works for ever."""
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._access.ssl_context())
-        endless = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(
-            self._access.server,
-            connector=connector,
-            headers=self._access.headers,
-            timeout=endless,
-            read_bufsize=2**22,
-        ) as self._session:
-            query = {"watch": "1", "timeoutSeconds": "3000"}
-            taken: set[str] = set()
-            while True:  # the API server ends the watch of a client that falls behind
-                async with self._session.get(JOBS.format(NAMESPACE), params=query) as answer:
-                    async for line in answer.content:
-                        event = json.loads(line)
-                        uid = event["object"].get("metadata", {}).get("uid")
-                        if event["type"] == "ADDED" and not event["object"].get("status") and uid not in taken:
-                            taken.add(uid)
-                            task = asyncio.create_task(self._complete(event["object"]))
-                            self._tasks.add(task)
-                            task.add_done_callback(self._tasks.discard)
-
-    async def _complete(self, job: dict[str, Any]) -> None:
-        async with self._slots:
-            metadata = job["metadata"]
-            template = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
-            labels = template["metadata"]["labels"] | {
-                "training.kubeflow.org/replica-type": "master",
-                "training.kubeflow.org/replica-index": "0",
-            }
-            owner = {"apiVersion": job["apiVersion"], "kind": job["kind"], "name": metadata["name"],
-                     "uid": metadata["uid"], "controller": True}  # fmt: skip
-            pod = {
-                "metadata": {"name": f"{metadata['name']}-master-0", "labels": labels, "ownerReferences": [owner]},
-                "spec": {**template["spec"], "restartPolicy": "Never"},
-            }
-            pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
-            await self._send("POST", pods, pod, "application/json")
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            index = int(labels["trialrun.dev/index"])
-            report = json.dumps({"clock": int(time.time() * 1000), "metrics": {"validMse": 1.0 + index}})
-            ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": report}
-            container = {"name": "pytorch", "image": "i", "imageID": "", "ready": False, "restartCount": 0,
-                         "state": {"terminated": ended}}  # fmt: skip
-            status = {"phase": "Succeeded", "startTime": now, "containerStatuses": [container]}
-            await self._send("PATCH", f"{pods}/{pod['metadata']['name']}/status", {"status": status}, MERGE)
-            done = {"type": "Succeeded", "status": "True", "reason": "x", "message": "", "lastUpdateTime": now,
-                    "lastTransitionTime": now}  # fmt: skip
-            body = {"status": {"conditions": [done], "completionTime": now, "replicaStatuses": {}}}
-            await self._send("PATCH", f"{JOBS.format(NAMESPACE)}/{metadata['name']}/status", body, MERGE)
-
-    async def _send(self, method: str, path: str, body: dict[str, Any], kind: str) -> None:
-        async with self._session.request(
-            method, path, data=json.dumps(body), headers={"Content-Type": kind}
-        ) as answer:
-            if answer.status >= 300:
-                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
-            await answer.read()
-
-
-def stand_in(kubeconfig: Path) -> None:
-    """The stand-in's process."""
-    from cluster import kubeconfig as reader
-
-    asyncio.run(StandIn(reader.read(kubeconfig)).run())
-
-
 async def plain_loop(access: Access, search: dict[str, Any], count: int) -> float:
     """Jobs per second that a loop with a few requests in flight creates."""
     work = workload(search)
@@ -204,7 +127,7 @@ def cpu_seconds(pid: int) -> float:
 
 def prepare(plane: ControlPlane) -> None:
     """What the operator and the stand-in need: the CRDs and two namespaces whose pods are admitted."""
-    install_crds(plane)
+    apply_crds(plane)
     crd = yaml.safe_load((build.training_operator_manifests() / "crds" / "kubeflow.org_pytorchjobs.yaml").read_text())
     plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
     for namespace in (NAMESPACE, PLAIN):
@@ -254,13 +177,15 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
     figures = Figures(trials=len(workload(search).trials))
     figures.plain_creates_per_second = asyncio.run(plain_loop(plane.access, search, PARALLEL))
     experiments = Experiments(plane, NAMESPACE)
-    with OperatorProcess(workdir, NAMESPACE, plane.kubeconfig) as process:
+    with OperatorProcess(workdir, NAMESPACE, service_account(plane, NAMESPACE)) as process:
         process.wait_until_ready()
         experiments.create(search)
         jobs = JOBS.format(NAMESPACE)
         wait(lambda: count(plane.api, jobs) > 0, 60, 0.02)
         figures.operator_creates_per_second = creation_rate(plane.api, jobs, min(PARALLEL, figures.trials))
-        helper = multiprocessing.get_context("spawn").Process(target=stand_in, args=(plane.kubeconfig,), daemon=True)
+        helper = multiprocessing.get_context("spawn").Process(
+            target=stand_in, args=(plane.kubeconfig, NAMESPACE), daemon=True
+        )
         began = time.perf_counter()
         helper.start()
         wait(lambda: is_finished(experiments, began), 900, 1.0)
@@ -279,7 +204,6 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         began = time.perf_counter()
         wait(lambda: not process.is_running, 10, 0.01)
         process.wait_until_ready(120)
-        wait(lambda: "trialrun_reconciles_total" in process.ask("metrics")[1], 60)
         wait(lambda: any(name.startswith("trialrun_reconciles_total") for name in process.figures()), 60)
         figures.restart_seconds = time.perf_counter() - began
         time.sleep(5)  # kopf's own listing follows ours

@@ -29,7 +29,13 @@ GROUP = "/apis/trialrun.dev/v1alpha1"
 
 
 def install_crds(cluster: Cluster) -> None:
-    """Applies the API as the chart does, and waits until it is served."""
+    """Applies the API as the chart does, and waits until it is served and children are collected."""
+    if apply_crds(cluster) and isinstance(cluster, ControlPlane):
+        cluster.discover_kinds()
+
+
+def apply_crds(cluster: Cluster) -> bool:
+    """Applies the API and waits until it is served; whether it was not there before."""
     new = False
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         crd = yaml.safe_load(file.read_text())
@@ -38,8 +44,7 @@ def install_crds(cluster: Cluster) -> None:
         cluster.api.apply(path, crd)
         served = f"{GROUP}/{crd['spec']['names']['plural']}"
         eventually(partial(is_served, cluster.api, served), within_seconds=90, what=f"{served} is served")
-    if new and isinstance(cluster, ControlPlane):
-        cluster.discover_kinds()
+    return new
 
 
 def is_served(api: Api, path: str) -> bool:
