@@ -11,6 +11,7 @@ from cluster import audit, kubeconfig
 from cluster.behaviours import Hangs
 from cluster.controlplane import ControlPlane
 from cluster.kubelet import KubeletPlayer
+from cluster.operatorprocess import Experiments, OperatorProcess, install_crds, service_account
 from cluster.programs import build
 from cluster.testcluster import Cluster
 from eventually import eventually
@@ -77,6 +78,32 @@ def kubelet(kubelet_player: KubeletPlayer, namespace: str) -> Iterator[KubeletPl
     kubelet_player.forget(namespace)
     errors, kubelet_player.errors[:] = list(kubelet_player.errors), []
     assert not errors
+
+
+@pytest.fixture(scope="session")
+def crds(cluster: Cluster) -> None:
+    """The API of experiments, served."""
+    install_crds(cluster)
+
+
+@pytest.fixture
+def account(cluster: Cluster, namespace: str) -> Path:
+    """A kubeconfig of the chart's service account, which may work in the test's namespace."""
+    return service_account(cluster, namespace)
+
+
+@pytest.fixture
+def experiments(cluster: Cluster, namespace: str, crds: None) -> Experiments:  # noqa: ARG001
+    """The experiments of the test's namespace."""
+    return Experiments(cluster, namespace)
+
+
+@pytest.fixture
+def operator(namespace: str, account: Path, crds: None, tmp_path: Path) -> Iterator[OperatorProcess]:  # noqa: ARG001
+    """The operator, ready, for the test's namespace."""
+    with OperatorProcess(tmp_path, namespace, account) as process:
+        process.wait_until_ready()
+        yield process
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, IsEvicted, Succeeds
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import Experiments, OperatorProcess, a_search, install_crds, service_account, trial_of
+from cluster.operatorprocess import Experiments, OperatorProcess, a_search, trial_of
 from cluster.testcluster import Cluster
 from conftest import TORTURE, Sweep
 from eventually import eventually
@@ -19,14 +19,7 @@ from trainer.experiment.record import decode
 SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def crds(cluster: Cluster) -> None:
-    install_crds(cluster)
-
-
-@pytest.fixture
-def account(cluster: Cluster, namespace: str) -> Path:
-    return service_account(cluster, namespace)
+pytestmark = pytest.mark.usefixtures("crds")
 
 
 def script(pod: Json) -> Behaviour:

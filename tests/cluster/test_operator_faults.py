@@ -11,21 +11,13 @@ import pytest
 from cluster.behaviours import Hangs
 from cluster.faultyapi import NO_FAULT, NO_WATCH_FAULT, Fault, FaultyApi, Request, WatchFault
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import Experiments, OperatorProcess, a_search, install_crds, service_account
+from cluster.operatorprocess import Experiments, OperatorProcess, a_search
 from cluster.test_operator_crashes import SEARCH, assert_as_expected, clear, script
 from cluster.testcluster import Cluster
 from conftest import Sweep
 from eventually import eventually
 
-
-@pytest.fixture(scope="module", autouse=True)
-def crds(cluster: Cluster) -> None:
-    install_crds(cluster)
-
-
-@pytest.fixture
-def account(cluster: Cluster, namespace: str) -> Path:
-    return service_account(cluster, namespace)
+pytestmark = pytest.mark.usefixtures("crds")
 
 
 @pytest.fixture

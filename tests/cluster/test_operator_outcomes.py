@@ -1,8 +1,7 @@
 """Every outcome, from a pod that ends so to a record that says so and what to do about it."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,29 +23,15 @@ from cluster.behaviours import (
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import (
     Experiments,
-    OperatorProcess,
     a_search,
-    install_crds,
     report,
-    service_account,
     trial_of,
 )
-from cluster.testcluster import Cluster
 from eventually import eventually
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
 from trainer.experiment.record import Record, decode
 
-
-@pytest.fixture(scope="module", autouse=True)
-def crds(cluster: Cluster) -> None:
-    install_crds(cluster)
-
-
-@pytest.fixture
-def experiments(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Experiments]:
-    with OperatorProcess(tmp_path, namespace, service_account(cluster, namespace)) as process:
-        process.wait_until_ready()
-        yield Experiments(cluster, namespace)
+pytestmark = pytest.mark.usefixtures("operator")
 
 
 def said(outcome: Outcome, **fields: Any) -> str:

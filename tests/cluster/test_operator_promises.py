@@ -4,7 +4,6 @@ import random
 import string
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,6 @@ from conftest import TORTURE, Sweep
 from eventually import eventually
 from trainer.experiment.errors import InvalidExperiment
 from trialrun_operator.workload import workload
-
-
-@pytest.fixture(scope="module", autouse=True)
-def crds(cluster: Cluster) -> None:
-    install_crds(cluster)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(tmp_path, namespace, service_account(cluster, namespace)) as process:
-        process.wait_until_ready()
-        yield process
-
-
-@pytest.fixture
-def experiments(cluster: Cluster, namespace: str) -> Experiments:
-    return Experiments(cluster, namespace)
 
 
 def succeeds(pod: Json) -> Behaviour:

@@ -22,7 +22,6 @@ from cluster.operatorprocess import (
     Experiments,
     OperatorProcess,
     a_search,
-    install_crds,
     report,
     service_account,
     trial_of,
@@ -36,9 +35,7 @@ from trainer.experiment.record import decode
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def crds(cluster: Cluster) -> None:
-    install_crds(cluster)
+pytestmark = pytest.mark.usefixtures("crds")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """A search from apply to its end on a real control plane, and what a user can do to it on the way."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,9 +13,7 @@ from cluster.operatorprocess import (
     Experiments,
     OperatorProcess,
     a_search,
-    install_crds,
     report,
-    service_account,
     trial_of,
 )
 from cluster.testcluster import Cluster
@@ -26,23 +22,6 @@ from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.record import decode
 from trainer.experiment.summary import summarize
-
-
-@pytest.fixture(scope="module", autouse=True)
-def crds(cluster: Cluster) -> None:
-    install_crds(cluster)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(tmp_path, namespace, service_account(cluster, namespace)) as process:
-        process.wait_until_ready()
-        yield process
-
-
-@pytest.fixture
-def experiments(cluster: Cluster, namespace: str) -> Experiments:
-    return Experiments(cluster, namespace)
 
 
 def live(experiments: Experiments) -> int:
