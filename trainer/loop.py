@@ -4,13 +4,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.checkpoint import Progress, Saver
+from trainer.checkpoint import Checkpoints, Progress, Saver
 from trainer.data.dataset import Dataset
 from trainer.distributed import Ranks
 from trainer.evaluate import Figures, evaluate
@@ -26,9 +25,13 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What training came to. `weights` are those of the epoch with the best validation loss; figures are theirs."""
+    """What training came to. `weights` are those of the epoch with the best validation loss; figures are theirs.
+
+    `resumed_from` is the epoch after which it went on from a checkpoint, 0 where it began anew.
+    """
 
     progress: Progress
+    resumed_from: int
     weights: dict[str, Tensor]
     valid: Figures | None
     test: Figures | None
@@ -41,14 +44,14 @@ def train(
     *,
     ranks: Ranks,
     device: torch.device,
-    checkpoints: Path | None = None,
+    checkpoints: Checkpoints = Checkpoints(),  # noqa: B008 - frozen
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Result:
     """Trains on `source`, the training part of `data` or a multiple of it, as `training` says.
 
     The same seed and global batch give the same losses for any number of ranks, up to rounding. An epoch's loss is
     the mean over its samples: squared error, or cross-entropy in nats. `on_epoch` is given each epoch's figures.
-    With `checkpoints` and `train.checkpointEvery`, an interrupted training goes on from its last checkpoint there.
+    With `checkpoints` an interrupted training goes on from its last one, and ends as it would have: to the bit.
 
     Raises:
         Diverged: the loss became NaN or infinite.
@@ -83,6 +86,7 @@ def train(
     best = copy(model)
     saver = Saver(checkpoints, training, data.manifest.hash, ranks)
     progress = saver.restore(model, optimizer, best, device)
+    resumed_from = progress.epoch
 
     while not finished(progress, config):
         began = time.perf_counter()
@@ -116,14 +120,13 @@ def train(
             progress.best_loss, progress.best_epoch = compared, progress.epoch
             best = copy(model)
         on_epoch(row)
-        if config.checkpoint_every and progress.epoch % config.checkpoint_every == 0:
-            saver.save(model, optimizer, progress, best)
+        saver.epoch_ended(model, optimizer, progress, best)
 
     model.load_state_dict(best)
     valid, test = figures(data.valid), figures(data.test)
     if test is not None:
         require_finite(test.loss, "test", progress.best_epoch)
-    return Result(progress, best, valid, test)
+    return Result(progress, resumed_from, best, valid, test)
 
 
 def finished(progress: Progress, config: Train) -> bool:

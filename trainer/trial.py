@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from trainer.atomic import write_text
-from trainer.checkpoint import CHECKPOINT, save_tensors
+from trainer.checkpoint import CHECKPOINT, Checkpoints, save_tensors
 from trainer.data.build import prepare
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.errors import DataUnavailable
@@ -40,12 +40,20 @@ _NO_DEVICE_MEMORY, _NO_HOST_MEMORY = "CUDA error: out of memory", "DefaultCPUAll
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rank runs: its place among the ranks, how they meet, where data sets are kept, where artefacts go."""
+    """Where a rank runs: its place among the ranks, how they meet, where data sets are kept, where artefacts go.
+
+    `ready` are folders of data sets that were built elsewhere and can't be written. `earlier` are the folders of
+    attempts at the same trial that were interrupted, the latest first. `checkpoint_seconds` is how often a checkpoint
+    is written where the training doesn't say.
+    """
 
     ranks: Ranks
     meeting: str
     cache: Path
     folder: Path | None
+    ready: tuple[Path, ...] = ()
+    earlier: tuple[Path, ...] = ()
+    checkpoint_seconds: float | None = None
 
 
 class Clock:
@@ -84,6 +92,8 @@ def run_rank(
         metrics = _metrics(result)
         if place.ranks.lead and place.folder is not None:
             write_artefacts(place.folder, training, data, result, metrics, clock.seconds())
+            for folder in (place.folder, *place.earlier):  # they have served
+                (folder / CHECKPOINT).unlink(missing_ok=True)
         return RankReport(
             rank=place.ranks.rank,
             clock=now(),
@@ -93,6 +103,7 @@ def run_rank(
             samples=samples,
             dataset_bytes=samples * data.train.sample_bytes,
             epochs=result.progress.epoch,
+            resumed_from=result.resumed_from,
             environment=environment(device, training.train.threads) if place.ranks.lead else None,
         )
     except Exception as error:
@@ -116,7 +127,7 @@ def _train(
     on_epoch: Callable[[dict[str, float]], None],
 ) -> tuple[Result, Dataset, int, torch.device]:
     with clock.measure("data"):
-        data = open_dataset(prepare(training.data, place.cache))
+        data = open_dataset(prepare(training.data, place.cache, ready=place.ready))
         multiplier = training.data.multiplier
         source = Multiplied(data.train, multiplier) if multiplier > 1 else data.train
     with joined(place.ranks, training.train.device, place.meeting) as device, clock.measure("train"):
@@ -132,7 +143,7 @@ def _train(
             source,
             ranks=place.ranks,
             device=device,
-            checkpoints=place.folder,
+            checkpoints=Checkpoints(place.folder, place.earlier, place.checkpoint_seconds),
             on_epoch=observe,
         )
     return result, data, len(source), device
@@ -186,8 +197,7 @@ def write_artefacts(
 ) -> None:
     """Everything that a run leaves besides its record: what was trained, how well, and what predicts with it.
 
-    The configuration goes first and comes last: a folder that has it holds the whole of one run. A checkpoint has
-    then served.
+    The configuration goes first and comes last: a folder that has it holds the whole of one run.
     """
     (folder / CONFIG).unlink(missing_ok=True)
     confusion = {
@@ -210,7 +220,6 @@ def write_artefacts(
     )
     save_tensors(folder / WEIGHTS, result.weights)
     write_text(folder / CONFIG, json.dumps(training.document(), indent=2) + "\n")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _metrics(result: Result) -> dict[str, float]:

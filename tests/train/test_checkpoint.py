@@ -3,6 +3,7 @@
 import ast
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from train.builders import a_training, dataset_of, history_in, same_tensors, train_alone, without_times
 from train.ranks import Interrupted, on_ranks, run_all, run_interrupted
-from trainer.checkpoint import CHECKPOINT, Progress, Saver, save_tensors
+from trainer.checkpoint import CHECKPOINT, Checkpoints, Progress, Saver, save_tensors
 from trainer.distributed import Ranks
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.training import Training
@@ -43,8 +44,8 @@ def stop_in(epoch: int) -> Any:
 def interrupted_in(epoch: int, training: Training, cache: Path, folder: Path) -> Result:
     """Stops before the checkpoint of `epoch` is written, then trains to the end."""
     with pytest.raises(Interrupted):
-        train_alone(training, cache, checkpoints=folder, on_epoch=stop_in(epoch))
-    return train_alone(training, cache, checkpoints=folder)
+        train_alone(training, cache, checkpoints=Checkpoints(folder), on_epoch=stop_in(epoch))
+    return train_alone(training, cache, checkpoints=Checkpoints(folder))
 
 
 def assert_same(one: Result, other: Result) -> None:
@@ -57,7 +58,7 @@ def assert_same(one: Result, other: Result) -> None:
 def epochs_trained(training: Training, cache: Path, folder: Path) -> list[float]:
     """Those that were trained now, not taken up from a checkpoint."""
     seen = []
-    train_alone(training, cache, checkpoints=folder, on_epoch=lambda row: seen.append(row["epoch"]))
+    train_alone(training, cache, checkpoints=Checkpoints(folder), on_epoch=lambda row: seen.append(row["epoch"]))
     return seen
 
 
@@ -93,21 +94,21 @@ def test_so_does_every_kind_of_model(kind: str, cache: Path, tmp_path: Path) -> 
 
 def test_only_the_epochs_after_the_checkpoint_are_trained_again(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train_alone(a_long_training(), cache, checkpoints=tmp_path, on_epoch=stop_in(4))
+        train_alone(a_long_training(), cache, checkpoints=Checkpoints(tmp_path), on_epoch=stop_in(4))
     assert epochs_trained(a_long_training(), cache, tmp_path) == [4, 5]
     assert epochs_trained(a_long_training(), cache, tmp_path) == []
 
 
 def test_a_training_that_patience_has_stopped_is_not_taken_up_again(cache: Path, tmp_path: Path) -> None:
     training = a_long_training(epochs=50, patience=2, optimizer="SGD", learningRate=1e-300)
-    stopped = train_alone(training, cache, checkpoints=tmp_path)
+    stopped = train_alone(training, cache, checkpoints=Checkpoints(tmp_path))
     assert stopped.progress.epoch == 3
     assert epochs_trained(training, cache, tmp_path) == []
-    assert_same(train_alone(training, cache, checkpoints=tmp_path), stopped)
+    assert_same(train_alone(training, cache, checkpoints=Checkpoints(tmp_path)), stopped)
 
 
 def test_without_checkpoint_every_nothing_is_saved(cache: Path, tmp_path: Path) -> None:
-    train_alone(a_training(), cache, checkpoints=tmp_path)
+    train_alone(a_training(), cache, checkpoints=Checkpoints(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,16 +117,84 @@ def test_without_checkpoint_every_nothing_is_saved(cache: Path, tmp_path: Path) 
     [{"learningRate": 0.01}, {"epochs": 6}, {"seed": 1}, {"batchSize": 24}],
     ids=str,
 )
-def test_the_checkpoint_of_another_training_is_not_taken_up(other: Any, cache: Path, tmp_path: Path) -> None:
-    train_alone(a_long_training(**other), cache, checkpoints=tmp_path)
+def test_the_checkpoint_of_another_training_is_not_taken_up(
+    other: Any, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_alone(a_long_training(**other), cache, checkpoints=Checkpoints(tmp_path))
     assert epochs_trained(a_long_training(), cache, tmp_path) == [1, 2, 3, 4, 5]
+    said = capsys.readouterr().err
+    assert said == f"trainer: {tmp_path / CHECKPOINT} belongs to another training and is not taken up\n"
+
+
+def test_an_attempt_goes_on_from_the_latest_earlier_one_and_leaves_its_folder_alone(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = a_long_training()
+    for folder, epoch in (("1", 2), ("2", 4)):
+        with pytest.raises(Interrupted):
+            train_alone(training, cache, checkpoints=Checkpoints(tmp_path / folder), on_epoch=stop_in(epoch))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    places = Checkpoints(tmp_path / "3", (tmp_path / "2", tmp_path / "1"))
+    resumed = train_alone(training, cache, checkpoints=places)
+    assert capsys.readouterr().err == "trainer: goes on after epoch 3\n"
+    assert resumed.resumed_from == 3
+    assert {path: path.read_bytes() for path in before} == before
+    undisturbed = train_alone(training, cache)
+    assert undisturbed.resumed_from == 0
+    assert_same(resumed, undisturbed)
+
+
+def test_where_the_latest_is_damaged_the_one_before_serves(cache: Path, tmp_path: Path) -> None:
+    training = a_long_training()
+    with pytest.raises(Interrupted):
+        train_alone(training, cache, checkpoints=Checkpoints(tmp_path / "1"), on_epoch=stop_in(3))
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / CHECKPOINT).write_bytes((tmp_path / "1" / CHECKPOINT).read_bytes()[:-1])
+    places = Checkpoints(tmp_path / "3", (tmp_path / "2", tmp_path / "1"))
+    resumed = train_alone(training, cache, checkpoints=places)
+    assert resumed.resumed_from == 2
+    assert_same(resumed, train_alone(training, cache))
+
+
+class Disk:
+    """A clock, and a disk on which each checkpoint takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now, self.seconds, self.saves = 0.0, seconds, list[float]()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def save(self, *_: Any, **__: Any) -> None:
+        self.saves.append(self.now)
+        self.now += self.seconds
+
+
+@pytest.mark.parametrize(("seconds", "between"), [(0.01, 5), (1.0, 20)], ids=["a quick disk", "a slow disk"])
+def test_by_the_clock_saving_is_rare_and_takes_a_twentieth_of_the_time_at_most(
+    seconds: float, between: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(seconds)
+    monkeypatch.setattr("trainer.checkpoint.save_tensors", disk.save)
+    training = a_long_training(checkpointEvery=0)
+    model = build(training.model, window=5, features=5, outputs=1)
+    optimizer = Optimizer(training.train, model.parameters(), 0.1)
+    saver = Saver(Checkpoints(tmp_path, every_seconds=5.0), training, "data", Ranks(), clock=disk)
+    for epoch in range(1, 1001):
+        disk.now += 0.25
+        saver.epoch_ended(model, optimizer, Progress(epoch, 0.5, 1, []), copy(model))
+    gaps = [later - sooner for sooner, later in pairwise(disk.saves)]
+    assert disk.saves[0] == 5.0
+    assert len(gaps) > 5
+    assert all(between <= gap <= between + seconds + 0.25 for gap in gaps)
 
 
 def a_saver(folder: Path, *, data: str = "data", ranks: Ranks = Ranks()) -> tuple[Saver, Any]:  # noqa: B008 - frozen
     training = a_long_training()
     model = build(training.model, window=5, features=5, outputs=1)
     optimizer = Optimizer(training.train, model.parameters(), 0.1)
-    return Saver(folder, training, data, ranks), (model, optimizer, copy(model))
+    return Saver(Checkpoints(folder), training, data, ranks), (model, optimizer, copy(model))
 
 
 def test_nor_is_one_of_other_data_or_another_number_of_ranks(tmp_path: Path) -> None:
@@ -165,7 +234,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_starts_over(
     damage: str, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     training = a_long_training()
-    whole = train_alone(training, cache, checkpoints=tmp_path)
+    whole = train_alone(training, cache, checkpoints=Checkpoints(tmp_path))
     path = tmp_path / CHECKPOINT
     kept = path.read_bytes()
     spoilt = {
@@ -176,10 +245,10 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_starts_over(
     }
     path.write_bytes(spoilt[damage])
 
-    assert_same(train_alone(training, cache, checkpoints=tmp_path), whole)
+    assert_same(train_alone(training, cache, checkpoints=Checkpoints(tmp_path)), whole)
     said = capsys.readouterr().err
     assert said.startswith(f"trainer: {path} is damaged (")
-    assert said.endswith("; training starts over\n")
+    assert said.endswith(") and is not taken up\n")
     assert said.count("\n") == 1
     assert epochs_trained(training, cache, tmp_path) == []
 
@@ -220,7 +289,7 @@ def test_two_ranks_resume_the_same_epoch_whether_they_share_a_folder_or_not(
     for folder in folders:
         folder.mkdir(exist_ok=True)
     if not shared:  # what another training left there must not lead rank 1 astray
-        train_alone(a_long_training(seed=7), cache, checkpoints=folders[1])
+        train_alone(a_long_training(seed=7), cache, checkpoints=Checkpoints(folders[1]))
     ends = on_ranks(2, run_interrupted, folders, cache, training, 4)
 
     assert [[report.outcome for report in reports] for reports in ends] == [[Outcome.CRASHED, Outcome.SUCCEEDED]] * 2
@@ -233,7 +302,7 @@ def test_two_ranks_resume_the_same_epoch_whether_they_share_a_folder_or_not(
 def test_a_checkpoint_that_only_rank_1_has_is_not_taken_up(cache: Path, tmp_path: Path) -> None:
     training = a_long_training(epochs=2)
     alone = tmp_path / "rank-0"
-    train_alone(training, cache, checkpoints=alone)
+    train_alone(training, cache, checkpoints=Checkpoints(alone))
     folders = [tmp_path / "machine-0", tmp_path / "machine-1"]
     folders[0].mkdir()
     shutil.copytree(alone, folders[1])

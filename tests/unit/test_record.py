@@ -31,7 +31,7 @@ LINE = (
     '"model.layers":1},"repeat":0,"workers":1,"seed":0,"attempt":1,"final":true,"outcome":"Succeeded","exitCode":0,'
     '"error":"","failedRank":null,"metrics":{"validMse":0.0002,"validMae":0.008},'
     '"seconds":{"queued":0.0,"start":0.1,"data":0.2,"train":1.6,"total":2.0},'
-    '"memory":[{"peakBytes":432013312,"meanBytes":419430400}],"samples":860,"datasetBytes":0,"epochs":20,'
+    '"memory":[{"peakBytes":432013312,"meanBytes":419430400}],"samples":860,"datasetBytes":0,"epochs":20,"resumedFrom":0,'
     '"environment":{"image":null,"packages":{"python":"3.12.3","torch":"2.10.0"},"cpu":"A CPU","device":"cpu",'
     '"threads":1,"cpus":null,"memoryLimitBytes":null},"acceptedAt":1700000000000,"startedAt":1700000000000,'
     '"finishedAt":1700000002000}'
@@ -80,6 +80,10 @@ records = made(
 def test_the_line_of_a_record_never_changes() -> None:
     assert encode(a_record()) == LINE
     assert decode(LINE) == a_record()
+
+
+def test_a_record_of_before_trials_resumed_is_read_as_one_that_did_not() -> None:
+    assert decode(LINE.replace('"resumedFrom":0,', "")) == a_record()
 
 
 @given(records)
@@ -159,6 +163,7 @@ reports = made(
     samples=counts,
     dataset_bytes=counts,
     epochs=counts,
+    resumed_from=counts,
     environment=st.none() | environments,
 )
 

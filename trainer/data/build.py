@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +38,10 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "trialrun" / "data"
 
 
-def prepare(data: Data, cache: Path, progress: Progress | None = None) -> Path:
-    """The folder of the data set, built if need be, for `open_dataset`.
+def prepare(data: Data, cache: Path, progress: Progress | None = None, *, ready: Sequence[Path] = ()) -> Path:
+    """The folder of the data set, for `open_dataset`: one of the caches `ready`, which are only read, or `cache`.
+
+    Where it is in none of them it is built in `cache`.
 
     Its name holds the hash over what the samples depend on: the fields that matter to this source, the source's
     content and the format's version; so equal sets are built once, and `multiplier` and `residency` make no
@@ -47,7 +49,8 @@ def prepare(data: Data, cache: Path, progress: Progress | None = None) -> Path:
     """
     inputs = _inputs(data, cache)
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-    folder = cache / f"{data.source}-{key[:16]}"
+    name = f"{data.source}-{key[:16]}"
+    folder = next((place / name for place in ready if (place / name).is_dir()), cache / name)
     once(folder, lambda part: _build(data, cache, part, key, inputs["source"], progress))
     # A set that was damaged since is reported here, and not rebuilt: its owner should know of a disk that loses data.
     open_dataset(folder)

@@ -97,6 +97,7 @@ def make_record(
         samples=lead.samples,
         dataset_bytes=lead.dataset_bytes,
         epochs=lead.epochs,
+        resumed_from=lead.resumed_from,
         environment=lead.environment or Environment(),
         accepted_at=times.accepted,
         started_at=times.started,

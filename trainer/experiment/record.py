@@ -69,6 +69,7 @@ class RankReport(Reported):
     samples: int = 0
     dataset_bytes: int = 0
     epochs: int = 0
+    resumed_from: int = Field(0, description="The epoch after which it went on from a checkpoint; 0 for none.")
     environment: Environment | None = None
 
 
@@ -94,6 +95,7 @@ class Record(Reported):
     samples: int = Field(0, description="Training samples of one epoch, over all ranks.")
     dataset_bytes: int = 0
     epochs: int = 0
+    resumed_from: int = Field(0, description="The epoch after which it went on from a checkpoint; 0 for none.")
     environment: Environment = Environment()
     accepted_at: Milliseconds = 0
     started_at: Milliseconds = 0
