@@ -166,8 +166,9 @@ class ControlPlane(Cluster):
             *audit.options(self.workdir, self.audit_log, silent=USER),
         ]
         component = self._component("kube-apiserver", f"{self.access.server}/readyz", options)
-        # Less garbage collection: a sixth less processor time to start, for 150 MiB more memory.
-        return replace(component, environment={"GOGC": "400", "GOMEMLIMIT": "2GiB"})
+        # Less garbage collection: a sixth less processor time to start, for 150 MiB more memory. At 2 GiB, a heap of
+        # 10,000 objects made it collect without a pause.
+        return replace(component, environment={"GOGC": "400", "GOMEMLIMIT": "6GiB"})
 
     def _make_controller_manager(self) -> Component:
         port = free_port()
