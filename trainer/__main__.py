@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     report.set_defaults(func=_lazily("report"))
 
+    fetch = commands.add_parser("fetch", help="bring a cluster experiment's results into a folder here")
+    fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
+    fetch.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="(default: runs/<its name>-cluster)")
+    fetch.add_argument("-n", "--namespace", help="where the experiment is (default: kubectl's)")
+    fetch.set_defaults(func=_lazily("fetch"))
+
     init = commands.add_parser("init", help="print a commented experiment file to start from")
     init.set_defaults(func=_lazily("init"))
 
@@ -72,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
 
     pod = commands.add_parser("pod", help="what a trial's container runs: one rank, told by TRIALRUN_TRIAL")
     pod.add_argument("--message", type=Path, default=Path("/dev/termination-log"), help="where its report goes")
+    pod.add_argument("--data", type=Path, default=Path("/data"), help="where the volume with data is mounted")
+    pod.add_argument("--output", type=Path, default=Path("/output"), help="where the volume for artefacts is mounted")
     pod.set_defaults(func=_lazily("pod"))
 
     predict = commands.add_parser("predict", help="predict with the weights of a run")

@@ -70,7 +70,9 @@ def _outcomes(results: Results) -> Iterator[str]:
         if failure.total > len(failure.examples):
             yield f"{_INDENT * 2}and {failure.total - len(failure.examples)} more"
     if results.summary.counts.failed or results.unfinished:
-        yield f"{_INDENT}The same command again runs failed and missing trials."
+        on_cluster = results.experiment.metadata.uid is not None
+        again = "A raised spec.rerun" if on_cluster else "The same command again"
+        yield f"{_INDENT}{again} runs failed and missing trials."
 
 
 def _times(results: Results, folder: Path) -> Iterator[str]:

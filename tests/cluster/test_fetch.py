@@ -1,0 +1,116 @@
+"""An experiment's ledger, fetched with kubectl from a real API server as a user does it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.api import Json
+from cluster.behaviours import Behaviour, Fails, Succeeds
+from cluster.kubelet import KubeletPlayer
+from cluster.operatorprocess import ROOT, Experiments, a_search, report, trial_of
+from cluster.programs import build
+from cluster.testcluster import Cluster
+from trainer.experiment.record import decode
+from trainer.local.ledger import read_ledger
+
+
+def trainer(
+    cluster: Cluster, *arguments: str | Path, kubeconfig: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command line with the cluster's kubectl first on the PATH; by default as the cluster's administrator."""
+    programs = build.program("kubectl").parent
+    variables = cluster.environment() | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    if kubeconfig is not None:
+        variables["KUBECONFIG"] = str(kubeconfig)
+    command = [sys.executable, "-m", "trainer", *map(str, arguments)]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+
+def fails_once(pod: Json) -> Behaviour:
+    told = trial_of(pod)
+    if told["index"] == 1:
+        return Fails(1, json.dumps({"clock": 1, "outcome": "Diverged", "error": "training loss became nan"}))
+    return Succeeds(report(pod), after_seconds=0.2)
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_cluster_search_becomes_a_folder_like_a_local_run_s(
+    cluster: Cluster, experiments: Experiments, kubelet: KubeletPlayer, tmp_path: Path
+) -> None:
+    kubelet.play(experiments.namespace, fails_once)
+    experiments.create(a_search(trials=4))
+    status = experiments.finished("search")["status"]
+
+    folder = tmp_path / "fetched"
+    fetched = trainer(cluster, "fetch", "hps/search", folder, "--namespace", experiments.namespace)
+    assert fetched.returncode == 0, fetched.stderr
+    assert "search  3 of 4 trials succeeded, 1 failed" in fetched.stderr
+    records = read_ledger(folder)
+    assert sorted(records, key=lambda each: each.index) == [
+        decode(line) for _, line in sorted(experiments.entries().items())
+    ]
+    assert [each.finished_at for each in records] == sorted(each.finished_at for each in records)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary == status["summary"] | {"comparison": None}
+    assert "training loss became nan" in (folder / "report.html").read_text()
+
+    assert trainer(cluster, "report", folder).returncode == 0
+
+    # Fetched again it is brought up to date; another experiment's results are not overwritten.
+    assert trainer(cluster, "fetch", "hps/search", folder, "-n", experiments.namespace).returncode == 0
+    assert read_ledger(folder) == records
+    experiments.create(a_search("other", trials=1))
+    experiments.finished("other")
+    refused = trainer(cluster, "fetch", "hps/other", folder, "-n", experiments.namespace)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"trainer: {folder}: holds results that are not those of hps/other; name another folder, or delete this one\n"
+    )
+    assert read_ledger(folder) == records
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_cluster_scale_test_is_fetched_by_its_short_name(
+    cluster: Cluster, experiments: Experiments, kubelet: KubeletPlayer, tmp_path: Path
+) -> None:
+    kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod), after_seconds=0.2))
+    document = a_search("sizes") | {"kind": "ScaleTest", "spec": {"axes": {"multipliers": [1, 10]}}}
+    experiments.create(document)
+    experiments.finished("sizes", plural="scaletests")
+    fetched = trainer(cluster, "fetch", "sct/sizes", tmp_path / "sizes", "-n", experiments.namespace)
+    assert fetched.returncode == 0, fetched.stderr
+    assert [each.parameters["data.multiplier"] for each in read_ledger(tmp_path / "sizes")] == [1, 10]
+
+
+@pytest.mark.usefixtures("crds")
+def test_what_is_not_there_or_may_not_be_read_is_said_in_a_sentence(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    def complaint(*arguments: str, kubeconfig: Path | None = None) -> str:
+        refused = trainer(cluster, *arguments, "-n", namespace, kubeconfig=kubeconfig)
+        assert refused.returncode == 2
+        assert refused.stdout == ""
+        return refused.stderr
+
+    assert complaint("fetch", "hps/absent") == (
+        f"trainer: hps/absent: there is no such experiment in namespace {namespace}; "
+        "`kubectl get hyperparamsearches --all-namespaces` lists them, --namespace chooses\n"
+    )
+    nobody = cluster.kubeconfig_for_service_account(namespace, "default")
+    said = complaint("fetch", "hps/mine", kubeconfig=nobody)
+    assert said.startswith("trainer: hps/mine: your account may not read it: ")
+    assert (
+        f'cannot get resource "hyperparamsearches" in API group "trialrun.dev" in the namespace "{namespace}"' in said
+    )
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text(cluster.kubeconfig.read_text().replace(cluster.access.server, "https://127.0.0.1:1"))
+    said = complaint("fetch", "sct/mine", kubeconfig=nowhere)
+    assert said.startswith("trainer: sct/mine: kubectl could not read it: ")
+    assert "127.0.0.1:1 was refused" in said

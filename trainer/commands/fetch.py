@@ -1,0 +1,40 @@
+"""`fetch hps/NAME`: a cluster experiment's ledger as a folder on this machine, with its summary and report."""
+
+import argparse
+import json
+from pathlib import Path
+
+from trainer.atomic import write_text
+from trainer.commands.report import leave_report
+from trainer.experiment.errors import UserError
+from trainer.experiment.expand import expand
+from trainer.experiment.record import encode
+from trainer.experiment.spec import Experiment
+from trainer.kubectl import read_experiment, reference
+from trainer.local.folder import EXPERIMENT, occupied, stored_experiment
+from trainer.local.ledger import NAME as LEDGER
+from trainer.local.ledger import read_ledger
+
+
+def main(options: argparse.Namespace) -> int:
+    """Leaves what `run` would have left, but for the trials' artefacts. Fetched again, it brings what is new."""
+    wanted = reference(options.experiment, options.namespace)
+    if wanted is None:
+        raise UserError(f"{options.experiment}: must be hps/NAME or sct/NAME, an experiment on a cluster")
+    experiment, records = read_experiment(wanted)
+    # Not runs/NAME: there a local run of the same file leaves its results.
+    folder: Path = options.folder or Path("runs") / f"{experiment.name}-cluster"
+    with occupied(folder):
+        _check(folder, experiment, wanted.text)
+        write_text(folder / EXPERIMENT, json.dumps(experiment.document(sparse=True), indent=2) + "\n")
+        write_text(folder / LEDGER, "".join(encode(record) + "\n" for record in records))
+        leave_report(folder, experiment, expand(experiment), records)
+    return 0
+
+
+def _check(folder: Path, experiment: Experiment, source: str) -> None:
+    """Raises `UserError` where the folder holds other results, which fetching would replace."""
+    if read_ledger(folder) and stored_experiment(folder).metadata.uid != experiment.metadata.uid:
+        raise UserError(
+            f"{folder}: holds results that are not those of {source}; name another folder, or delete this one"
+        )
