@@ -115,6 +115,20 @@ class Cell(Section):
 
     deadline_seconds: Seconds = Field(30, description="The longest a cell may run.")
     memory_limit: Quantity | None = Field(None, description="The memory each worker may use, such as 1Gi.")
+    memory_above_floor: Quantity | None = Field(
+        None,
+        description="In place of memoryLimit: what each worker may use beyond what it has before it holds a sample, "
+        "which is measured before the first cell.",
+    )
+    after_out_of_memory: Literal["Skip", "Run"] = Field(
+        "Skip", description="What becomes of larger cells with as many workers after one ran out of memory."
+    )
+
+    def disagreement(self) -> str | None:
+        """A limit is given in one way."""
+        if self.memory_limit is not None and self.memory_above_floor is not None:
+            return "memoryLimit and memoryAboveFloor exclude each other, got both"
+        return None
 
 
 class ScaleTestSpec(Common):
