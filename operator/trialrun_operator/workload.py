@@ -9,7 +9,7 @@ from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.expand import Trial, expand, running_order
 from trainer.experiment.load import load
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 
 
 @dataclass(frozen=True)
