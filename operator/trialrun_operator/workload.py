@@ -67,5 +67,10 @@ def workload(document: Mapping[str, Any]) -> Workload:
         raise InvalidExperiment(
             ["spec.baseline: must be None, since this version cannot measure a baseline yet, got Measure"]
         )
+    if isinstance(experiment, ScaleTest) and experiment.spec.cell.memory_above_floor is not None:
+        raise InvalidExperiment(
+            ["spec.cell.memoryAboveFloor: must be left out, since the operator cannot measure a floor yet; "
+             f"set memoryLimit, got {experiment.spec.cell.memory_above_floor}"]
+        )  # fmt: skip
     trials = expand(experiment)
     return Workload(experiment, tuple(trials), tuple(running_order(experiment, trials)))
