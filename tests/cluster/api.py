@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -120,8 +121,8 @@ class Api:
         if connection is not None:
             try:
                 return self._answer(connection, method, target, content, headers)
-            except (http.client.BadStatusLine, ConnectionError):
-                pass  # The server closed the idle connection.
+            except (http.client.BadStatusLine, ConnectionError, ssl.SSLEOFError):
+                pass  # The server closed the idle connection, as it does after 90 s.
         connection = http.client.HTTPSConnection(self._host.netloc, context=self._ssl, timeout=60)
         self._local.connection = connection
         self._connections.append(connection)
