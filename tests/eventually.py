@@ -27,3 +27,27 @@ def eventually(
             name = what or getattr(probe, "__name__", repr(probe))
             raise AssertionError(f"not within {within_seconds:g} s: {name}; last seen: {seen}")
         time.sleep(every_seconds)
+
+
+def throughout(probe: Callable[[], bool], *, seconds: float, every_seconds: float = 0.25, what: str = "") -> None:
+    """Holds `probe` to be true from now on for so long.
+
+    For what must not happen, and only that: nothing tells of it, so a while has to pass.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert probe(), f"not throughout {seconds:g} s: {what or getattr(probe, '__name__', repr(probe))}"
+        time.sleep(every_seconds)
+
+
+def unchanged(read: Callable[[], Value], *, seconds: float) -> Callable[[], bool]:
+    """A probe for `eventually`: whether what `read` gives has been the same for so long."""
+    seen, since = read(), time.monotonic()
+
+    def is_unchanged() -> bool:
+        nonlocal seen, since
+        if (now := read()) != seen:
+            seen, since = now, time.monotonic()
+        return time.monotonic() - since >= seconds
+
+    return is_unchanged
