@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainer.experiment.best import direction, objective_reader, objective_value
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record, cut_error
 from trainer.experiment.spec import HyperparamSearch
-from trainer.experiment.summary import direction, objective_reader, objective_value
 from trialrun_operator.names import job_name
 from trialrun_operator.workload import Workload
 

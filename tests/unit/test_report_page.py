@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.experiment.baseline import figures
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Environment, Record
@@ -61,7 +62,7 @@ class Page(HTMLParser):
 
 def written(folder: Path, experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> str:
     trials = expand(experiment)
-    summary = summarize(experiment, trials, records, baseline)
+    summary = summarize(experiment, trials, records, figures(experiment, trials, baseline))
     return write_page(folder, experiment, trials, records, summary).read_text(encoding="utf-8")
 
 

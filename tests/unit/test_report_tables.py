@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.experiment.baseline import figures
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Environment, Record
@@ -17,7 +18,7 @@ from unit.builders import a_record, an_experiment
 
 def closed(experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> str:
     trials = expand(experiment)
-    summary = summarize(experiment, trials, records, baseline)
+    summary = summarize(experiment, trials, records, figures(experiment, trials, baseline))
     return closing(Results(experiment, trials, records, summary), Path("runs/here"))
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from trainer.experiment.baseline import figures
+from trainer.experiment.best import objective_value
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, Seconds
 from trainer.experiment.spec import Experiment
-from trainer.experiment.summary import Summary, most_at_once, objective_value, summarize, wall_seconds
+from trainer.experiment.summary import Summary, summarize
+from trainer.experiment.timing import most_at_once, wall_seconds
 from unit.builders import a_record, an_experiment, four, ran
 
 FAILED = Outcome.CRASHED
@@ -25,8 +28,8 @@ def ledger(experiment: Experiment, *values: float | Outcome | None, **fields: An
     ]
 
 
-def summary_of(experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> Summary:
-    return summarize(experiment, expand(experiment), records, baseline)
+def summary_of(experiment: Experiment, records: Sequence[Record]) -> Summary:
+    return summarize(experiment, expand(experiment), records)
 
 
 def test_trials_are_counted_by_outcome() -> None:
@@ -170,7 +173,7 @@ def test_records_of_other_trials_are_passed_over() -> None:
     others = ledger(four(training={"train": {"epochs": 3}}), 0.0, 0.0, 0.0, 0.0)
     mine = ledger(four(), 0.3, 0.1, FAILED, None)
     assert summary_of(four(), [*others, *mine]) == summary_of(four(), mine)
-    assert summary_of(four(), mine, [*others, *mine]) == summary_of(four(), mine, mine)
+    assert figures(four(), expand(four()), [*others, *mine]) == figures(four(), expand(four()), mine)
 
 
 OVERLAPS: dict[str, tuple[list[tuple[float, float]], int]] = {

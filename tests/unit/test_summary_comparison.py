@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.experiment.baseline import figures
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Environment, Record, decode, encode
@@ -18,7 +19,8 @@ FAILED = Outcome.CRASHED
 
 
 def summary_of(experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> Summary:
-    return summarize(experiment, expand(experiment), records, baseline)
+    trials = expand(experiment)
+    return summarize(experiment, trials, records, figures(experiment, trials, baseline))
 
 
 def one_at_a_time(**fields: Any) -> list[Record]:
@@ -36,10 +38,16 @@ def test_the_speedup_is_what_the_baseline_took_over_what_this_took() -> None:
     assert (comparison.speedup, comparison.efficiency, comparison.differences) == (2, 1, ())
 
 
-def test_slots_are_trials_at_once_times_their_workers() -> None:
-    comparison = summary_of(four(), two_at_a_time(workers=3), one_at_a_time(workers=3)).comparison
+@pytest.mark.parametrize(("workers", "baseline_workers", "efficiency"), [(3, 3, 1), (3, 1, 1 / 3)])
+def test_slots_are_trials_at_once_times_their_workers_on_both_sides(
+    workers: int, baseline_workers: int, efficiency: float
+) -> None:
+    comparison = summary_of(
+        four(), two_at_a_time(workers=workers), one_at_a_time(workers=baseline_workers)
+    ).comparison
     assert comparison is not None
-    assert (comparison.slots, comparison.efficiency) == (6, pytest.approx(1 / 3))
+    assert (comparison.slots, comparison.baseline_slots) == (6, baseline_workers)
+    assert comparison.efficiency == pytest.approx(efficiency)
 
 
 def test_without_a_baseline_there_is_no_comparison() -> None:
@@ -88,9 +96,9 @@ def test_a_speedup_is_shown_only_where_both_sides_are_alike_in(fields: dict[str,
 
 
 UNLIKE_RUNS: dict[str, tuple[list[Record], list[Record], str]] = {
-    "a trial is missing there": (two_at_a_time(), one_at_a_time()[:3], "trials: 1 only here, 0 only there"),
-    "trials are missing here": (two_at_a_time()[:2], one_at_a_time(), "trials: 0 only here, 2 only there"),
-    "trials failed": (two_at_a_time(outcome=FAILED), one_at_a_time(), "outcomes: 4 trials did not succeed"),
+    "a trial is missing there": (two_at_a_time(), one_at_a_time()[:3], "trials: 4 here, 3 there"),
+    "trials are missing here": (two_at_a_time()[:2], one_at_a_time(), "trials: 2 here, 4 there"),
+    "trials failed": (two_at_a_time(outcome=FAILED), one_at_a_time(), "outcomes: 4 Crashed here, 4 Succeeded there"),
     "the baseline ran two at once": (
         two_at_a_time(), two_at_a_time(), "baseline: ran 2 trials at once, a baseline runs one",
     ),

@@ -86,6 +86,14 @@ def running_order(experiment: Experiment, trials: list[Trial]) -> list[Trial]:
     return order
 
 
+def id_alone(kind: str, trial: Trial) -> str:
+    """The id of the same training by one worker; the trial's own where what is trained depends on the workers."""
+    train = trial.training.train
+    if trial.workers == 1 or train.batch_per == "Worker" or train.learning_rate_scaling != "None":
+        return trial.id
+    return _identity(kind, canonical(trial.training.document(sparse=True)), 1, trial.repeat)
+
+
 def canonical(value: Any) -> str:
     """JSON with one spelling: keys sorted, no spaces, whole floats as integers, -0.0 as 0.
 

@@ -56,7 +56,10 @@ class Environment(Reported):
 
 
 class RankReport(Reported):
-    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message."""
+    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message.
+
+    The pod that measures a baseline reports like a rank, and adds the figures of its whole run.
+    """
 
     rank: int = 0
     outcome: OutcomeText = Outcome.SUCCEEDED
@@ -84,6 +87,23 @@ class Record(Reported):
     workers: int = 1
     seed: int = 0
     attempt: int = Field(1, ge=1)
+class RunFigures(Reported):
+    """A whole run in the few figures that a comparison needs; `baseline.figures` makes them of any ledger."""
+
+    wall: float = Field(description="Seconds from acceptance to the last record.")
+    trials: int
+    digest: str = Field(description="Of the ids that the trials have when one worker trains them.")
+    seeds: tuple[int, int] = Field(description="The lowest and the highest.")
+    workers: int
+    most_at_once: int
+    outcomes: dict[str, int]
+    environments: tuple[Environment, ...] = Field(description="Those that differ, of the trials that succeeded.")
+    seconds: Seconds = Field(description="Of all attempts together, each times its workers.")
+    best_id: str | None = Field(None, description="The best trial's id when one worker trains it.")
+    best_value: float | None = None
+    pod_seconds: float | None = Field(None, description="How long the pods ran; None for a run outside of any.")
+
+
     final: bool = Field(True, description="Whether the trial is done with; False before another attempt.")
     outcome: OutcomeText
     exit_code: int | None = None
@@ -103,6 +123,7 @@ class Record(Reported):
 
 
 def encode(record: Record) -> str:
+    run: RunFigures | None = None
     """The record's JSON line, without its newline; never holds a newline."""
     return record.model_dump_json(by_alias=True, exclude_none=False)
 
@@ -123,7 +144,8 @@ def encode_report(report: RankReport) -> bytes:
     """The report in at most `MAX_REPORT_BYTES`, defaults left out.
 
     What doesn't fit is cut in this order: the error, the package list, the environment, the later half of the metrics
-    as often as it takes, the rest of the error. The outcome, the times and the memory always come through.
+    as often as it takes, all but one of a run's environments, the rest of the error. The outcome, the times and the
+    memory always come through.
     """
     for shorter in _ever_shorter(report):
         line = shorter.model_dump_json(by_alias=True, exclude_defaults=True).encode()
@@ -181,6 +203,10 @@ def cut_error(text: str, limit: int = MAX_ERROR_CHARACTERS) -> str:
     half = (limit - 5) // 2
     return f"{text[:half]} ... {text[-half:]}" if half > 0 else text[: max(0, limit)]
 
+    if report.run is not None:
+        fewer = report.run.model_copy(update={"environments": report.run.environments[:1]})
+        report = report.model_copy(update={"run": fewer})
+        yield report
 
 def _first(error: ValidationError) -> str:
     problem: Any = error.errors()[0]

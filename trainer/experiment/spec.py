@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from trainer.experiment.metrics import Direction
 from trainer.experiment.pod import Pod, Quantity
-from trainer.experiment.section import NAME, Count, Section, Seed
+from trainer.experiment.section import NAME, Count, NotNegative, Section, Seed
 from trainer.experiment.training import Training
 
 API_VERSION = "trialrun.dev/v1alpha1"
@@ -48,6 +48,14 @@ class Parameter(Section):
     range: Range | None = Field(None, description="The interval to draw from (Random).")
 
 
+class Prices(Section):
+    """What the user pays for an hour of what is allocated to pods, in whatever currency."""
+
+    cpu_hour: NotNegative = Field(0, description="The price of one CPU for an hour.")
+    gib_hour: NotNegative = Field(0, description="The price of one GiB of memory for an hour.")
+    gpu_hour: NotNegative = Field(0, description="The price of one GPU (any resource named .../gpu) for an hour.")
+
+
 class Common(Section):
     """What both kinds of experiment have."""
 
@@ -72,6 +80,9 @@ class Common(Section):
     rerun: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         0, description="Raise it to run failed and missing trials again (cluster)."
     )
+    prices: Prices | None = Field(
+        None, description="Prices that turn pod.resources and the seconds that pods ran into a cost."
+    )
     pod: Pod = Field(Pod(), description="How pods are scheduled (cluster).")
 
 
@@ -93,9 +104,10 @@ class SearchSpec(Common):
     )
     workers: Workers = Field(1, description="Ranks per trial; more than one trains with DDP.")
     deadline_seconds: Seconds = Field(600, description="The longest a trial may run.")
-    baseline: Literal["None", "Measure"] = Field(
+    baseline: Literal["None", "Measure", "Import"] = Field(
         "None",
-        description="Measure runs the search again afterwards, one trial at a time in one pod (cluster).",
+        description="Measure runs the search again afterwards, one trial at a time in one pod; Import takes "
+        "results.jsonl of the ConfigMap <name>-baseline (cluster).",
     )
 
 

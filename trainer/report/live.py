@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
+from trainer.experiment.best import objective_value
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
-from trainer.experiment.summary import objective_value
 from trainer.report.tally import Tally
 from trainer.report.wording import duration, number, one_line, settings
 

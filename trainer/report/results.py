@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from trainer.experiment.best import direction, objective_value
 from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch
-from trainer.experiment.summary import Summary, direction, objective_value
+from trainer.experiment.summary import Summary
 from trainer.report.wording import short_names
 
 

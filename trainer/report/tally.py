@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from trainer.experiment.best import direction, objective_value
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment, HyperparamSearch
-from trainer.experiment.summary import direction, objective_value
 from trainer.report.wording import at_once, count, short_names
 
 

@@ -1,0 +1,76 @@
+"""Makes the few figures of a run that a comparison needs from its ledger, wherever that was kept. Pure."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from trainer.experiment.best import best
+from trainer.experiment.expand import Trial, id_alone
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Environment, Record, RunFigures, latest
+from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.timing import spent, timing
+
+# The longest that Kubernetes lets a pod run.
+_MAX_SECONDS = 2**31 - 1
+_MAX_TRIAL_SECONDS = 31_536_000
+
+
+def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
+    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had."""
+    spec = search.spec
+    longer = min(_MAX_TRIAL_SECONDS, spec.deadline_seconds * spec.workers)
+    return search.model_copy(update={"spec": spec.model_copy(update={"workers": 1, "deadline_seconds": longer})})
+
+
+def deadline(search: HyperparamSearch, trials: int) -> int:
+    """The longest that the baseline of so many trials may run, in seconds: what they may take one after another."""
+    return min(_MAX_SECONDS, one_at_a_time(search).spec.deadline_seconds * trials)
+
+
+def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record]) -> RunFigures | None:
+    """The figures of a run of these trials, or of the same ones by one worker each; None when none of them ran."""
+    alone = {trial.id: id_alone(experiment.kind, trial) for trial in trials}
+    plain = {**{each: each for each in alone.values()}, **alone}
+    attempts = [record for record in records if record.id in plain]
+    counted = latest(attempts)
+    times = timing(attempts, counted)
+    if times is None:
+        return None
+    found = None
+    if isinstance(experiment, HyperparamSearch):
+        of_trials = {
+            trial.id: record
+            for trial in trials
+            if (record := counted.get(trial.id) or counted.get(alone[trial.id])) is not None
+        }
+        found = best(experiment.spec.objective, trials, of_trials)
+    seeds = [record.seed for record in counted.values()]
+    ran = [record for record in attempts if record.outcome is not Outcome.SKIPPED]
+    return RunFigures(
+        wall=times.wall,
+        trials=len(counted),
+        digest=_digest(plain[identity] for identity in counted),
+        seeds=(min(seeds), max(seeds)),
+        workers=max(record.workers for record in ran),
+        most_at_once=times.most_at_once,
+        outcomes=dict(sorted(Counter(str(record.outcome) for record in counted.values()).items())),
+        environments=_environments(counted.values()),
+        seconds=spent(ran),
+        best_id=plain[found.id] if found is not None else None,
+        best_value=found.value if found is not None else None,
+    )
+
+
+def _digest(ids: Iterable[str]) -> str:
+    return hashlib.sha256(",".join(sorted(ids)).encode()).hexdigest()[:16]
+
+
+def _environments(records: Iterable[Record]) -> tuple[Environment, ...]:
+    """The different ones, in an order that does not depend on the records'. One that failed may not tell its own."""
+    found = {
+        record.environment.model_dump_json(): record.environment
+        for record in records
+        if record.outcome is Outcome.SUCCEEDED
+    }
+    return tuple(found[text] for text in sorted(found))

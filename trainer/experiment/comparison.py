@@ -1,0 +1,129 @@
+"""What running trials at once bought over a baseline, and whether the two may be compared at all. Pure."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from trainer.experiment.record import Reported, RunFigures
+from trainer.experiment.timing import Timing
+
+
+class Comparison(Reported):
+    """What running in parallel bought. Speedup and efficiency are None unless comparable.
+
+    Efficiency is the speedup for each slot that there was more of: `slots` here for `baseline_slots` there.
+    """
+
+    baseline_wall: float
+    elapsed_ratio: float
+    differences: tuple[str, ...]
+    slots: int
+    baseline_slots: int
+    speedup: float | None
+    efficiency: float | None
+    train_ratio: float | None = Field(
+        description="Our training seconds by the baseline's: above 1, trials slowed each other down."
+    )
+    same_best: bool | None = Field(description="Whether both have the same best trial; None where one has none.")
+    baseline_cost: float | None
+
+
+def compare(ours: RunFigures, theirs: RunFigures, worker_hour: float | None = None) -> Comparison | None:
+    """The comparison with a baseline's figures; `worker_hour` is what a worker's pod costs in an hour."""
+    if ours.wall == 0:
+        return None
+    differences = tuple(_differences(ours, theirs))
+    slots, baseline_slots = ours.most_at_once * ours.workers, theirs.most_at_once * theirs.workers
+    ratio = theirs.wall / ours.wall
+    pods = theirs.pod_seconds if theirs.pod_seconds is not None else theirs.wall * baseline_slots
+    return Comparison(
+        baseline_wall=theirs.wall,
+        elapsed_ratio=ratio,
+        differences=differences,
+        slots=slots,
+        baseline_slots=baseline_slots,
+        speedup=None if differences else ratio,
+        efficiency=None if differences else ratio * baseline_slots / slots,
+        train_ratio=ours.seconds.train / theirs.seconds.train if theirs.seconds.train else None,
+        same_best=None if ours.best_id is None or theirs.best_id is None else ours.best_id == theirs.best_id,
+        baseline_cost=None if worker_hour is None else worker_hour * pods / 3600,
+    )
+
+
+def remark(timing: Timing | None, comparison: Comparison | None) -> str | None:
+    """A sentence about what ate the gain, with the measured figures; None where nothing did."""
+    if timing is None or timing.split is None:
+        return None
+    split, parts = timing.split, _parts(timing)
+    if comparison is not None and comparison.elapsed_ratio < 1:
+        slower = f"The search took {timing.wall:.1f} s, the baseline {comparison.baseline_wall:.1f} s: "
+        return f"{slower}running trials at once bought nothing. {parts}. {_ADVICE}"
+    if split.start > split.train:
+        return f"Starting trials took more than training them. {parts}. {_ADVICE}"
+    return None
+
+
+_ADVICE = (
+    "Such short trials run faster on one machine, with `python -m trainer run`; on a cluster let each train longer."
+)
+
+
+def _parts(timing: Timing) -> str:
+    split = timing.split
+    assert split is not None  # noqa: S101
+    shares = {"waiting": split.queue, "starting": split.start, "data": split.data, "training": split.train}
+    listed = ", ".join(f"{share:.0%} {word}" for word, share in shares.items())
+    room = f"{timing.slots * timing.wall:.1f} s that the slots had ({timing.slots} x {timing.wall:.1f} s)"
+    return f"Of the {room}: {listed}"
+
+
+# What must be the same on both sides, by the words that a sentence has for it.
+_CONDITIONS = {
+    "image": "image",
+    "packages": "packages",
+    "CPU": "cpu",
+    "device": "device",
+    "threads": "threads",
+    "CPU limit": "cpus",
+    "memory limit": "memory_limit_bytes",
+}
+
+
+def _differences(ours: RunFigures, theirs: RunFigures) -> Iterable[str]:
+    """Sentences, one for each thing in which two runs differ so that their times can't be compared."""
+    if ours.seeds != theirs.seeds:
+        yield f"seeds: {_span(ours.seeds)} here, {_span(theirs.seeds)} there"
+    if ours.trials != theirs.trials:
+        yield f"trials: {ours.trials} here, {theirs.trials} there"
+    elif ours.digest != theirs.digest and ours.seeds == theirs.seeds:
+        yield f"trials: {ours.trials} on both sides, but not the same ones"
+    if ours.outcomes != theirs.outcomes:
+        yield f"outcomes: {_counts(ours.outcomes)} here, {_counts(theirs.outcomes)} there"
+    if theirs.most_at_once > 1:
+        yield f"baseline: ran {theirs.most_at_once} trials at once, a baseline runs one"
+    for words, name in _CONDITIONS.items():
+        here = {_told(getattr(each, name)) for each in ours.environments} or {"unknown"}
+        there = {_told(getattr(each, name)) for each in theirs.environments} or {"unknown"}
+        if here != there:
+            yield f"{words}: {_few(here)} here, {_few(there)} there"
+
+
+def _span(seeds: tuple[int, int]) -> str:
+    first, last = seeds
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _counts(outcomes: dict[str, int]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {version}" for name, version in sorted(value.items())) or "unknown"
+    return {None: "none", "": "unknown"}.get(value, str(value))
+
+
+def _few(values: set[str]) -> str:
+    first, more = sorted(values)[:3], len(values) - 3
+    return " and ".join(first) if more <= 0 else f"{', '.join(first)} and {more} more"
