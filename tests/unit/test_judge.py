@@ -7,7 +7,7 @@ import pytest
 
 from trainer.experiment.judge import Ending, Times, Verdict, judge, make_record
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Environment, Memory, RankReport, Seconds
+from trainer.experiment.record import Environment, Memory, RankReport, Record, Seconds
 from unit.builders import START, a_trial, an_experiment
 
 METRIC = "validMse"
@@ -211,6 +211,23 @@ def test_a_failed_trial_keeps_its_times_and_memory_but_no_metrics() -> None:
     assert record.memory == (Memory(peak_bytes=3, mean_bytes=2),)
     assert record.seconds.data == 1
     assert (record.error, record.exit_code, record.failed_rank) == ("oops 0", 66, None)
+
+
+def test_a_provisional_report_gives_its_figures_and_says_nothing_of_the_end() -> None:
+    last = RankReport(provisional=True, samples=845, dataset_bytes=9, memory=Memory(peak_bytes=7, mean_bytes=5))
+
+    def record(ending: Ending) -> Record:
+        return make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+
+    killed = record(Ending(0, -9, last, Outcome.HOST_OOM, "killed for want of memory", {"oomKills": 1}))
+    assert (killed.outcome, killed.error, killed.evidence) == (
+        Outcome.HOST_OOM,
+        "killed for want of memory",
+        {"oomKills": 1},
+    )
+    assert (killed.samples, killed.dataset_bytes, killed.memory) == (845, 9, (last.memory,))
+    assert record(Ending(0, -9, last)).error == "was killed by signal 9 without a report"
+    assert record(Ending(0, 0, last)).outcome is Outcome.METRICS_MISSING
 
 
 def test_the_rank_that_failed_is_named_where_there_are_several() -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import (
     MAX_REPORT_BYTES,
+    Charged,
     Environment,
     Memory,
+    MemoryLimit,
     RankReport,
     Record,
     Reported,
@@ -29,10 +31,11 @@ from unit.builders import a_record
 LINE = (
     '{"schema":1,"id":"395686d317","index":0,"parameters":{"train.learningRate":0.0001,"model.hiddenSize":32,'
     '"model.layers":1},"repeat":0,"workers":1,"seed":0,"attempt":1,"final":true,"outcome":"Succeeded","exitCode":0,'
-    '"error":"","failedRank":null,"metrics":{"validMse":0.0002,"validMae":0.008},'
+    '"error":"","failedRank":null,"evidence":{},"metrics":{"validMse":0.0002,"validMae":0.008},'
     '"seconds":{"queued":0.0,"start":0.1,"data":0.2,"train":1.6,"total":2.0},'
-    '"memory":[{"peakBytes":432013312,"meanBytes":419430400}],"samples":860,"datasetBytes":0,"epochs":20,"resumedFrom":0,'
-    '"environment":{"image":null,"packages":{"python":"3.12.3","torch":"2.10.0"},"cpu":"A CPU","device":"cpu",'
+    '"memory":[{"peakBytes":432013312,"meanBytes":419430400,"floorBytes":null,"cgroup":null,"limit":null,'
+    '"devicePeakBytes":null}],"samples":860,"datasetBytes":0,"epochs":20,"resumedFrom":0,'
+    '"oversubscribed":false,"environment":{"image":null,"packages":{"python":"3.12.3","torch":"2.10.0"},"cpu":"A CPU","device":"cpu",'
     '"threads":1,"cpus":null,"memoryLimitBytes":null},"acceptedAt":1700000000000,"startedAt":1700000000000,'
     '"finishedAt":1700000002000}'
 )
@@ -47,7 +50,14 @@ def made(kind: type[Reported], **fields: st.SearchStrategy[Any]) -> st.SearchStr
     return st.fixed_dictionaries(fields).map(lambda values: kind(**values))
 
 
-memories = made(Memory, peak_bytes=counts, mean_bytes=counts)
+memories = made(
+    Memory,
+    peak_bytes=counts,
+    mean_bytes=counts,
+    floor_bytes=st.none() | counts,
+    cgroup=st.none() | made(Charged, floor_bytes=counts, peak_bytes=counts, mean_bytes=counts),
+    limit=st.none() | made(MemoryLimit, bytes=counts, kept_by=st.sampled_from(["Cgroup", "Watchdog"])),
+)
 environments = made(
     Environment,
     image=st.none() | texts,
@@ -69,6 +79,8 @@ records = made(
     exit_code=st.none() | st.integers(-64, 255),
     error=st.text().map(cut_error),
     failed_rank=st.none() | counts,
+    evidence=st.dictionaries(texts, st.integers(-(2**53), 2**53) | texts, max_size=3),
+    oversubscribed=st.booleans(),
     metrics=st.dictionaries(texts, finite, max_size=4),
     seconds=seconds,
     memory=st.lists(st.none() | memories, max_size=3).map(tuple),
@@ -82,8 +94,14 @@ def test_the_line_of_a_record_never_changes() -> None:
     assert decode(LINE) == a_record()
 
 
-def test_a_record_of_before_trials_resumed_is_read_as_one_that_did_not() -> None:
-    assert decode(LINE.replace('"resumedFrom":0,', "")) == a_record()
+LATER = ('"resumedFrom":0,', '"evidence":{},', '"oversubscribed":false,', ',"floorBytes":null', ',"cgroup":null',
+         ',"limit":null', ',"devicePeakBytes":null')  # fmt: skip
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_record_from_before_a_field_is_read_as_one_with_its_default(later: str) -> None:
+    assert later in LINE
+    assert decode(LINE.replace(later, "")) == a_record()
 
 
 @given(records)

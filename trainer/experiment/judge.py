@@ -3,21 +3,22 @@
 Of several ranks that went wrong the one nearest to the cause decides: see `Nearness`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import RETRIED, Outcome
 from trainer.experiment.record import Environment, RankReport, Record, cut_error
+from trainer.experiment.spec import Scalar
 
 
 @dataclass(frozen=True)
 class Ending:
     """How one rank ended.
 
-    `platform` is what was done to it from outside, with the evidence in `error`: killed for memory, by a deadline,
-    evicted. `exit_code` is None where no process ever ended, negative for a signal.
+    `platform` is what was done to it from outside, in a sentence in `error` and in figures in `evidence`: killed for
+    memory, by a deadline, evicted. `exit_code` is None where no process ever ended, negative for a signal.
     """
 
     rank: int
@@ -25,6 +26,12 @@ class Ending:
     report: RankReport | None = None
     platform: Outcome | None = None
     error: str = ""
+    evidence: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def said(self) -> RankReport | None:
+        """Its report, if it lived to make one; a provisional one says nothing about the end."""
+        return self.report if self.report is not None and not self.report.provisional else None
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Verdict:
     error: str = ""
     rank: int | None = None
     exit_code: int | None = None
+    evidence: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
@@ -51,8 +59,8 @@ def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
     causes = [(nearness, end) for end in endings if (nearness := _nearness(end)) is not None]
     if causes:
         _, end = min(causes, key=lambda cause: (cause[0], _clock(cause[1]), cause[1].rank))
-        return Verdict(_outcome(end), _about(end, endings), end.rank, end.exit_code)
-    report = next((end.report for end in endings if end.rank == 0), None)
+        return Verdict(_outcome(end), _about(end, endings), end.rank, end.exit_code, end.evidence)
+    report = next((end.said for end in endings if end.rank == 0), None)
     if report is None:
         return Verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0)
     if metric is not None and metric not in report.metrics:
@@ -69,6 +77,7 @@ def make_record(
     metric: str | None,
     times: Times,
     retries_left: bool = False,
+    oversubscribed: bool = False,
 ) -> Record:
     """The record of an attempt. `metric` is the objective where it is one of the trial's metrics."""
     verdict = judge(endings, metric)
@@ -89,6 +98,7 @@ def make_record(
         exit_code=verdict.exit_code,
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
+        evidence=dict(verdict.evidence),
         metrics=lead.metrics if verdict.outcome is Outcome.SUCCEEDED else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "total": total}),
         memory=tuple(
@@ -98,6 +108,7 @@ def make_record(
         dataset_bytes=lead.dataset_bytes,
         epochs=lead.epochs,
         resumed_from=lead.resumed_from,
+        oversubscribed=oversubscribed,
         environment=lead.environment or Environment(),
         accepted_at=times.accepted,
         started_at=times.started,
@@ -121,11 +132,11 @@ def _nearness(end: Ending) -> Nearness | None:
     if end.platform is not None:
         known = {Outcome.HOST_OOM: Nearness.KILLED_FOR_MEMORY, Outcome.TIMED_OUT: Nearness.OUT_OF_TIME}
         return known.get(end.platform, Nearness.REMOVED)
-    if end.report is None:
+    if end.said is None:
         return None if end.exit_code == 0 else Nearness.MUTE
-    if end.report.outcome is Outcome.SUCCEEDED and end.exit_code in (0, None):
+    if end.said.outcome is Outcome.SUCCEEDED and end.exit_code in (0, None):
         return None
-    return Nearness.LOST_PEER if end.report.lost_peer else Nearness.OWN_ERROR
+    return Nearness.LOST_PEER if end.said.lost_peer else Nearness.OWN_ERROR
 
 
 def _clock(end: Ending) -> int:
@@ -136,15 +147,15 @@ def _outcome(end: Ending) -> Outcome:
     if end.platform is not None:
         return end.platform
     # One that reported success and then failed crashed on its way out.
-    if end.report is None or end.report.outcome is Outcome.SUCCEEDED:
+    if end.said is None or end.said.outcome is Outcome.SUCCEEDED:
         return Outcome.CRASHED
-    return end.report.outcome
+    return end.said.outcome
 
 
 def _about(end: Ending, endings: Sequence[Ending]) -> str:
     where = f"rank {end.rank}: " if len(endings) > 1 else ""
-    if end.error or (end.report is not None and end.report.error):
-        return where + (end.error or (end.report.error if end.report is not None else ""))
+    if end.error or (end.said is not None and end.said.error):
+        return where + (end.error or (end.said.error if end.said is not None else ""))
     if end.exit_code is None:
         return f"{where}ended without an exit code"
     if end.exit_code < 0:

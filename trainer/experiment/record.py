@@ -36,11 +36,40 @@ class Seconds(Reported):
     total: float = 0.0
 
 
+class Charged(Reported):
+    """What the kernel charges a rank's cgroup with, in bytes. Cached pages of files count only in the peak."""
+
+    floor_bytes: int = Field(description="With everything loaded and no sample held.")
+    peak_bytes: int
+    mean_bytes: int
+
+
+class MemoryLimit(Reported):
+    """The most memory that a rank could use: the kernel counts what it charges, a watchdog what is resident."""
+
+    bytes: int
+    kept_by: Literal["Cgroup", "Watchdog"]
+
+
 class Memory(Reported):
-    """One rank's resident memory, in bytes."""
+    """One rank's resident memory in bytes and, where it had a cgroup of its own, what that was charged with."""
 
     peak_bytes: int
     mean_bytes: int
+    floor_bytes: int | None = Field(None, description="With everything loaded and no sample held.")
+    cgroup: Charged | None = None
+    limit: MemoryLimit | None = None
+    device_peak_bytes: int | None = Field(None, description="The most that torch's allocator had on a GPU.")
+
+    @property
+    def counted_peak(self) -> int:
+        """The peak as a limit counts it: of the cgroup where there is one."""
+        return self.peak_bytes if self.cgroup is None else self.cgroup.peak_bytes
+
+    @property
+    def counted_floor(self) -> int | None:
+        """The floor in the measure of `counted_peak`."""
+        return self.floor_bytes if self.cgroup is None else self.cgroup.floor_bytes
 
 
 class Environment(Reported):
@@ -56,13 +85,13 @@ class Environment(Reported):
 
 
 class RankReport(Reported):
-    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message.
-
-    The pod that measures a baseline reports like a rank, and adds the figures of its whole run.
-    """
+    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message."""
 
     rank: int = 0
     outcome: OutcomeText = Outcome.SUCCEEDED
+    provisional: bool = Field(
+        False, description="Written while it trained: the figures count, the outcome was not known."
+    )
     error: str = ""
     lost_peer: bool = Field(False, description="The error is only that another rank went away.")
     clock: Milliseconds = 0
@@ -87,28 +116,14 @@ class Record(Reported):
     workers: int = 1
     seed: int = 0
     attempt: int = Field(1, ge=1)
-class RunFigures(Reported):
-    """A whole run in the few figures that a comparison needs; `baseline.figures` makes them of any ledger."""
-
-    wall: float = Field(description="Seconds from acceptance to the last record.")
-    trials: int
-    digest: str = Field(description="Of the ids that the trials have when one worker trains them.")
-    seeds: tuple[int, int] = Field(description="The lowest and the highest.")
-    workers: int
-    most_at_once: int
-    outcomes: dict[str, int]
-    environments: tuple[Environment, ...] = Field(description="Those that differ, of the trials that succeeded.")
-    seconds: Seconds = Field(description="Of all attempts together, each times its workers.")
-    best_id: str | None = Field(None, description="The best trial's id when one worker trains it.")
-    best_value: float | None = None
-    pod_seconds: float | None = Field(None, description="How long the pods ran; None for a run outside of any.")
-
-
     final: bool = Field(True, description="Whether the trial is done with; False before another attempt.")
     outcome: OutcomeText
     exit_code: int | None = None
     error: str = ""
     failed_rank: int | None = Field(None, description="The rank that failed first.")
+    evidence: dict[str, Scalar] = Field(
+        default_factory=dict, description="What proves the outcome: a signal, a counter of the kernel, a figure."
+    )
     metrics: Metrics = Field(default_factory=dict)
     seconds: Seconds = Seconds()
     memory: tuple[Memory | None, ...] = Field((), description="One entry per rank; null where none was left.")
@@ -116,6 +131,7 @@ class RunFigures(Reported):
     dataset_bytes: int = 0
     epochs: int = 0
     resumed_from: int = Field(0, description="The epoch after which it went on from a checkpoint; 0 for none.")
+    oversubscribed: bool = Field(False, description="Its threads outnumbered the cores, so its times don't scale.")
     environment: Environment = Environment()
     accepted_at: Milliseconds = 0
     started_at: Milliseconds = 0
@@ -123,7 +139,6 @@ class RunFigures(Reported):
 
 
 def encode(record: Record) -> str:
-    run: RunFigures | None = None
     """The record's JSON line, without its newline; never holds a newline."""
     return record.model_dump_json(by_alias=True, exclude_none=False)
 
@@ -144,8 +159,7 @@ def encode_report(report: RankReport) -> bytes:
     """The report in at most `MAX_REPORT_BYTES`, defaults left out.
 
     What doesn't fit is cut in this order: the error, the package list, the environment, the later half of the metrics
-    as often as it takes, all but one of a run's environments, the rest of the error. The outcome, the times and the
-    memory always come through.
+    as often as it takes, the rest of the error. The outcome, the times and the memory always come through.
     """
     for shorter in _ever_shorter(report):
         line = shorter.model_dump_json(by_alias=True, exclude_defaults=True).encode()
@@ -203,10 +217,6 @@ def cut_error(text: str, limit: int = MAX_ERROR_CHARACTERS) -> str:
     half = (limit - 5) // 2
     return f"{text[:half]} ... {text[-half:]}" if half > 0 else text[: max(0, limit)]
 
-    if report.run is not None:
-        fewer = report.run.model_copy(update={"environments": report.run.environments[:1]})
-        report = report.model_copy(update={"run": fewer})
-        yield report
 
 def _first(error: ValidationError) -> str:
     problem: Any = error.errors()[0]
