@@ -36,40 +36,11 @@ class Seconds(Reported):
     total: float = 0.0
 
 
-class Charged(Reported):
-    """What the kernel charges a rank's cgroup with, in bytes. Cached pages of files count only in the peak."""
-
-    floor_bytes: int = Field(description="With everything loaded and no sample held.")
-    peak_bytes: int
-    mean_bytes: int
-
-
-class MemoryLimit(Reported):
-    """The most memory that a rank could use: the kernel counts what it charges, a watchdog what is resident."""
-
-    bytes: int
-    kept_by: Literal["Cgroup", "Watchdog"]
-
-
 class Memory(Reported):
-    """One rank's resident memory in bytes and, where it had a cgroup of its own, what that was charged with."""
+    """One rank's resident memory, in bytes."""
 
     peak_bytes: int
     mean_bytes: int
-    floor_bytes: int | None = Field(None, description="With everything loaded and no sample held.")
-    cgroup: Charged | None = None
-    limit: MemoryLimit | None = None
-    device_peak_bytes: int | None = Field(None, description="The most that torch's allocator had on a GPU.")
-
-    @property
-    def counted_peak(self) -> int:
-        """The peak as a limit counts it: of the cgroup where there is one."""
-        return self.peak_bytes if self.cgroup is None else self.cgroup.peak_bytes
-
-    @property
-    def counted_floor(self) -> int | None:
-        """The floor in the measure of `counted_peak`."""
-        return self.floor_bytes if self.cgroup is None else self.cgroup.floor_bytes
 
 
 class Environment(Reported):
@@ -84,14 +55,31 @@ class Environment(Reported):
     memory_limit_bytes: int | None = None
 
 
+class RunFigures(Reported):
+    """A whole run in the few figures that a comparison needs; `baseline.figures` makes them of any ledger."""
+
+    wall: float = Field(description="Seconds from acceptance to the last record.")
+    trials: int
+    digest: str = Field(description="Of the ids that the trials have when one worker trains them.")
+    seeds: tuple[int, int] = Field(description="The lowest and the highest.")
+    workers: int
+    most_at_once: int
+    outcomes: dict[str, int]
+    environments: tuple[Environment, ...] = Field(description="Those that differ, of the trials that succeeded.")
+    seconds: Seconds = Field(description="Of all attempts together, each times its workers.")
+    best_id: str | None = Field(None, description="The best trial's id when one worker trains it.")
+    best_value: float | None = None
+    pod_seconds: float | None = Field(None, description="How long the pods ran; None for a run outside of any.")
+
+
 class RankReport(Reported):
-    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message."""
+    """What one rank says when it ends; rank 0 adds the metrics. It fits in a termination message.
+
+    The pod that measures a baseline reports like a rank, and adds the figures of its whole run.
+    """
 
     rank: int = 0
     outcome: OutcomeText = Outcome.SUCCEEDED
-    provisional: bool = Field(
-        False, description="Written while it trained: the figures count, the outcome was not known."
-    )
     error: str = ""
     lost_peer: bool = Field(False, description="The error is only that another rank went away.")
     clock: Milliseconds = 0
@@ -103,6 +91,7 @@ class RankReport(Reported):
     epochs: int = 0
     resumed_from: int = Field(0, description="The epoch after which it went on from a checkpoint; 0 for none.")
     environment: Environment | None = None
+    run: RunFigures | None = None
 
 
 class Record(Reported):
@@ -121,9 +110,6 @@ class Record(Reported):
     exit_code: int | None = None
     error: str = ""
     failed_rank: int | None = Field(None, description="The rank that failed first.")
-    evidence: dict[str, Scalar] = Field(
-        default_factory=dict, description="What proves the outcome: a signal, a counter of the kernel, a figure."
-    )
     metrics: Metrics = Field(default_factory=dict)
     seconds: Seconds = Seconds()
     memory: tuple[Memory | None, ...] = Field((), description="One entry per rank; null where none was left.")
@@ -131,7 +117,6 @@ class Record(Reported):
     dataset_bytes: int = 0
     epochs: int = 0
     resumed_from: int = Field(0, description="The epoch after which it went on from a checkpoint; 0 for none.")
-    oversubscribed: bool = Field(False, description="Its threads outnumbered the cores, so its times don't scale.")
     environment: Environment = Environment()
     accepted_at: Milliseconds = 0
     started_at: Milliseconds = 0
@@ -159,7 +144,8 @@ def encode_report(report: RankReport) -> bytes:
     """The report in at most `MAX_REPORT_BYTES`, defaults left out.
 
     What doesn't fit is cut in this order: the error, the package list, the environment, the later half of the metrics
-    as often as it takes, the rest of the error. The outcome, the times and the memory always come through.
+    as often as it takes, all but one of a run's environments, the rest of the error. The outcome, the times and the
+    memory always come through.
     """
     for shorter in _ever_shorter(report):
         line = shorter.model_dump_json(by_alias=True, exclude_defaults=True).encode()
@@ -180,6 +166,10 @@ def _ever_shorter(report: RankReport) -> Iterator[RankReport]:
     while report.metrics:
         kept = list(report.metrics.items())[: len(report.metrics) // 2]
         report = report.model_copy(update={"metrics": dict(kept)})
+        yield report
+    if report.run is not None:
+        fewer = report.run.model_copy(update={"environments": report.run.environments[:1]})
+        report = report.model_copy(update={"run": fewer})
         yield report
     yield report.model_copy(update={"error": ""})
 
