@@ -56,7 +56,7 @@ class Saver:
     `data` is the hash of the data set: a training is the same only on the same samples and with as many ranks.
     """
 
-    # By the clock, saving may take this share of the time at most: a large model on a slow volume is saved less often.
+    # By the clock, saving takes this share of the time at most: a large model on a slow volume is saved less often.
     _LARGEST_SHARE = 0.05
 
     def __init__(
@@ -127,7 +127,7 @@ class Saver:
         return next((reached for path in paths if (reached := self._read(path, state))), "")
 
     def _read(self, path: Path, state: dict[str, Tensor]) -> str:
-        """Overwrites `state` by what was saved at `path` and returns the progress; "" where nothing can be taken up."""
+        """Overwrites `state` by what was saved at `path` and returns the progress; "" where that can't be used."""
         try:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}

@@ -107,16 +107,18 @@ def run_rank(
             environment=environment(device, training.train.threads) if place.ranks.lead else None,
         )
     except Exception as error:
-        outcome = outcome_of(error)
-        return RankReport(
-            rank=place.ranks.rank,
-            outcome=outcome,
-            error=cut_error(sentence(error)),
-            lost_peer=place.ranks.count > 1 and is_loss_of_peer(error),
-            clock=now(),
-            seconds=clock.seconds(),
-            memory=_memory(gauge),
-        )
+        return failure(place.ranks, error).model_copy(update={"seconds": clock.seconds(), "memory": _memory(gauge)})
+
+
+def failure(ranks: Ranks, error: Exception) -> RankReport:
+    """The report of a rank that `error` ended."""
+    return RankReport(
+        rank=ranks.rank,
+        outcome=outcome_of(error),
+        error=cut_error(sentence(error)),
+        lost_peer=ranks.count > 1 and is_loss_of_peer(error),
+        clock=now(),
+    )
 
 
 def _train(

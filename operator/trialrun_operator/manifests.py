@@ -13,7 +13,7 @@ TRIAL_VARIABLE = "TRIALRUN_TRIAL"
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 PORT = 23456
 USER = 65532  # nobody on the machine, and the same in every image
-# A pod that is told to end has nothing to save, and a stuck one holds up its job's deletion.
+# A pod that is told to end has nothing left to save, and a stuck one holds up its job's deletion.
 _TERMINATION_SECONDS = 10
 
 Document = dict[str, Any]
@@ -33,7 +33,7 @@ def pytorch_job(work: Workload, key: Key, uid: str, trial: Trial, attempt: int, 
     chosen = work.experiment.spec.pod
     template = {
         "metadata": _metadata(chosen, ours),
-        "spec": _pod_spec(work, trial, attempt, chosen, image),
+        "spec": _pod_spec(work, uid, trial, attempt, image),
     }
     replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
     return {
@@ -62,7 +62,8 @@ def _metadata(chosen: Pod, ours: dict[str, str]) -> Document:
     return metadata
 
 
-def _pod_spec(work: Workload, trial: Trial, attempt: int, chosen: Pod, image: str) -> Document:
+def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) -> Document:
+    chosen = work.experiment.spec.pod
     claims = {"data": (chosen.data_claim, "/data", True), "output": (chosen.output_claim, "/output", False)}
     mounted = {name: claim for name, claim in claims.items() if claim[0] is not None}
     spec: Document = {
@@ -75,9 +76,10 @@ def _pod_spec(work: Workload, trial: Trial, attempt: int, chosen: Pod, image: st
             "runAsUser": USER,
             "runAsGroup": USER,
             "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",  # otherwise every pod's start walks through the whole volume
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(work, trial, attempt, chosen, image, mounted)],
+        "containers": [_container(work, trial_document(work, uid, trial, attempt), trial, image, mounted)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             *(
@@ -96,19 +98,15 @@ def _pod_spec(work: Workload, trial: Trial, attempt: int, chosen: Pod, image: st
 
 
 def _container(
-    work: Workload,
-    trial: Trial,
-    attempt: int,
-    chosen: Pod,
-    image: str,
-    mounted: dict[str, tuple[str | None, str, bool]],
+    work: Workload, told: str, trial: Trial, image: str, mounted: dict[str, tuple[str | None, str, bool]]
 ) -> Document:
+    chosen = work.experiment.spec.pod
     return {
         "name": CONTAINER,
         "image": chosen.image or image,
         "imagePullPolicy": chosen.image_pull_policy,
         "command": ["python", "-m", "trainer", "pod"],
-        "env": _environment(work, trial, attempt, chosen),
+        "env": _environment(told, trial, chosen),
         "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
         "resources": _resources(work, chosen),
         # The trainer writes its report here; when it could not, the end of its log stands there instead.
@@ -129,10 +127,10 @@ def _container(
     }
 
 
-def _environment(work: Workload, trial: Trial, attempt: int, chosen: Pod) -> list[Document]:
+def _environment(told: str, trial: Trial, chosen: Pod) -> list[Document]:
     threads = str(trial.training.train.threads)
     ours = {
-        TRIAL_VARIABLE: trial_document(work, trial, attempt),
+        TRIAL_VARIABLE: told,
         # Read when torch and numpy are imported; unset, each would start a thread for every CPU of the node.
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
@@ -143,11 +141,12 @@ def _environment(work: Workload, trial: Trial, attempt: int, chosen: Pod) -> lis
     return [{"name": name, "value": value} for name, value in (theirs | ours).items()]
 
 
-def trial_document(work: Workload, trial: Trial, attempt: int) -> str:
+def trial_document(work: Workload, uid: str, trial: Trial, attempt: int) -> str:
     """The one thing a trial's pod is told: JSON with everything that its training and its report need."""
     return json.dumps(
         {
             "experiment": work.experiment.name,
+            "uid": uid,
             "kind": work.experiment.kind,
             "id": trial.id,
             "index": trial.index,

@@ -4,47 +4,104 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from trainer.data.build import default_cache
-from trainer.distributed import ranks_from_environment
+from trainer.distributed import Ranks, ranks_from_environment
 from trainer.environment import process_started
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import RankReport, encode_report
+from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
-from trainer.trial import Place, run_rank
+from trainer.trial import Place, failure, run_rank
 
 VARIABLE = "TRIALRUN_TRIAL"
-# Where an output volume is mounted; without one a trial leaves its report and no more.
-OUTPUT = Path("/output")
+SHARDS = "shards"  # the folder of the data volume that holds data sets built beforehand
+_CHECKPOINT_SECONDS = 5.0
 _SHOW_SECONDS = 10.0  # between lines in the pod's log
 
 
 def main(options: argparse.Namespace) -> int:
     """Trains, writes the report as the container's termination message, and exits with the outcome's code."""
-    told = os.environ.get(VARIABLE)
-    if told is None:
+    text = os.environ.get(VARIABLE)
+    if text is None:
         raise UserError(f"{VARIABLE}: must be set; the operator tells a pod its trial there")
-    document = json.loads(told)
-    training = Training.model_validate_json(json.dumps(document["training"]))
-    folder = OUTPUT / document["experiment"] / document["id"] if OUTPUT.is_dir() else None
-    place = Place(ranks_from_environment(), "env://", default_cache(), folder)
+    ranks = ranks_from_environment()
+    try:
+        told = json.loads(text)
+        training = _training(told)
+        place = _place(told, ranks, options)
+    except (UserError, ValueError) as error:
+        report = failure(ranks, error)
+    else:
+        report = run_rank(training, place, started=process_started(), on_epoch=_shower(training.train.epochs))
+    leave(report, options.message)
+    print(f"rank {report.rank}: {report.outcome} {report.error}".rstrip(), file=sys.stderr)
+    return EXIT_CODES[report.outcome]
+
+
+def _training(told: dict[str, Any]) -> Training:
+    try:
+        return Training.model_validate_json(json.dumps(told["training"]))
+    except ValidationError as error:
+        found = "; ".join(sentences(Training, error))
+        raise UserError(f"{VARIABLE}: training: {found} (is this image older than the operator?)") from error
+
+
+def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> Place:
+    """Where this rank works. Relative paths begin at the data volume, if there is one."""
+    if options.data.is_dir():
+        os.chdir(options.data)
+    attempt = int(told["attempt"])
+    folder = None
+    if options.output.is_dir():
+        # A piece of the UID keeps an experiment apart from one of the same name that was deleted.
+        trial = options.output / f"{told['experiment']}-{told['uid'][:8]}" / told["id"]
+        folder = trial / str(attempt)
+        if ranks.lead:
+            _require_writable(folder)
+    return Place(
+        ranks,
+        "env://",
+        default_cache(),
+        folder,
+        ready=(options.data / SHARDS,),
+        earlier=() if folder is None else tuple(folder.with_name(str(one)) for one in range(attempt - 1, 0, -1)),
+        checkpoint_seconds=None if folder is None else _CHECKPOINT_SECONDS,
+    )
+
+
+def _require_writable(folder: Path) -> None:
+    """Before the training, not after hours of it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"spec.pod.outputClaim: a volume that user {os.getuid()} can write is needed, got {error.strerror} in "
+            f"{folder}; let group {os.getgid()} write there, or take another claim"
+        ) from error
+
+
+def _shower(epochs: int) -> Callable[[dict[str, float]], None]:
+    """Prints an epoch every few seconds."""
     shown = time.monotonic()
 
     def show(row: dict[str, float]) -> None:
         nonlocal shown
         if time.monotonic() - shown >= _SHOW_SECONDS:
             shown = time.monotonic()
-            print(
-                f"epoch {row['epoch']:.0f} of {training.train.epochs}, train loss {row['trainLoss']:.6g}", flush=True
-            )
+            print(f"epoch {row['epoch']:.0f} of {epochs}, train loss {row['trainLoss']:.6g}", flush=True)
 
-    report = run_rank(training, place, started=process_started(), on_epoch=show)
-    leave(report, options.message)
-    print(f"rank {report.rank}: {report.outcome} {report.error}".rstrip(), file=sys.stderr)
-    return EXIT_CODES[report.outcome]
+    return show
 
 
 def leave(report: RankReport, message: Path) -> None:

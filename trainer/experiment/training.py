@@ -21,7 +21,9 @@ class Data(Section):
         "sp500", description="Where the rows come from; sp500 is a daily index series that needs no network."
     )
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        None, description="The file to read: csv, parquet and npz."
+        None,
+        description="The file to read (csv, parquet, npz); in a pod a relative path begins at /data, "
+        "elsewhere where the command runs.",
     )
     tickers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=32)], ...], Field(max_length=100)] = Field(
         (),
@@ -111,7 +113,9 @@ class Train(Section):
     precision: Literal["Float32", "Float64"] = Field("Float32", description="The type of weights and samples.")
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(1, description="CPU threads of each worker.")
     checkpoint_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        0, description="Epochs between checkpoints that an interrupted trial resumes from; 0 writes none."
+        0,
+        description="Epochs between checkpoints that an interrupted trial resumes from; with 0 there is one every "
+        "few seconds where the pod has an outputClaim, and none elsewhere.",
     )
 
 
