@@ -36,11 +36,40 @@ class Seconds(Reported):
     total: float = 0.0
 
 
+class Charged(Reported):
+    """What the kernel charges a rank's cgroup with, in bytes. Cached pages of files count only in the peak."""
+
+    floor_bytes: int = Field(description="With everything loaded and no sample held.")
+    peak_bytes: int
+    mean_bytes: int
+
+
+class MemoryLimit(Reported):
+    """The most memory that a rank could use: the kernel counts what it charges, a watchdog what is resident."""
+
+    bytes: int
+    kept_by: Literal["Cgroup", "Watchdog"]
+
+
 class Memory(Reported):
-    """One rank's resident memory, in bytes."""
+    """One rank's resident memory in bytes and, where it had a cgroup of its own, what that was charged with."""
 
     peak_bytes: int
     mean_bytes: int
+    floor_bytes: int | None = Field(None, description="With everything loaded and no sample held.")
+    cgroup: Charged | None = None
+    limit: MemoryLimit | None = None
+    device_peak_bytes: int | None = Field(None, description="The most that torch's allocator had on a GPU.")
+
+    @property
+    def counted_peak(self) -> int:
+        """The peak as a limit counts it: of the cgroup where there is one."""
+        return self.peak_bytes if self.cgroup is None else self.cgroup.peak_bytes
+
+    @property
+    def counted_floor(self) -> int | None:
+        """The floor in the measure of `counted_peak`."""
+        return self.floor_bytes if self.cgroup is None else self.cgroup.floor_bytes
 
 
 class Environment(Reported):
@@ -80,6 +109,9 @@ class RankReport(Reported):
 
     rank: int = 0
     outcome: OutcomeText = Outcome.SUCCEEDED
+    provisional: bool = Field(
+        False, description="Written while it trained: the figures count, the outcome was not known."
+    )
     error: str = ""
     lost_peer: bool = Field(False, description="The error is only that another rank went away.")
     clock: Milliseconds = 0
@@ -110,6 +142,9 @@ class Record(Reported):
     exit_code: int | None = None
     error: str = ""
     failed_rank: int | None = Field(None, description="The rank that failed first.")
+    evidence: dict[str, Scalar] = Field(
+        default_factory=dict, description="What proves the outcome: a signal, a counter of the kernel, a figure."
+    )
     metrics: Metrics = Field(default_factory=dict)
     seconds: Seconds = Seconds()
     memory: tuple[Memory | None, ...] = Field((), description="One entry per rank; null where none was left.")
@@ -117,6 +152,7 @@ class Record(Reported):
     dataset_bytes: int = 0
     epochs: int = 0
     resumed_from: int = Field(0, description="The epoch after which it went on from a checkpoint; 0 for none.")
+    oversubscribed: bool = Field(False, description="Its threads outnumbered the cores, so its times don't scale.")
     environment: Environment = Environment()
     accepted_at: Milliseconds = 0
     started_at: Milliseconds = 0
