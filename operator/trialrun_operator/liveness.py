@@ -6,13 +6,13 @@ from aiohttp import web
 
 from trialrun_operator.metrics import CONTENT_TYPE, Metrics
 
-# A LIST of everything and a look at every experiment are due each minute. A failing API server does not count
-# against the operator, which tries on; standing still does.
+# A LIST of everything and a look at every experiment are due each minute. Where none goes well for minutes, a process
+# that begins anew, with new connections and credentials, is worth a try; it loses nothing.
 MAX_SILENCE_SECONDS = 300.0
 
 
 class Pulse:
-    """When the resync, and a look at an experiment, last came to an end, well or not."""
+    """When a resync last went well, and a look at an experiment last came to an end, well or not."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -21,8 +21,9 @@ class Pulse:
         self.ready = False
 
     def resynced(self) -> None:
-        """A LIST of everything came to an end."""
+        """Everything was listed."""
         self._resync = self._clock()
+        self.ready = True
 
     def looked(self, waiting: int) -> None:
         """A look at an experiment came to an end; so many are due."""
@@ -33,7 +34,7 @@ class Pulse:
         """Why the operator should be restarted, None when it need not; so many experiments wait to be looked at."""
         now = self._clock()
         if now - self._resync > MAX_SILENCE_SECONDS:
-            return f"no resync came to an end for {now - self._resync:.0f} s"
+            return f"no resync went well for {now - self._resync:.0f} s"
         if not waiting:
             self._waiting_since = None
         elif self._waiting_since is None:

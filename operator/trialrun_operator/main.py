@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import signal
 import sys
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import kopf
 
@@ -54,7 +57,7 @@ async def run(chosen: settings.Settings) -> int:
         reconciler.resynced()
         for key in store.experiments():
             queue.add(key)
-        pulse.ready = True
+        pulse.resynced()
         first.set()
 
     async def work() -> None:
@@ -62,13 +65,13 @@ async def run(chosen: settings.Settings) -> int:
         await work_off(queue, reconciler, metrics, lambda: pulse.looked(queue.depth))
 
     ours = [
-        asyncio.create_task(resync.run(synced, pulse.resynced), name="resync"),
+        asyncio.create_task(resync.run(synced), name="resync"),
         *(asyncio.create_task(work(), name=f"worker {number}") for number in range(WORKERS)),
     ]
     where = ", ".join(chosen.namespaces) or "all namespaces"
     _log.info("started for %s; the trainer image is %s", where, chosen.image)
     try:
-        return await _until_stopped(ours, Intake(store, queue, metrics), chosen)
+        return await _until_stopped(ours, _watch(Intake(store, queue, metrics), resync, chosen, first))
     finally:
         for task in ours:
             task.cancel()
@@ -78,18 +81,30 @@ async def run(chosen: settings.Settings) -> int:
         _log.info("stopped")
 
 
-async def _until_stopped(ours: list[asyncio.Task[None]], intake: Intake, chosen: settings.Settings) -> int:
-    """Has kopf watch until a signal ends it, or one of our tasks, or itself, fails."""
-    watching = asyncio.create_task(
-        kopf.operator(
+async def _watch(intake: Intake, resync: Resync, chosen: settings.Settings, first: asyncio.Event) -> None:
+    """Has kopf watch, once it is known where there is something to watch, until a signal ends it."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # kopf replaces these by its own
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    waits = [asyncio.create_task(event.wait()) for event in (first, stop)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in waits:
+        task.cancel()
+    if chosen.namespaces and not resync.open:
+        await stop.wait()
+    if not stop.is_set():
+        await kopf.operator(
             registry=_registry(intake),
             settings=_kopf_settings(),
             standalone=True,
             clusterwide=not chosen.namespaces,
-            namespaces=chosen.namespaces,
-        ),
-        name="watches",
-    )
+            namespaces=resync.open,
+        )
+
+
+async def _until_stopped(ours: list[asyncio.Task[None]], watch: Coroutine[Any, Any, None]) -> int:
+    """Runs until a signal ends the watching, or one of our tasks, or the watching, fails; gives the exit code."""
+    watching = asyncio.create_task(watch, name="watches")
     done, _ = await asyncio.wait([watching, *ours], return_when=asyncio.FIRST_COMPLETED)
     code = 0
     for task in done:

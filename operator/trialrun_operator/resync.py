@@ -17,11 +17,15 @@ _RETRY_SECONDS = 5.0
 
 
 class Restart(Exception):
-    """A kind of object can be watched now that could not when the process started; kopf looks for kinds only then."""
+    """What there is to watch is not what it was when the process started; kopf looks for it only then."""
 
 
 class Resync:
-    """Fills the store by LISTs. `missing` are the kinds that the API server did not know at the last of them."""
+    """Fills the store by LISTs.
+
+    `missing` are the kinds that the API server did not know at the last of them, `closed` those of the listed
+    namespaces in which it let us read no experiments: there is none of that name, or no role for us in it.
+    """
 
     def __init__(self, kube: Kube, store: Store, metrics: Metrics, namespaces: tuple[str, ...]) -> None:
         self._kube = kube
@@ -29,12 +33,18 @@ class Resync:
         self._metrics = metrics
         self._namespaces = namespaces
         self.missing: frozenset[Resource] | None = None
+        self.closed: frozenset[str] = frozenset()
 
-    async def run(self, synced: Callable[[], Awaitable[None]], ended: Callable[[], None]) -> None:
-        """LISTs for ever; calls `synced` after each that went well, `ended` after each.
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The listed namespaces in which there is something to watch."""
+        return tuple(namespace for namespace in self._namespaces if namespace not in self.closed)
+
+    async def run(self, synced: Callable[[], Awaitable[None]]) -> None:
+        """LISTs for ever; calls `synced` after each that went well.
 
         Raises:
-            Restart: a kind has appeared.
+            Restart: a kind or a namespace has appeared, or a namespace has gone.
         """
         while True:
             wait = PERIOD_SECONDS
@@ -44,28 +54,38 @@ class Resync:
             except ApiFailure as failure:
                 wait = max(_RETRY_SECONDS, failure.retry_after or 0.0)
                 _log.warning("resync: %s; the next is in %.0f s", failure, wait)
-            finally:
-                ended()
             await asyncio.sleep(wait)
 
     async def once(self) -> None:
         """LISTs experiments, jobs and pods, in this order: a child is never known before its owner could be."""
         missing: set[Resource] = set()
+        closed: set[str] = set()
         for resource in (*KINDS.values(), JOBS, PODS):
             for namespace in self._namespaces or (None,):
+                if namespace in closed:
+                    continue
                 try:
                     news = await self._list(resource, namespace)
                 except Refused as refused:
-                    if refused.code != 404:
+                    if refused.code == 404:
+                        missing.add(resource)
+                    elif refused.code == 403 and namespace is not None and resource in KINDS.values():
+                        closed.add(namespace)
+                    else:
                         raise
-                    missing.add(resource)
                     continue
                 if news and self.missing is not None:
                     self._metrics.missed.labels(resource.plural).inc(len(news))
                     _log.debug("resync: %s of %d experiments had changed unseen", resource.plural, len(news))
         if self.missing is not None and (appeared := self.missing - missing):
             raise Restart(f"{', '.join(sorted(each.kind for each in appeared))} can be watched now")
-        self.missing = frozenset(missing)
+        if self.missing is not None and (changed := self.closed ^ closed):
+            raise Restart(f"namespace {', '.join(sorted(changed))} can be watched now, or not any longer")
+        for namespace in sorted(closed - self.closed):
+            _log.warning(
+                "namespace %s: not there, or no role lets us read it; left out until that changes", namespace
+            )
+        self.missing, self.closed = frozenset(missing), frozenset(closed)
         for kind in KINDS:
             self._metrics.experiments.labels(kind).set(
                 sum(1 for key in self._store.experiments() if key.kind == kind)
