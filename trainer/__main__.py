@@ -58,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     report.set_defaults(func=_lazily("report"))
 
+    compare = commands.add_parser("compare", help="compare two runs: time, speedup, metrics, cost")
+    compare.add_argument("a", metavar="A", help="the baseline: a run's folder, or hps/NAME or sct/NAME on a cluster")
+    compare.add_argument("b", metavar="B", help="what is compared with it, named in the same way")
+    compare.add_argument("-n", "--namespace", help="where the cluster's experiments are (default: kubectl's)")
+    compare.add_argument("--html", type=Path, metavar="FILE", help="also write a page with plots")
+    compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    compare.set_defaults(func=_lazily("compare"))
+
     fetch = commands.add_parser("fetch", help="bring a cluster experiment's results into a folder here")
     fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
     fetch.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="(default: runs/<its name>-cluster)")

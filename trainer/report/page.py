@@ -37,15 +37,6 @@ def write_page(
 
 def page(results: Results, folder: Path) -> str:
     """The page's HTML."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{results.summary.experiment}: report"),
-        element("style", Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))),
-    )
     sections = (
         overview.header(results),
         overview.best(results),
@@ -56,8 +47,31 @@ def page(results: Results, folder: Path) -> str:
         appendix.environments(results),
         appendix.method(results),
     )
+    return document(f"{results.summary.experiment}: report", sections)
+
+
+def document(title: str, sections: Iterable[Markup | None]) -> str:
+    """A whole page of these sections."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))),
+    )
     body = element("body", element("main", *sections))
     return joined([Markup("<!doctype html>\n"), Markup(f'<html lang="en">{head}{body}</html>\n')])
+
+
+def figure(chart: "Chart") -> Markup:
+    """A chart with its heading and its text; the text alone where there is no picture."""
+    if chart.svg is None:
+        return element(
+            "div", element("h3", chart.title), element("p", chart.text, class_="absent"), class_="no-chart"
+        )
+    return element("figure", element("h3", chart.title), chart.svg, element("figcaption", chart.text))
 
 
 def _charts(results: Results, folder: Path) -> list[Markup]:
@@ -71,14 +85,6 @@ def _charts(results: Results, folder: Path) -> list[Markup]:
     groups.append(("Learning curves", curves.learning_curves(results, folder)))
     groups.append(("Time", [time_plots.time_per_trial(results), time_plots.timeline(results)]))
     return [
-        element("section", element("h2", heading), element("div", *map(_figure, charts), class_="charts"))
+        element("section", element("h2", heading), element("div", *map(figure, charts), class_="charts"))
         for heading, charts in groups
     ]
-
-
-def _figure(chart: "Chart") -> Markup:
-    if chart.svg is None:
-        return element(
-            "div", element("h3", chart.title), element("p", chart.text, class_="absent"), class_="no-chart"
-        )
-    return element("figure", element("h3", chart.title), chart.svg, element("figcaption", chart.text))

@@ -1,0 +1,118 @@
+"""`compare` and `fetch` as they are called: what they read, print and refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from trainer.__main__ import main
+from trainer.experiment.record import Record, encode
+from trainer.experiment.spec import Experiment
+from unit.builders import four
+from unit.ledger_pairs import a_scale_test, one_at_a_time, two_at_a_time
+
+
+def a_run(folder: Path, experiment: Experiment, records: Sequence[Record]) -> Path:
+    """What `run` leaves of an experiment."""
+    folder.mkdir()
+    (folder / "experiment.json").write_text(json.dumps(experiment.document(sparse=True)))
+    (folder / "results.jsonl").write_text("".join(encode(record) + "\n" for record in records))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[str, str]:
+    one = a_run(tmp_path / "one", four(), one_at_a_time())
+    return str(one), str(a_run(tmp_path / "two", four(), two_at_a_time()))
+
+
+def test_two_folders_are_compared_as_text_as_json_and_as_a_page(
+    runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *runs]) == 0
+    assert "A took 12.0 s, B took 6.00 s, so A took 2 times as long." in capsys.readouterr().out
+    page = tmp_path / "pages" / "compared.html"
+    assert main(["compare", *runs, "--json", "--html", str(page)]) == 0
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert (facts["a"]["source"], facts["b"]["source"]) == runs
+    assert (facts["comparison"]["speedup"], facts["timeSaved"], facts["agreement"]["same"]) == (2, 6, 4)
+    assert said.err == f"page: {page}\n"
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_what_is_no_ledger_is_refused(
+    runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _ = runs
+    assert refusal(capsys, "compare", one, "pods/mine") == (
+        "trainer: pods/mine: must be a run's folder, such as runs/my-search, or hps/NAME or sct/NAME on a cluster\n"
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert f"{empty}: holds no run" in refusal(capsys, "compare", str(empty), one)
+    sizes = a_run(tmp_path / "sizes", *a_scale_test())
+    assert refusal(capsys, "compare", one, str(sizes)) == (
+        f"trainer: {one} is a HyperparamSearch and {sizes} is a ScaleTest: "
+        "two searches can be compared, or two scale tests\n"
+    )
+    assert refusal(capsys, "fetch", "mine") == (
+        "trainer: mine: must be hps/NAME or sct/NAME, an experiment on a cluster\n"
+    )
+
+
+def test_without_kubectl_a_cluster_s_experiment_is_refused(
+    runs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("hps/mine", "hyperparamsearch/mine", "sct/mine"):
+        assert refusal(capsys, "compare", runs[0], name) == (
+            f"trainer: {name}: is read with kubectl, which is not on the PATH; install it, or name a run's folder\n"
+        )
+
+
+def kubectl_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+SAID = {
+    'error: the server doesn\'"\'"\'t have a resource type "hyperparamsearches"': (
+        "this cluster has no hyperparamsearches: Trialrun is not installed there, or kubectl uses another cluster"
+    ),
+    "error: You must be logged in to the server (Unauthorized)": (
+        "kubectl could not read it: error: You must be logged in to the server (Unauthorized)"
+    ),
+    "": "kubectl could not read it: it said nothing",
+}
+
+
+@pytest.mark.parametrize(("said", "sentence"), SAID.items(), ids=["no such kind", "not logged in", "nothing"])
+def test_what_kubectl_complains_of_becomes_a_sentence(
+    said: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubectl_says(tmp_path, monkeypatch, said)
+    assert refusal(capsys, "fetch", "hps/mine") == f"trainer: hps/mine: {sentence}\n"
+
+
+def test_a_comparison_starts_without_what_is_slow_to_import(runs: tuple[str, str]) -> None:
+    code = (
+        "import sys\nfrom trainer.__main__ import main\n"
+        f"main(['compare', *{runs!r}])\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'rich', 'matplotlib', 'numpy'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
