@@ -1,20 +1,19 @@
 """What cluster tests share: one control plane for all, a namespace and a scripted kubelet for each."""
 
-import contextlib
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cluster import audit, kubeconfig
+from cluster import audit, kubeconfig, sweptsearch
 from cluster.behaviours import Hangs
 from cluster.controlplane import ControlPlane
+from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, install_crds, service_account
 from cluster.programs import build
 from cluster.testcluster import Cluster
-from eventually import eventually
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,14 +59,14 @@ def kubelet_player(cluster: Cluster) -> Iterator[KubeletPlayer]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """The test's own namespace; its deletion is not waited for."""
-    with _new_namespace(cluster) as name:
+    with cluster.new_namespace() as name:
         yield name
 
 
 @pytest.fixture
 def other_namespace(cluster: Cluster) -> Iterator[str]:
     """A second namespace of the test."""
-    with _new_namespace(cluster) as name:
+    with cluster.new_namespace() as name:
         yield name
 
 
@@ -106,14 +105,26 @@ def operator(namespace: str, account: Path, crds: None, tmp_path: Path) -> Itera
         yield process
 
 
-@contextlib.contextmanager
-def _new_namespace(cluster: Cluster) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    cluster.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    eventually(lambda: cluster.api.get_if_there(account), what="the namespace has its service account")
-    yield name
-    cluster.api.delete_if_there(f"/api/v1/namespaces/{name}")
+@pytest.fixture(scope="session")
+def undisturbed(
+    cluster: Cluster,
+    kubelet_player: KubeletPlayer,
+    crds: None,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """What comes of the sweeps' search when nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with (
+        sweptsearch.place(cluster, kubelet_player, folder) as here,
+        FaultyApi(cluster.access) as proxy,
+        here.operator(proxy),
+    ):
+        here.experiments.create(sweptsearch.SEARCH)
+        sweptsearch.finished(here.experiments)
+        found = sweptsearch.outcome(here.experiments)
+        sweptsearch.assert_expected(found)
+        sweptsearch.assert_nothing_twice(here.experiments, [proxy])
+    return found
 
 
 def _with_training_operator(cluster: Cluster) -> Cluster:

@@ -32,7 +32,16 @@ class Request:
     write: int
     method: str
     path: str
+    query: str
+    body: bytes
     is_watch: bool
+
+    @property
+    def kind(self) -> str:
+        """What is done to which kind of object, as in `PATCH hyperparamsearches/status`."""
+        _, _, rest = self.path.partition("/namespaces/")
+        _, plural, *name_and_part = rest.split("/")
+        return "/".join([f"{self.method} {plural}", *name_and_part[1:]])
 
 
 @dataclass(frozen=True)
@@ -49,17 +58,29 @@ class Fault:
 
 @dataclass(frozen=True)
 class WatchFault:
-    """What happens to an event of a watch; `gone` ends the watch with 410, `stalls` lets nothing more through."""
+    """What happens to an event of a watch; `stalls` lets nothing more through.
+
+    `gone` ends the watch with 410, `fails` with 500, for which kopf ends the process.
+    """
 
     drop: bool = False
     repeat: bool = False
     delay_seconds: float = 0.0
     gone: bool = False
+    fails: bool = False
     stalls: bool = False
     cut: bool = False
 
 
 NO_FAULT, NO_WATCH_FAULT = Fault(), WatchFault()
+
+
+def _watch_error(code: int, reason: str) -> bytes:
+    status = {"kind": "Status", "code": code, "reason": reason, "message": "made up by the test"}
+    return json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
+
+
+_GONE, _FAILED = _watch_error(410, "Expired"), _watch_error(500, "InternalError")
 
 
 @dataclass
@@ -77,6 +98,7 @@ class FaultyApi:
 
     def __post_init__(self) -> None:
         self.port = free_port()
+        self._live: list[tuple[str, web.StreamResponse]] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
 
@@ -88,6 +110,17 @@ class FaultyApi:
         file = kubeconfig.with_name(f"{kubeconfig.name}-by-{self.port}")
         file.write_text(yaml.safe_dump(config))
         return file
+
+    def forget(self, *plurals: str) -> None:
+        """Ends the watches of some kinds with 410, as if their resourceVersion were no longer known."""
+
+        async def end() -> None:
+            for plural, response in self._live:
+                if plural in plurals:
+                    with suppress(ConnectionError):
+                        await response.write(_GONE)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(20)
 
     def __enter__(self) -> "FaultyApi":
         self._thread.start()
@@ -123,7 +156,10 @@ class FaultyApi:
             self.writes.append(f"{request.method} {request.path}")
             number = len(self.writes)
         is_watch = request.query.get("watch") in ("true", "1")
-        fault = self.on_request(Request(self.requests, number, request.method, request.path, is_watch))
+        sent = await request.read()
+        fault = self.on_request(
+            Request(self.requests, number, request.method, request.path, request.query_string, sent, is_watch)
+        )
         await asyncio.sleep(fault.delay_seconds)
         if fault.lost:
             fault.then()
@@ -138,7 +174,7 @@ class FaultyApi:
                 request.method,
                 f"{self.access.server}{request.raw_path}",
                 headers=headers,
-                data=await request.read() or None,
+                data=sent or None,
             ) as answer:
                 if is_watch and answer.status == 200:
                     return await self._watch(request, answer)
@@ -159,22 +195,28 @@ class FaultyApi:
         self.watches[plural] = self.watches.get(plural, 0) + 1
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        with suppress(ConnectionError, aiohttp.ClientError):
-            async for line in answer.content:
-                event = json.loads(line)
-                fault = self.on_event(request.path, event)
-                await asyncio.sleep(fault.delay_seconds)
-                if fault.stalls:
-                    await self._stop.wait()
-                if fault.cut:
-                    break
-                if fault.gone:
-                    status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
-                    await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
-                    break
-                for _ in range(0 if fault.drop else 2 if fault.repeat else 1):
-                    await response.write(line)
+        self._live.append((plural, response))
+        try:
+            await self._pass_on(request.path, answer, response)
+        except (ConnectionError, aiohttp.ClientError):
+            pass  # either side has gone
+        finally:
+            self._live.remove((plural, response))
         return response
+
+    async def _pass_on(self, path: str, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+        async for line in answer.content:
+            fault = self.on_event(path, json.loads(line))
+            await asyncio.sleep(fault.delay_seconds)
+            if fault.stalls:
+                await self._stop.wait()
+            if fault.cut:
+                return
+            if fault.gone or fault.fails:
+                await response.write(_GONE if fault.gone else _FAILED)
+                return
+            for _ in range(0 if fault.drop else 2 if fault.repeat else 1):
+                await response.write(line)
 
     @staticmethod
     def _cut(request: web.Request) -> web.Response:

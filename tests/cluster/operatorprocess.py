@@ -160,7 +160,7 @@ class OperatorProcess:
             self._process.send_signal(signal.SIGKILL)
         self._keeper.join(10)
         if error is not None:
-            print(self.log[-20_000:], file=sys.stderr)
+            error.add_note(f"The log of the operator, from its end:\n{self.log[-20_000:]}")
 
     def wait_until_ready(self, within_seconds: float = 30.0) -> None:
         eventually(lambda: self.ask("readyz")[0] == 200, within_seconds=within_seconds, what="the operator is ready")
@@ -190,9 +190,10 @@ class OperatorProcess:
         )
 
     def _spawn(self) -> None:
+        launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("die_with_parent.py")), str(os.getpid())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trialrun_operator"], env=self._environment, stdout=log, stderr=log
+                [*launcher, sys.executable, "-m", "trialrun_operator"], env=self._environment, stdout=log, stderr=log
             )
         self.starts += 1
 
@@ -231,6 +232,13 @@ class Experiments:
 
     def pods(self) -> list[Json]:
         return self.api.list(f"/api/v1/namespaces/{self.namespace}/pods")
+
+    def events(self) -> list[Json]:
+        """The Kubernetes Events about experiments."""
+        events = self.api.list(f"/api/v1/namespaces/{self.namespace}/events")
+        return [
+            event for event in events if event["involvedObject"].get("apiVersion", "").startswith("trialrun.dev/")
+        ]
 
     def ledgers(self, **labels: str) -> list[Json]:
         selector = ",".join(["trialrun.dev/ledger", *(f"{name}={value}" for name, value in labels.items())])

@@ -1,151 +1,174 @@
 """The operator is killed before and after every write, and run twice at once: always the same end, no job twice."""
 
-import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.api import Json
-from cluster.behaviours import Behaviour, Fails, IsEvicted, Succeeds
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import Experiments, OperatorProcess, a_search, trial_of
+from cluster.rounds import side_by_side
+from cluster.sweptsearch import (
+    SEARCH,
+    SECONDS,
+    assert_leaves_nothing,
+    assert_nothing_twice,
+    assert_same_outcome,
+    finished,
+    place,
+)
 from cluster.testcluster import Cluster
 from conftest import TORTURE, Sweep
 from eventually import eventually
-from trainer.experiment.record import decode
-
-SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
-
 
 pytestmark = pytest.mark.usefixtures("crds")
 
-
-def script(pod: Json) -> Behaviour:
-    """Four trials go well, the fourth crashes, and the fifth is evicted once."""
-    told = trial_of(pod)
-    if told["index"] == 3:
-        return Fails(1, "boom")
-    if told["index"] == 4 and told["attempt"] == 1:
-        return IsEvicted()
-    return Succeeds(json.dumps({"clock": 1, "metrics": {"validMse": told["index"] + 1.0}}))
+AT_ONCE = 5
+# A crash may cost the Events of the write that it interrupts, and those of the write that runs beside it.
+MOST_EVENTS_LOST = 2
 
 
-def outcome(experiments: Experiments, name: str = "search") -> dict[str, Any]:
-    """What must be the same after every course of events: the status and ledger, without their times."""
-    status = experiments.get(name)["status"]
-    records = [decode(line) for line in experiments.entries().values()]
-    return {
-        "phase": status["phase"],
-        "columns": (status["done"], status["failed"], status["running"], status["best"]),
-        "counts": status["summary"]["counts"],
-        "best": status["summary"]["best"],
-        "conditions": {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]},
-        "ledger": sorted((r.index, r.id, r.attempt, r.final, str(r.outcome), r.error) for r in records),
-        "jobs": sorted(job["metadata"]["name"] for job in experiments.jobs()),
-    }
+@dataclass(frozen=True)
+class Crash:
+    """The operator is killed as it asks for its n-th write of a kind: before that is carried out, or after."""
+
+    kind: str
+    number: int
+    before: bool
+
+    def __str__(self) -> str:
+        return f"killed {'before' if self.before else 'after'} {self.kind} number {self.number}"
 
 
-def expected(experiments: Experiments) -> dict[str, Any]:
-    ids = {record.index: record.id for record in map(decode, experiments.entries().values())}
-    attempts = [(index, 1) for index in range(6)] + [(4, 2)]
-    return {
-        "phase": "Succeeded",
-        "columns": ("6/6", 1, 0, "1"),
-        "counts": {
-            "total": 6, "done": 6, "succeeded": 5, "failed": 1, "skipped": 0,
-            "outcomes": {"Crashed": 1, "Succeeded": 5},
-        },
-        "jobs": sorted(f"search-{ids[index]}-{attempt}" for index, attempt in attempts),
-    }  # fmt: skip
+@dataclass(frozen=True)
+class Round:
+    """What was seen in a round: how many writes of each kind, how many processes, and the search's Events."""
 
-
-def assert_as_expected(experiments: Experiments, proxies: list[FaultyApi]) -> None:
-    """The end state, no job created twice, and nothing without its owner."""
-    found = outcome(experiments)
-    for name, value in expected(experiments).items():
-        assert found[name] == value, name
-    assert [(index, attempt, final, how) for index, _, attempt, final, how, _ in found["ledger"]] == [
-        (0, 1, True, "Succeeded"), (1, 1, True, "Succeeded"), (2, 1, True, "Succeeded"), (3, 1, True, "Crashed"),
-        (4, 1, False, "Evicted"), (4, 2, True, "Succeeded"), (5, 1, True, "Succeeded"),
-    ]  # fmt: skip
-    created = sorted(name for proxy in proxies for name in proxy.created.get("pytorchjobs", []))
-    assert created == found["jobs"], "no job was created twice"
-    uid = experiments.get("search")["metadata"]["uid"]
-    owned = [*experiments.jobs(), *experiments.ledgers()]
-    assert {each["metadata"]["ownerReferences"][0]["uid"] for each in owned} == {uid}
-    assert len(experiments.ledgers()) == 1
+    writes: Counter[str]
+    killed: bool
+    starts: int
+    events: Counter[str]
 
 
 def run_once(
-    cluster: Cluster, namespace: str, account: Path, workdir: Path, deadly: tuple[int, bool] = (0, False)
-) -> tuple[int, int]:
-    """Runs the search once; `deadly` says which write kills the operator, and whether before it is forwarded.
-
-    Gives how many writes there were, and how many processes.
-    """
-    number, before = deadly
-    experiments = Experiments(cluster, namespace)
+    cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, undisturbed: dict[str, Any], crash: Crash | None
+) -> Round:
+    """Runs the search once, with a crash or without."""
+    writes: Counter[str] = Counter()
+    kills = 0
     with (
+        place(cluster, kubelet, workdir) as here,
         FaultyApi(cluster.access) as proxy,
-        OperatorProcess(workdir, namespace, proxy.kubeconfig_of(account)) as process,
+        here.operator(proxy) as process,
     ):
 
+        def kill() -> None:
+            nonlocal kills
+            kills += 1
+            process.kill()
+
         def on_request(request: Request) -> Fault:
-            if request.write and request.write == number:
-                return Fault(lost=before, unanswered=not before, then=process.kill)
-            return NO_FAULT
+            if not request.write:
+                return NO_FAULT
+            writes[request.kind] += 1
+            if crash is None or request.kind != crash.kind or writes[request.kind] != crash.number:
+                return NO_FAULT
+            return Fault(lost=crash.before, unanswered=not crash.before, then=kill)
 
         proxy.on_request = on_request
-        experiments.create(SEARCH)
-        experiments.finished("search", 120)
-        assert_as_expected(experiments, [proxy])
-    clear(experiments)
-    return len(proxy.writes), process.starts
-
-
-def clear(experiments: Experiments) -> None:
-    """Makes room for the next round in the same namespace."""
-    experiments.api.delete_if_there(experiments.path("search"))
-    eventually(
-        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
-        within_seconds=90,
-        what="the search has left nothing",
-    )
+        here.experiments.create(SEARCH)
+        finished(here.experiments)
+        if kills:  # at the last writes, too, another process follows, and it must let well alone
+            eventually(lambda: process.starts == 2, within_seconds=SECONDS, what="the next process starts")
+            process.wait_until_ready(SECONDS)
+        assert_same_outcome(here.experiments, undisturbed)
+        events = assert_nothing_twice(here.experiments, [proxy])
+        assert_leaves_nothing(here.experiments)
+        assert process.starts == 1 + kills
+    return Round(writes, bool(kills), process.starts, events)
 
 
 @pytest.mark.torture
 def test_killed_before_and_after_any_write_it_comes_to_the_same_end(
-    cluster: Cluster, namespace: str, account: Path, kubelet: KubeletPlayer, tmp_path: Path, sweep: Sweep
+    cluster: Cluster,
+    kubelet: KubeletPlayer,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+    sweep: Sweep,
+    say: Callable[[str], None],
 ) -> None:
-    kubelet.play(namespace, script)
-    total, _ = run_once(cluster, namespace, account, tmp_path)
-    # Batches differ from run to run; a few writes more than one run made cover those of any.
-    points = [(number, before) for number in range(1, total + 4) for before in (True, False)]
-    if not TORTURE:
-        points = [points[seed * 7919 % len(points)] for seed in sweep.seeds(sample=3, full=0)]
-    kills = sum(run_once(cluster, namespace, account, tmp_path, point)[1] - 1 for point in points)
-    print(f"{total} writes; killed {kills} times in {len(points)} rounds, at (write, before): {points}")
-    assert kills
+    def run(crash: Crash | None) -> Round:
+        return run_once(cluster, kubelet, tmp_path, undisturbed, crash)
+
+    calm = run(None)
+    most = Counter(calm.writes)
+    tried: Counter[str] = Counter()
+    rounds: dict[Crash, Round] = {}
+    # How many writes there are differs from run to run: the sweep goes on until no run had one that was not tried.
+    while points := [
+        Crash(kind, number, before)
+        for kind in most
+        for number in range(tried[kind] + 1, most[kind] + 1)
+        for before in (True, False)
+    ]:
+        if not TORTURE:
+            points = [points[seed * 7919 % len(points)] for seed in sweep.seeds(sample=4, full=0)]
+        rounds |= side_by_side(dict.fromkeys(points), run, at_once=AT_ONCE, say=say)
+        tried = Counter(most)
+        for each in rounds.values() if TORTURE else ():
+            most |= each.writes
+    killed = [crash for crash, each in rounds.items() if each.killed]
+    lost = max(sum((calm.events - each.events).values()) for each in rounds.values())
+    say(
+        f"{len(killed)} crashes in {len(rounds)} rounds ({_listed(most)}): always the same end, 0 jobs twice,"
+        f" 0 orphans, 0 records lost; Events: {sum(calm.events.values())} in a calm run, 0 twice, at most {lost} lost"
+    )
+    fewest = {kind: min(each.writes[kind] for each in (calm, *rounds.values())) for kind in most}
+    assert {crash for crash in rounds if crash.number <= fewest[crash.kind]} <= set(killed)
+    assert killed
+    assert lost <= MOST_EVENTS_LOST
+
+
+def _listed(writes: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(writes.items()))
 
 
 @pytest.mark.torture
 def test_two_operators_at_once_make_no_job_twice(
-    cluster: Cluster, namespace: str, account: Path, kubelet: KubeletPlayer, tmp_path: Path, sweep: Sweep
+    cluster: Cluster,
+    kubelet: KubeletPlayer,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+    sweep: Sweep,
+    say: Callable[[str], None],
 ) -> None:
-    kubelet.play(namespace, script)
-    experiments = Experiments(cluster, namespace)
-    for _ in sweep.seeds(sample=2, full=20):
-        with FaultyApi(cluster.access) as one, FaultyApi(cluster.access) as other:
-            (tmp_path / "one").mkdir(exist_ok=True)
-            with (
-                OperatorProcess(tmp_path, namespace, one.kubeconfig_of(account)) as first,
-                OperatorProcess(tmp_path / "one", namespace, other.kubeconfig_of(account)) as second,
-            ):
-                first.wait_until_ready()
-                second.wait_until_ready()
-                experiments.create(SEARCH)
-                experiments.finished("search", 90)
-                assert_as_expected(experiments, [one, other])
-        clear(experiments)
+    def run(_seed: int) -> int:
+        with (
+            place(cluster, kubelet, tmp_path) as here,
+            FaultyApi(cluster.access) as one,
+            FaultyApi(cluster.access) as other,
+            here.operator(one) as first,
+            here.operator(other, "other") as second,
+        ):
+            first.wait_until_ready(SECONDS)
+            second.wait_until_ready(SECONDS)
+            here.experiments.create(SEARCH)
+            finished(here.experiments)
+            assert_same_outcome(here.experiments, undisturbed)
+            assert_nothing_twice(here.experiments, [one, other])
+            conflicts = sum(
+                value
+                for process in (first, second)
+                for name, value in process.figures().items()
+                if name.startswith("trialrun_api_calls_total") and 'code="409"' in name
+            )
+            assert (first.starts, second.starts) == (1, 1)
+            assert_leaves_nothing(here.experiments)
+        return int(conflicts)
+
+    conflicts = side_by_side(sweep.seeds(sample=2, full=20), run, at_once=3, say=say).values()
+    say(f"{len(conflicts)} runs of two operators: 0 jobs twice, {sum(conflicts)} times one came after the other")
+    assert sum(conflicts) > 0, "they did get in each other's way"

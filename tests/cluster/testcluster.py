@@ -1,13 +1,17 @@
 """A cluster to test against, whoever started it: its kubeconfig, and what tests do with one."""
 
+import contextlib
 import os
+import secrets
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from cluster import kubeconfig
 from cluster.api import Api
 from cluster.kubeconfig import Access
 from cluster.programs import build
+from eventually import eventually
 
 TOKEN_SECONDS = 24 * 3600
 
@@ -46,6 +50,18 @@ class Cluster:
         token = self.api.create(f"{account}/token", request)["status"]["token"]
         access = Access(f"{self.access.context}", self.access.server, self.access.authority, token=token)
         return kubeconfig.write(self.workdir / f"kubeconfig-{namespace}-{name}", access)
+
+    @contextlib.contextmanager
+    def new_namespace(self) -> Iterator[str]:
+        """A namespace to test in; its deletion is not waited for."""
+        name = f"test-{secrets.token_hex(4)}"
+        self.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        eventually(lambda: self.api.get_if_there(account), what="the namespace has its service account")
+        try:
+            yield name
+        finally:
+            self.api.delete_if_there(f"/api/v1/namespaces/{name}")
 
     def environment(self) -> dict[str, str]:
         """What a program needs in its environment to use this cluster, and no other, as its administrator."""

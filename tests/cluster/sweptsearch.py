@@ -1,0 +1,160 @@
+"""The search that sweeps disturb in every way, and what must have come of it whatever happened."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.api import Json
+from cluster.behaviours import Behaviour, Fails, IsEvicted, Succeeds
+from cluster.faultyapi import FaultyApi
+from cluster.kubelet import KubeletPlayer, Script
+from cluster.operatorprocess import Experiments, OperatorProcess, a_search, service_account, trial_of
+from cluster.testcluster import Cluster
+from eventually import eventually
+
+SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
+# No promise: the machine may be slow, and other rounds run beside this one.
+SECONDS = 600.0
+_TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "accepted"}
+
+
+def script(pod: Json) -> Behaviour:
+    """Four trials go well, the fourth crashes, and the fifth is evicted once."""
+    told = trial_of(pod)
+    if told["index"] == 3:
+        return Fails(1, "boom")
+    if told["index"] == 4 and told["attempt"] == 1:
+        return IsEvicted()
+    return Succeeds(json.dumps({"clock": 1, "metrics": {"validMse": told["index"] + 1.0}}))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a round takes place: a namespace, the service account that works there, and a folder."""
+
+    experiments: Experiments
+    account: Path
+    folder: Path
+
+    @property
+    def namespace(self) -> str:
+        return self.experiments.namespace
+
+    def operator(self, proxy: FaultyApi, folder: str = "") -> OperatorProcess:
+        """An operator that reaches the API server by way of the proxy; a second one needs a folder of its own."""
+        workdir = self.folder / folder
+        workdir.mkdir(exist_ok=True)
+        return OperatorProcess(workdir, self.namespace, proxy.kubeconfig_of(self.account))
+
+
+@contextlib.contextmanager
+def place(cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, script: Script = script) -> Iterator[Place]:
+    """A place for one round, whose pods do as `script` says."""
+    with cluster.new_namespace() as namespace:
+        kubelet.play(namespace, script)
+        folder = workdir / namespace
+        folder.mkdir()
+        try:
+            yield Place(Experiments(cluster, namespace), service_account(cluster, namespace), folder)
+        finally:
+            kubelet.forget(namespace)
+
+
+def finished(experiments: Experiments) -> None:
+    """Returns when the search says that it has finished."""
+    eventually(
+        lambda: experiments.condition("search", "Finished").get("status") == "True",
+        within_seconds=SECONDS,
+        every_seconds=0.5,
+        what="the search has finished",
+    )
+
+
+def outcome(experiments: Experiments) -> dict[str, Any]:
+    """What must be the same after every course of events: status, ledger and jobs, without times."""
+    search = experiments.get("search")
+    uid = search["metadata"]["uid"]
+    status = _without_times(search["status"])
+    status["ledger"] = [name.replace(uid[:8], "UID") for name in status["ledger"]]
+    return {
+        "status": status,
+        "ledger": {key: _without_times(json.loads(line)) for key, line in sorted(experiments.entries().items())},
+        "jobs": sorted(job["metadata"]["name"] for job in experiments.jobs()),
+    }
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_times(item) for name, item in value.items() if name not in _TIMES}
+    return [_without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def assert_same_outcome(experiments: Experiments, undisturbed: dict[str, Any]) -> None:
+    """The search ends as an undisturbed run; where an answer was lost, its status comes a beat later."""
+
+    def same() -> bool:
+        found = outcome(experiments)
+        differing = {part: found[part] for part in found if found[part] != undisturbed[part]}
+        assert not differing, (
+            f"{json.dumps(differing)} in place of {json.dumps({p: undisturbed[p] for p in differing})}"
+        )
+        return True
+
+    eventually(same, within_seconds=60, every_seconds=0.5, what="it ends as an undisturbed run")
+
+
+def assert_expected(found: dict[str, Any]) -> None:
+    """What comes of the search when nothing disturbs it."""
+    status, ledger = found["status"], found["ledger"].values()
+    assert (status["phase"], status["done"], status["failed"], status["running"], status["best"]) == (
+        "Succeeded", "6/6", 1, 0, "1",
+    )  # fmt: skip
+    assert [(each["index"], each["attempt"], each["final"], each["outcome"]) for each in ledger] == [
+        (0, 1, True, "Succeeded"), (1, 1, True, "Succeeded"), (2, 1, True, "Succeeded"), (3, 1, True, "Crashed"),
+        (4, 1, False, "Evicted"), (4, 2, True, "Succeeded"), (5, 1, True, "Succeeded"),
+    ]  # fmt: skip
+    assert found["jobs"] == sorted(f"search-{each['id']}-{each['attempt']}" for each in ledger)
+
+
+def assert_nothing_twice(
+    experiments: Experiments, proxies: Sequence[FaultyApi], deleted: Sequence[str] = ()
+) -> Counter[str]:
+    """No job was created twice, but those that a test deleted by hand; nothing is without its owner; no Event twice.
+
+    Gives the Events of the search by reason.
+    """
+    jobs = experiments.jobs()
+    names = [job["metadata"]["name"] for job in jobs]
+    created = Counter(name for proxy in proxies for name in proxy.created.get("pytorchjobs", []))
+    assert created == Counter([*names, *deleted]), "no job was created twice"
+    uid = experiments.get("search")["metadata"]["uid"]
+    ledgers = experiments.ledgers()
+    assert len(ledgers) == 1
+    assert {_owner(each) for each in [*jobs, *ledgers]} == {uid}
+    assert {_owner(pod) for pod in experiments.pods()} <= {job["metadata"]["uid"] for job in jobs}
+    told = [each for each in experiments.events() if each["involvedObject"].get("uid") == uid]
+    # An Event's name follows from what it says, so that a crash can make none twice.
+    reasons = Counter(each["reason"] for each in told)
+    assert set(reasons.values()) == {1}, f"each of these Events of the script can happen once only: {reasons}"
+    assert {each.get("count", 1) for each in told} == {1}
+    return reasons
+
+
+def _owner(child: Json) -> str:
+    uid: str = child["metadata"]["ownerReferences"][0]["uid"]
+    return uid
+
+
+def assert_leaves_nothing(experiments: Experiments) -> None:
+    """Deletes the search; all that it has made goes with it."""
+    experiments.api.delete_if_there(experiments.path("search"))
+    eventually(
+        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
+        within_seconds=SECONDS,
+        every_seconds=0.5,
+        what="the search has left nothing",
+    )
