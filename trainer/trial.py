@@ -7,7 +7,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,9 @@ class Place:
 class Clock:
     """Adds up where a rank's time goes, also when an error ends it."""
 
-    def __init__(self, spent: dict[str, float]) -> None:
+    def __init__(self, spent: dict[str, float], started: float) -> None:
         self._spent = spent
+        self._started = started
 
     @contextmanager
     def measure(self, what: str) -> Iterator[None]:
@@ -73,7 +74,7 @@ class Clock:
 
     def seconds(self) -> Seconds:
         """What was measured so far."""
-        return Seconds(**self._spent)
+        return Seconds(**self._spent, total=max(0.0, time.time() - self._started))
 
 
 def run_rank(
@@ -85,7 +86,7 @@ def run_rank(
     """
     begun = time.time()
     gauge = Gauge()
-    clock = Clock({"start": max(0.0, begun - started)})
+    clock = Clock({"start": max(0.0, begun - started)}, started)
     try:
         torch.set_num_threads(training.train.threads)
         result, data, samples, device = _train(training, place, clock, gauge, on_epoch)
@@ -132,7 +133,10 @@ def _train(
         data = open_dataset(prepare(training.data, place.cache, ready=place.ready))
         multiplier = training.data.multiplier
         source = Multiplied(data.train, multiplier) if multiplier > 1 else data.train
-    with joined(place.ranks, training.train.device, place.meeting) as device, clock.measure("train"):
+    with ExitStack() as group:
+        with clock.measure("start"):
+            device = group.enter_context(joined(place.ranks, training.train.device, place.meeting))
+        group.enter_context(clock.measure("train"))
         require_same_data(data, place.ranks, device)
 
         def observe(row: dict[str, float]) -> None:

@@ -46,7 +46,8 @@ class Job:
 class Pod:
     """A pod of one rank. `ending` says how it ended, `obstacle` why it hasn't started, both None otherwise.
 
-    `began` is when a kubelet took it up: its deadline counts from there. `started` is when its training started.
+    `bound` is when it was given a node, `began` when a kubelet took it up: its deadline counts from there. `started`
+    is when its container started.
     """
 
     key: Key
@@ -59,6 +60,7 @@ class Pod:
     attempt: int
     rank: int
     created: int
+    bound: int | None
     began: int | None
     started: int | None
     ended: int | None
@@ -168,6 +170,7 @@ def pod(document: Document) -> Pod | None:
         attempt=int(labels[ATTEMPT_LABEL]),
         rank=rank,
         created=milliseconds(metadata["creationTimestamp"]),
+        bound=_bound_at(status),
         began=milliseconds(status["startTime"]) if status.get("startTime") else None,
         started=milliseconds(started) if started else None,
         ended=ended,
@@ -200,6 +203,13 @@ def _labelled(labels: Mapping[str, str]) -> bool:
 
 def _true(condition: Document) -> bool:
     return bool(condition.get("status") == "True")
+
+
+def _bound_at(status: Document) -> int | None:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and _true(condition):
+            return milliseconds(condition["lastTransitionTime"])
+    return None
 
 
 def _disrupted_at(status: Document) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending, Times, make_record
 from trainer.experiment.outcome import RETRIED, Outcome
-from trainer.experiment.record import Record
+from trainer.experiment.record import RankReport, Record
 from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.workload import Workload
 
@@ -14,7 +14,7 @@ from trialrun_operator.workload import Workload
 GRACE_MILLISECONDS = 30_000
 # The kubelet ends a pod at its deadline; when this much later it has not, the operator does.
 BACKSTOP_MILLISECONDS = 30_000
-# An API server's times have whole seconds; a report's clock, in milliseconds, is believed within this.
+# An API server's times have whole seconds, cut off; a report's clock, in milliseconds, is believed within this.
 _CLOCK_MILLISECONDS = 2_000
 
 
@@ -154,7 +154,8 @@ def _record(
     if bare and attempt.job is not None and not attempt.confirmed:
         return Doubtful(attempt.job)
     if record.outcome is Outcome.TIMED_OUT:
-        trained = f" It trained for {record.seconds.total:.0f} s of deadlineSeconds {work.deadline_seconds}."
+        ran = record.seconds.total - record.seconds.start
+        trained = f" It trained for {ran:.0f} s of deadlineSeconds {work.deadline_seconds}."
         record = record.model_copy(update={"error": record.error + trained})
     if (lead := attempt.ranks.get(0)) is not None and lead.image:
         environment = record.environment.model_copy(update={"image": lead.image})
@@ -163,17 +164,31 @@ def _record(
 
 
 def _times(attempt: Attempt, endings: list[Ending], accepted: int, now: int) -> Times:
+    """An attempt starts when its first pod has a node, and ends with its last container."""
     pods = list(attempt.ranks.values())
     job = attempt.job
     ended = [pod.ended for pod in pods if pod.ended is not None]
     all_known = len(ended) == len(endings)
     finished = max(ended) if ended and all_known else (job.ended if job is not None else None) or now
-    never = job.created if job is not None and not pods else finished
-    started = min((pod.started for pod in pods if pod.started is not None), default=never)
     lead = next((ending.report for ending in endings if ending.rank == 0), None)
     if lead is not None and abs(lead.clock - finished) <= _CLOCK_MILLISECONDS:
         finished = lead.clock
-        began = lead.clock - round(1000 * lead.seconds.total)
-        if lead.seconds.total and abs(began - started) <= _CLOCK_MILLISECONDS:
-            started = began
-    return Times(accepted, started, max(started, finished))
+    first = attempt.ranks.get(0)
+    container = first.started if first is not None else None
+    process = _process_began(container, lead)
+    bound = [moment for pod in pods if (moment := pod.bound or pod.began or pod.started) is not None]
+    if bound:
+        # Never before it was: the trial whose place it takes has ended, perhaps within the second that is cut off.
+        started = min(bound) + 999
+        started = started if process is None else min(started, process)
+    else:
+        started = job.created if job is not None and not pods else finished
+    return Times(accepted, started, max(started, finished), process if process is not None else container)
+
+
+def _process_began(container: int | None, lead: RankReport | None) -> int | None:
+    """When rank 0's process began, by its own clock, if that fits the start of its container."""
+    if container is None or lead is None or not lead.seconds.total:
+        return None
+    began = lead.clock - round(1000 * lead.seconds.total)
+    return began if abs(began - container) <= _CLOCK_MILLISECONDS else None

@@ -37,14 +37,16 @@ def a_pod(trial: Trial, attempt: int = 1, rank: int = 0, **fields: Any) -> Pod:
     name = job_name(KEY.name, trial.id, attempt)
     whole: dict[str, Any] = {
         "key": KEY, "uid": f"pod-{name}-{rank}", "name": f"{name}-{rank}", "version": 1, "job_uid": f"job-{name}",
-        "experiment_uid": UID, "trial": trial.id, "attempt": attempt, "rank": rank, "created": START, "began": None,
-        "started": None, "ended": None, "ending": None, "obstacle": None, "image": "", "deleting": False,
+        "experiment_uid": UID, "trial": trial.id, "attempt": attempt, "rank": rank, "created": START, "bound": None,
+        "began": None, "started": None, "ended": None, "ending": None, "obstacle": None, "image": "",
+        "deleting": False,
     }  # fmt: skip
     return Pod(**(whole | fields))
 
 
 def a_running_pod(trial: Trial, attempt: int = 1, rank: int = 0, **fields: Any) -> Pod:
-    return a_pod(trial, attempt, rank, **({"began": START + 1000, "started": START + 2000} | fields))
+    began = {"bound": START + 1000, "began": START + 1000, "started": START + 2000}
+    return a_pod(trial, attempt, rank, **(began | fields))
 
 
 def an_ended_pod(trial: Trial, ending: Ending | None = None, attempt: int = 1, **fields: Any) -> Pod:

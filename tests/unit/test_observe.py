@@ -8,6 +8,7 @@ import pytest
 
 from cluster import podstatus
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
 from trialrun_operator import manifests, observe
 from trialrun_operator.observe import Attempt, milliseconds, timestamp
 from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
@@ -144,15 +145,45 @@ def test_ranks_are_master_then_workers() -> None:
     assert [pod.rank for pod in pods] == [0, 1, 2]
 
 
-def test_a_reports_clock_makes_times_exact() -> None:
-    report = message(clock=START + 59_400, seconds={"total": 12.5})
-    document = after(RUNS, ends(0, report))
-    document["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = timestamp(START + 46_000)
+def timed(document: dict[str, Any], began: int = 46_000) -> Record:
+    """The record of a pod that was given a node 10 s after its creation, and whose container started at `began`."""
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp(START + 10_000)}
+    document["status"]["conditions"].append(scheduled)
+    document["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = timestamp(START + began)
     attempt = Attempt(a_job(TRIAL), (observed(document),))
     found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
     assert isinstance(found, Over)
-    assert found.record.finished_at == START + 59_400
-    assert found.record.seconds.total == 12.5
+    return found.record
+
+
+def test_an_attempt_starts_with_its_node_and_its_times_add_up_to_its_end() -> None:
+    spent = {"start": 2.0, "data": 0.5, "train": 9.75, "total": 12.75}
+    record = timed(after(RUNS, ends(0, message(clock=START + 59_400, seconds=spent))))
+    assert (record.started_at, record.finished_at) == (START + 10_999, START + 59_400)
+    # From the node to the process, which began 12.75 s before the report, and from there to its training code.
+    assert record.seconds.start == pytest.approx(46.65 - 10.999 + 2)
+    seconds = record.seconds
+    assert seconds.queued == 10.999
+    assert seconds.total == pytest.approx(seconds.start + seconds.data + seconds.train + 0.5)
+
+
+def test_a_clock_that_does_not_fit_the_node_is_not_believed() -> None:
+    record = timed(after(RUNS, ends(0, message(clock=START + 90_400, seconds={"start": 1.0, "total": 12.75}))))
+    assert record.finished_at == START + 59_000
+    assert record.seconds.start == pytest.approx(46 - 10.999 + 1)
+
+
+def test_without_a_report_what_came_before_the_container_is_known() -> None:
+    record = timed(after(RUNS, ends(137)))
+    assert (record.seconds.start, record.seconds.train) == (pytest.approx(46 - 10.999), 0)
+    assert record.seconds.total == pytest.approx(59 - 10.999)
+
+
+def test_a_trial_never_starts_before_the_one_whose_place_it_took_had_ended() -> None:
+    # The node was given at 10.9, which the API server wrote down as 10.0; the other trial had ended at 10.8.
+    spent = {"start": 0.25, "train": 0.25, "total": 0.5}
+    record = timed(after(RUNS, ends(0, message(clock=START + 59_000, seconds=spent))), began=58_000)
+    assert record.started_at >= START + 10_800
 
 
 def test_a_job_and_a_pod_of_nobody_are_no_business_of_ours() -> None:

@@ -36,11 +36,16 @@ class Ending:
 
 @dataclass(frozen=True)
 class Times:
-    """When an attempt was accepted, started and finished: milliseconds since 1970."""
+    """When an attempt was accepted, started and finished: milliseconds since 1970.
+
+    It starts when it has a place to run. Where that is a node, `process` is when rank 0's process began there: images
+    are pulled and containers made between the two.
+    """
 
     accepted: int
     started: int
     finished: int
+    process: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ def make_record(
     lead = reports.get(0) or next(iter(reports.values()), RankReport())
     total = max(0, times.finished - times.started) / 1000
     queued = max(0, times.started - times.accepted) / 1000
+    began = times.process if times.process is not None else times.started
+    start = lead.seconds.start + max(0, began - times.started) / 1000
     return Record(
         id=trial.id,
         index=trial.index,
@@ -100,7 +107,7 @@ def make_record(
         failed_rank=verdict.rank if trial.workers > 1 else None,
         evidence=dict(verdict.evidence),
         metrics=lead.metrics if verdict.outcome is Outcome.SUCCEEDED else {},
-        seconds=lead.seconds.model_copy(update={"queued": queued, "total": total}),
+        seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),
         memory=tuple(
             report.memory if (report := reports.get(rank)) is not None else None for rank in range(trial.workers)
         ),

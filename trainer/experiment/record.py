@@ -27,10 +27,13 @@ class Reported(Section):
 
 
 class Seconds(Reported):
-    """Where a trial's time went. `total` runs from its start to its end, `queued` from acceptance to start."""
+    """Where a trial's time went. `total` runs from when it had a place to run to its end, `queued` until then.
 
-    queued: float = 0.0
-    start: float = Field(0.0, description="From the process's start until the training code runs.")
+    `start`, `data` and `train` are parts of `total`; what is left of it went into writing results.
+    """
+
+    queued: float = Field(0.0, description="From acceptance to when a process, on a cluster a node, was given to it.")
+    start: float = Field(0.0, description="Until training code runs: image, container, process, the other ranks.")
     data: float = 0.0
     train: float = 0.0
     total: float = 0.0
