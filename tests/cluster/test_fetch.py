@@ -61,7 +61,13 @@ def test_a_cluster_search_becomes_a_folder_like_a_local_run_s(
     assert summary == status["summary"] | {"comparison": None}
     assert "training loss became nan" in (folder / "report.html").read_text()
 
+    # What a folder can do, it can do: its report is made again, and it compares with what it was fetched from.
     assert trainer(cluster, "report", folder).returncode == 0
+    compared = trainer(cluster, "compare", folder, "hps/search", "-n", experiments.namespace, "--json")
+    assert compared.returncode == 0, compared.stderr
+    facts = json.loads(compared.stdout)
+    assert facts["agreement"] == {"both": 3, "same": 3, "largest": None, "outcomes": []}
+    assert facts["comparison"]["elapsedRatio"] == 1
 
     # Fetched again it is brought up to date; another experiment's results are not overwritten.
     assert trainer(cluster, "fetch", "hps/search", folder, "-n", experiments.namespace).returncode == 0
@@ -104,7 +110,7 @@ def test_what_is_not_there_or_may_not_be_read_is_said_in_a_sentence(
         "`kubectl get hyperparamsearches --all-namespaces` lists them, --namespace chooses\n"
     )
     nobody = cluster.kubeconfig_for_service_account(namespace, "default")
-    said = complaint("fetch", "hps/mine", kubeconfig=nobody)
+    said = complaint("compare", "hps/mine", "hps/other", kubeconfig=nobody)
     assert said.startswith("trainer: hps/mine: your account may not read it: ")
     assert (
         f'cannot get resource "hyperparamsearches" in API group "trialrun.dev" in the namespace "{namespace}"' in said

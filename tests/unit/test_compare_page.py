@@ -6,7 +6,7 @@ import pytest
 
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Environment, Record
-from trainer.report.compare_facts import Pair, side
+from trainer.report.compare_facts import Pair, Side, side
 from trainer.report.compare_page import page
 from unit.builders import four, ran
 from unit.ledger_pairs import one_at_a_time, pair_of, two_at_a_time, two_scale_tests
@@ -82,7 +82,7 @@ def test_hostile_text_stays_text() -> None:
 def test_ten_thousand_trials_stay_a_page_that_opens() -> None:
     trials, records = ten_thousand()
 
-    def large(name: str, of: list[Record]) -> Pair:
+    def large(name: str, of: list[Record]) -> Side:
         one = side(name, four(), [])
         one.results.trials = tuple(trials)
         one.results.records = {record.id: record for record in of}
