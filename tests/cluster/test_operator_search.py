@@ -24,15 +24,6 @@ from trainer.experiment.record import decode
 from trainer.experiment.summary import summarize
 
 
-def live(experiments: Experiments) -> int:
-    """How many jobs have not ended."""
-    ended = ("Succeeded", "Failed")
-    return sum(
-        not any(c["type"] in ended and c["status"] == "True" for c in job.get("status", {}).get("conditions", []))
-        for job in experiments.jobs()
-    )
-
-
 def succeeds(pod: Json) -> Behaviour:
     return Succeeds(report(pod), after_seconds=0.2)
 
@@ -66,47 +57,6 @@ def test_the_example_runs_unchanged(experiments: Experiments, kubelet: KubeletPl
     local = summarize(read(example), trials, records).document()
     assert json.loads(json.dumps(local)) == seen["status"]["summary"] | {"comparison": None}
     assert [trial.id for trial in expand(load(seen))] == [trial.id for trial in trials]
-
-
-@pytest.mark.usefixtures("operator")
-def test_parallel_trials_bounds_what_is_live_and_may_change_on_the_way(
-    experiments: Experiments, kubelet: KubeletPlayer
-) -> None:
-    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
-    experiments.create(a_search(trials=8, parallelTrials=2))
-    eventually(lambda: live(experiments) == 2, within_seconds=60)
-    experiments.change("search", parallelTrials=5)
-    eventually(lambda: len(experiments.pods()) == 5, within_seconds=60)
-    assert live(experiments) == 5
-    kept = {pod["metadata"]["uid"] for pod in experiments.pods()}
-    experiments.change("search", parallelTrials=1)
-    eventually(lambda: "parallelTrials 1" in experiments.condition("search", "Progressing")["message"])
-    kubelet.play(experiments.namespace, succeeds)
-    for pod in experiments.pods()[:2]:
-        kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    eventually(lambda: experiments.get("search")["status"]["done"] == "2/8", within_seconds=60)
-    assert {pod["metadata"]["uid"] for pod in experiments.pods()} == kept
-    for pod in experiments.pods():
-        if pod["status"]["phase"] == "Running":
-            kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    assert experiments.finished("search")["status"]["done"] == "8/8"
-
-
-@pytest.mark.usefixtures("operator")
-def test_suspend_starts_nothing_new_and_resume_goes_on(experiments: Experiments, kubelet: KubeletPlayer) -> None:
-    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
-    experiments.create(a_search(trials=4, parallelTrials=2))
-    eventually(lambda: len(experiments.pods()) == 2, within_seconds=60)
-    experiments.change("search", suspend=True)
-    eventually(lambda: experiments.get("search")["status"]["phase"] == "Suspended")
-    for pod in eventually(lambda: [p for p in experiments.pods() if p["status"]["phase"] == "Running"] or None):
-        kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    eventually(lambda: experiments.get("search")["status"]["done"] == "2/4", within_seconds=60)
-    assert live(experiments) == 0
-    assert experiments.condition("search", "Finished")["status"] == "False"
-    kubelet.play(experiments.namespace, succeeds)
-    experiments.change("search", suspend=False)
-    assert experiments.finished("search")["status"]["phase"] == "Succeeded"
 
 
 @pytest.mark.usefixtures("operator")
