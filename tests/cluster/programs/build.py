@@ -69,6 +69,17 @@ PROGRAMS = {
         Program("helm4", "helm4", "helm.sh/helm/v4/cmd/helm"),
     )
 }
+# What a node runs on top (tests/node).
+NODE_PROGRAMS = {
+    program.name: program
+    for program in (
+        _kubernetes("kubelet"),
+        _kubernetes("kube-proxy"),
+        Program("coredns", "node", "trialrun.dev/tests/programs/node/coredns"),
+        Program("pause", "node", "trialrun.dev/tests/programs/node/pause"),
+    )
+}
+_ALL = PROGRAMS | NODE_PROGRAMS
 
 
 def program(name: str) -> Path:
@@ -78,7 +89,7 @@ def program(name: str) -> Path:
 
 def programs(names: Iterable[str] = PROGRAMS) -> dict[str, Path]:
     """The path of each program; what is missing is built, under a lock so that two runs don't build it twice."""
-    wanted = [PROGRAMS[name] for name in names]
+    wanted = [_ALL[name] for name in names]
     if not all(_path(each).exists() for each in wanted):
         with _lock():
             for each in wanted:
@@ -105,8 +116,9 @@ def _path(wanted: Program) -> Path:
 
 
 def _key(wanted: Program) -> str:
-    """Changes with what changes the program: its locked sources, how it is built, and for which machine."""
+    """Changes with what changes the program: its sources and locks, how it is built, and for which machine."""
     locked = [(wanted.sources / file).read_text() for file in ("go.mod", "go.sum")]
+    locked += [file.read_text() for file in sorted(wanted.sources.rglob("*.go"))]
     how = [wanted.package, wanted.linker_flags, platform.system(), platform.machine()]
     return hashlib.sha256(json.dumps([locked, how]).encode()).hexdigest()[:16]
 
