@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint torture bench bench-operator programs lock clean
+.PHONY: help run demo test lint torture bench bench-operator programs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,6 +20,11 @@ help: ## List these targets
 
 run: .venv/run.stamp ## Run examples/search.yaml here: 18 trials on S&P 500 data
 	$(BIN)/python -m trainer run examples/search.yaml
+
+demo: .venv/run.stamp ## Run a search and a scale test here, and say where their pages are
+	$(BIN)/python -m trainer run examples/search.yaml
+	$(BIN)/python -m trainer run examples/scaletest.yaml
+	@printf '\nTwo pages to open in a browser:\n'; printf '  file://%s/runs/%s/report.html\n' "$$PWD" sp500-grid "$$PWD" sp500-scale
 
 test: .venv/dev.stamp programs ## Run everything this machine can test
 	$(BIN)/python -m pytest $(ARGS)

@@ -65,6 +65,8 @@ def read_experiment(wanted: Reference) -> tuple[Experiment, list[Record]]:
 
 def _records(text: str, config_maps: list[dict[str, Any]]) -> Iterator[Record]:
     for each in config_maps:
+        if not each["metadata"]["labels"][f"{_GROUP}/ledger"].isdigit():
+            continue  # it holds no range of trials
         for key, line in each.get("data", {}).items():
             try:
                 yield decode(line)
