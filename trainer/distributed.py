@@ -1,5 +1,6 @@
 """The ranks of a trial: who this process is among them, and what they share. Alone, everything is local."""
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,10 +74,14 @@ class Ranks:
         """`model` with gradients averaged over all ranks as they come."""
         if self.count == 1:
             return model
-        # Imported here: it loads torch's compiler, a second that a trial of one rank need not wait.
-        from torch.nn.parallel import DistributedDataParallel
+        load(self.count)
+        return torch.nn.parallel.DistributedDataParallel(model)
 
-        return DistributedDataParallel(model)
+
+def load(count: int) -> None:
+    """Imports what `count` ranks need beyond torch: its compiler, a second that a trial of one rank need not wait."""
+    if count > 1:
+        importlib.import_module("torch._dynamo")
 
 
 def device(wanted: str, local: int = 0) -> torch.device:
@@ -107,6 +112,7 @@ def joined(ranks: Ranks, wanted_device: str, meeting: str = "env://") -> Iterato
     if ranks.count == 1:
         yield chosen
         return
+    load(ranks.count)
     torch.distributed.init_process_group(
         backend="nccl" if chosen.type == "cuda" else "gloo",
         store=_met(ranks, meeting),

@@ -1,12 +1,18 @@
-"""How much memory this process uses: its peak and its mean over samples, in bytes."""
+"""How much memory this process uses: its floor, its peak and its mean over samples, in bytes."""
 
+import contextlib
 import resource
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.experiment.record import Memory
+from trainer.cgroup import Group
+from trainer.experiment.record import Charged, Memory, MemoryLimit
 
 _STATUS = Path("/proc/self/status")
+_TICK_SECONDS = 0.05
 
 
 def resident_bytes() -> tuple[int, int]:
@@ -19,24 +25,75 @@ def resident_bytes() -> tuple[int, int]:
     return peak, peak
 
 
-class Gauge:
-    """Collects readings of this process's memory."""
+class Readings:
+    """The first, the highest and the mean of some readings."""
 
-    def __init__(self) -> None:
-        self._total = 0
-        self._readings = 0
-        self._highest = 0
-        self.read()
+    def __init__(self, first: int) -> None:
+        self.first = self.highest = first
+        self._total, self._count = first, 1
+
+    def add(self, reading: int, peak: int) -> None:
+        """Counts one more, beside the system's own peak."""
+        # Linux counts pages per CPU and adds them up late: its peak may lie a little below what it said before.
+        self.highest = max(self.highest, reading, peak)
+        self._total += reading
+        self._count += 1
+
+    @property
+    def mean(self) -> int:
+        """Of all so far."""
+        return self._total // self._count
+
+
+class Gauge:
+    """Collects readings of this process's memory and, where `group` is its own, of its cgroup's.
+
+    Made when everything is loaded and no sample is held: the first reading is the floor. Threads may share it.
+    """
+
+    def __init__(self, group: Group | None = None, limit: MemoryLimit | None = None) -> None:
+        self._group, self._limit = group, limit
+        self._lock = threading.Lock()
+        self._resident = Readings(resident_bytes()[0])
+        self._charged = Readings(group.charged()[0]) if group is not None else None
 
     def read(self) -> None:
         """Takes a reading."""
-        now, peak = resident_bytes()
-        self._total += now
-        self._readings += 1
-        # Linux counts pages per CPU and adds them up late: its peak may lie a little below what it said before.
-        self._highest = max(self._highest, now, peak)
+        with self._lock:
+            self._resident.add(*resident_bytes())
+            if self._group is not None and self._charged is not None:
+                self._charged.add(*self._group.charged())
 
     def result(self) -> Memory:
-        """The peak and the mean so far."""
+        """The floor, the peak and the mean so far."""
         self.read()
-        return Memory(peak_bytes=self._highest, mean_bytes=self._total // self._readings)
+        resident, charged = self._resident, self._charged
+        return Memory(
+            peak_bytes=resident.highest,
+            mean_bytes=resident.mean,
+            floor_bytes=resident.first,
+            cgroup=None
+            if charged is None
+            else Charged(floor_bytes=charged.first, peak_bytes=charged.highest, mean_bytes=charged.mean),
+            limit=self._limit,
+        )
+
+
+@contextmanager
+def ticking(action: Callable[[], None]) -> Iterator[None]:
+    """Calls `action` from a thread of its own, 20 times a second, for as long as the context lasts."""
+    over = threading.Event()
+
+    def tick() -> None:
+        # A full disk must not end the training.
+        with contextlib.suppress(OSError):
+            while not over.wait(_TICK_SECONDS):
+                action()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

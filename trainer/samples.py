@@ -13,7 +13,7 @@ from trainer.distributed import Ranks
 from trainer.experiment.training import Train
 
 # Samples are gathered for many steps at once: indexing per step costs more than a small step itself.
-_BLOCK_SAMPLES = 4096
+_BLOCK_SAMPLES = 1024
 
 
 class Source(Protocol):
@@ -38,8 +38,8 @@ class Samples:
         self._seed, self._shuffle = train.seed, train.shuffle
         self._held: tuple[Tensor, Tensor] | None = None
         if resident:
-            whole = np.arange(self.count, dtype=np.int64)
-            self._held = self._tensors(order.of_rank(whole, self.batch, rank=ranks.rank, ranks=ranks.count))
+            whole = np.arange(self.count, dtype=np.int32)
+            self._held = self._materialized(order.of_rank(whole, self.batch, rank=ranks.rank, ranks=ranks.count))
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """x [k, window, features], y [k] and the samples in the whole global batch, for each step.
@@ -59,18 +59,29 @@ class Samples:
         if step < steps:
             yield *self._tensors(mine[:0]), self.count - step * self.batch
 
-    def _blocks(self, indices: order.Indices, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _materialized(self, indices: order.Order) -> tuple[Tensor, Tensor]:
+        """All of `indices`, block by block, so that nothing but the samples themselves takes memory."""
+        first = self._tensors(indices[:_BLOCK_SAMPLES])
+        if len(indices) <= _BLOCK_SAMPLES:
+            return first
+        x, y = (part.new_empty(len(indices), *part.shape[1:]) for part in first)
+        for start in range(0, len(indices), _BLOCK_SAMPLES):
+            block = slice(start, start + _BLOCK_SAMPLES)
+            x[block], y[block] = self._tensors(indices[block])
+        return x, y
+
+    def _blocks(self, indices: order.Order, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(indices), size):
             block = indices[start : start + size]
             if self._held is None:
                 yield self._tensors(block)
             else:
-                place = order.slot(block, self.batch, rank=self._ranks.rank, ranks=self._ranks.count)
+                place = order.slot(block.astype(np.int64), self.batch, rank=self._ranks.rank, ranks=self._ranks.count)
                 where = torch.from_numpy(place).to(self._device)
                 yield self._held[0][where], self._held[1][where]
 
-    def _tensors(self, indices: order.Indices) -> tuple[Tensor, Tensor]:
-        return tensors(self._source.gather(indices), self._device, self._dtype)
+    def _tensors(self, indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
+        return tensors(self._source.gather(indices.astype(np.int64)), self._device, self._dtype)
 
 
 def tensors(

@@ -7,7 +7,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
 from trainer.experiment.training import Training
 from trainer.loop import Diverged, Result, train
-from trainer.memory import Gauge
+from trainer.memory import Gauge, ticking
 
 WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
     "weights.safetensors",
@@ -78,18 +78,37 @@ class Clock:
 
 
 def run_rank(
-    training: Training, place: Place, *, started: float, on_epoch: Callable[[dict[str, float]], None] = lambda _: None
+    training: Training,
+    place: Place,
+    *,
+    started: float,
+    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
+    gauge: Gauge | None = None,
+    meanwhile: Callable[[RankReport], None] | None = None,
 ) -> RankReport:
     """Trains and reports; every error becomes the report's outcome. `started` is when this process began (time.time).
 
-    Rank 0 leaves in `place.folder` the configuration, metrics, history, normalisation and best weights.
+    Rank 0 leaves in `place.folder` the configuration, metrics, history, normalisation and best weights. `meanwhile` is
+    given a provisional report 20 times a second, for whoever finds the rank killed.
     """
     begun = time.time()
-    gauge = Gauge()
+    gauge = gauge or Gauge()
     clock = Clock({"start": max(0.0, begun - started)}, started)
+    known = RankReport(rank=place.ranks.rank, provisional=True)
+
+    def note(data: Dataset, samples: int) -> None:
+        nonlocal known
+        known = known.model_copy(update={"samples": samples, "dataset_bytes": samples * data.train.sample_bytes})
+
+    def tell() -> None:
+        assert meanwhile is not None  # noqa: S101
+        update = {"clock": now(), "seconds": clock.seconds(), "memory": gauge.result()}
+        meanwhile(known.model_copy(update=update))
+
     try:
         torch.set_num_threads(training.train.threads)
-        result, data, samples, device = _train(training, place, clock, gauge, on_epoch)
+        with ticking(tell) if meanwhile is not None else nullcontext():
+            result, data, samples, device = _train(training, place, clock, gauge, on_epoch, note)
         metrics = _metrics(result)
         if place.ranks.lead and place.folder is not None:
             write_artefacts(place.folder, training, data, result, metrics, clock.seconds())
@@ -100,7 +119,7 @@ def run_rank(
             clock=now(),
             metrics=metrics if place.ranks.lead else {},
             seconds=clock.seconds(),
-            memory=gauge.result(),
+            memory=_memory(gauge),
             samples=samples,
             dataset_bytes=samples * data.train.sample_bytes,
             epochs=result.progress.epoch,
@@ -108,7 +127,9 @@ def run_rank(
             environment=environment(device, training.train.threads) if place.ranks.lead else None,
         )
     except Exception as error:
-        return failure(place.ranks, error).model_copy(update={"seconds": clock.seconds(), "memory": _memory(gauge)})
+        left = {"seconds": clock.seconds(), "memory": _memory(gauge)}
+        left |= {"samples": known.samples, "dataset_bytes": known.dataset_bytes}
+        return failure(place.ranks, error).model_copy(update=left)
 
 
 def failure(ranks: Ranks, error: Exception) -> RankReport:
@@ -128,11 +149,13 @@ def _train(
     clock: Clock,
     gauge: Gauge,
     on_epoch: Callable[[dict[str, float]], None],
+    note: Callable[[Dataset, int], None],
 ) -> tuple[Result, Dataset, int, torch.device]:
     with clock.measure("data"):
         data = open_dataset(prepare(training.data, place.cache, ready=place.ready))
         multiplier = training.data.multiplier
         source = Multiplied(data.train, multiplier) if multiplier > 1 else data.train
+        note(data, len(source))
     with ExitStack() as group:
         with clock.measure("start"):
             device = group.enter_context(joined(place.ranks, training.train.device, place.meeting))
@@ -238,6 +261,10 @@ def _metrics(result: Result) -> dict[str, float]:
 
 def _memory(gauge: Gauge) -> Memory | None:
     try:
-        return gauge.result()
+        memory = gauge.result()
     except (OSError, MemoryError):
         return None
+    # Asking whether CUDA is there would start it, and take memory.
+    if torch.cuda.is_initialized():
+        memory = memory.model_copy(update={"device_peak_bytes": torch.cuda.max_memory_allocated()})
+    return memory

@@ -40,7 +40,7 @@ class Seconds(Reported):
 
 
 class Charged(Reported):
-    """What the kernel charges a rank's cgroup with, in bytes. Cached pages of files count only in the peak."""
+    """What the kernel charges a rank's cgroup with, in bytes, without the pages of files that it caches."""
 
     floor_bytes: int = Field(description="With everything loaded and no sample held.")
     peak_bytes: int

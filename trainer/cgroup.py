@@ -1,0 +1,182 @@
+"""Control groups: what bounds this process, and groups of its own for the ranks of a cell. Linux only, versions 1 and 2.
+
+What a group is charged with includes cached pages of files, which the kernel takes back before it kills.
+"""
+
+import contextlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+_PREFIX = "trialrun-"
+_FILE_PAGES = ("active_file", "inactive_file")
+_PEAKS = ("memory.peak", "memory.max_usage_in_bytes")  # the first since Linux 5.19
+
+
+@dataclass(frozen=True)
+class Group:
+    """The memory side of one cgroup, `folder`."""
+
+    folder: Path
+
+    @property
+    def second(self) -> bool:
+        """Whether it is of version 2."""
+        return (self.folder / "memory.max").exists()
+
+    @property
+    def members(self) -> Path:
+        """The file that takes the id of a process to move it here."""
+        return self.folder / "cgroup.procs"
+
+    def charged(self) -> tuple[int, int]:
+        """What it is charged with now, and the most so far, both without the pages of files that it caches now."""
+        now = self._number("memory.current" if self.second else "memory.usage_in_bytes")
+        peak = next((self._number(name) for name in _PEAKS if (self.folder / name).exists()), now)
+        # Version 1 counts the pages of groups below under other names.
+        wanted = _FILE_PAGES if self.second else tuple(f"total_{name}" for name in _FILE_PAGES)
+        stat = _fields((self.folder / "memory.stat").read_text())
+        cached = sum(stat[name] for name in wanted)
+        return max(0, now - cached), max(0, peak - cached)
+
+    def limit(self, size: int) -> None:
+        """Lets the kernel kill what needs more than `size` bytes, without a way out to swap."""
+        names = ("memory.max", "memory.swap.max") if self.second else ("memory.limit_in_bytes",) * 2
+        (self.folder / names[0]).write_text(str(size))
+        swap = self.folder / (names[1] if self.second else "memory.memsw.limit_in_bytes")
+        if swap.exists():
+            swap.write_text("0" if self.second else str(size))
+
+    def kills(self) -> int:
+        """How many of its processes the kernel has killed for want of memory."""
+        name = "memory.events" if self.second else "memory.oom_control"
+        return _fields((self.folder / name).read_text())["oom_kill"]
+
+    def refusals(self) -> int:
+        """How often it reached its limit."""
+        if self.second:
+            return _fields((self.folder / "memory.events").read_text())["max"]
+        return self._number("memory.failcnt")
+
+    def remove(self) -> None:
+        """Removes it if it has no processes left."""
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def _number(self, name: str) -> int:
+        return int((self.folder / name).read_text())
+
+
+class Nursery:
+    """Makes cgroups for this process's children, named after it so that the next one can remove what is left."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._own = f"{_PREFIX}{os.getpid()}-{_started(os.getpid())}-"
+
+    def make(self, name: str) -> Group:
+        """A new group. `name` is unique among those of this process."""
+        folder = self._parent / f"{self._own}{name}"
+        folder.mkdir()
+        return Group(folder)
+
+    def sweep(self) -> None:
+        """Removes the groups of processes that are gone."""
+        for folder in self._parent.glob(f"{_PREFIX}*"):
+            pid, _, rest = folder.name.removeprefix(_PREFIX).partition("-")
+            if pid.isdecimal() and _started(int(pid)) != rest.partition("-")[0]:
+                Group(folder).remove()
+
+
+def nursery() -> Nursery | None:
+    """Where this process may make groups whose memory it can limit; None where it may not."""
+    for parent in _parents():
+        made = Nursery(parent)
+        try:
+            group = made.make("probe")
+        except OSError:
+            continue
+        try:
+            group.limit(2**30)
+            # As a child of ours will: whether it may join is only known by trying.
+            joining = ["/bin/sh", "-c", 'echo $$ > "$1"', "sh", str(group.members)]
+            if subprocess.run(joining, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                made.sweep()
+                return made
+        except OSError:
+            continue
+        finally:
+            group.remove()
+    return None
+
+
+def own_group() -> Group | None:
+    """The cgroup that holds this process: in a container the container's."""
+    folder = next((folder for folder in _own_folders("memory") if (folder / "memory.stat").is_file()), None)
+    return None if folder is None else Group(folder)
+
+
+def cpu_limit() -> float | None:
+    """The CPUs that this process's cgroup may use, None without a limit."""
+    if (both := _own_file("cpu.max")) is not None:
+        quota, _, period = both.partition(" ")
+        return None if quota == "max" else int(quota) / int(period)
+    quota_v1, period_v1 = _own_file("cpu.cfs_quota_us", "cpu"), _own_file("cpu.cfs_period_us", "cpu")
+    if quota_v1 is None or period_v1 is None or int(quota_v1) < 0:
+        return None
+    return int(quota_v1) / int(period_v1)
+
+
+def memory_limit() -> int | None:
+    """The bytes that this process's cgroup may use, None without a limit."""
+    text = _own_file("memory.max") or _own_file("memory.limit_in_bytes", "memory")
+    if text is None or text == "max":
+        return None
+    # Version 1 says "no limit" as the largest multiple of a page.
+    return int(text) if int(text) < 2**60 else None
+
+
+def _own_file(name: str, controller: str = "") -> str | None:
+    """A file of this process's own cgroup: version 2 without a controller, version 1 with one."""
+    for folder in _own_folders(controller, either=False):
+        if (folder / name).is_file():
+            return (folder / name).read_text().strip()
+    return None
+
+
+def _own_folders(controller: str, *, either: bool = True) -> list[Path]:
+    """Where this process's cgroup of a controller may be mounted; with `either`, version 2's as well."""
+    try:
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return []
+    folders = []
+    for _, controllers, path in groups:
+        named = controller in controllers.split(",")
+        if named or (either and not controllers):
+            root = ROOT / controller if named else ROOT
+            # In a container the path is the host's, and the group itself is mounted at the root.
+            folders += [root / path.lstrip("/"), root]
+    return folders
+
+
+def _parents() -> list[Path]:
+    """Where groups could be made: below this process's own and, as version 2 wants groups with groups empty, beside."""
+    folder = next((folder for folder in _own_folders("memory") if (folder / "cgroup.procs").is_file()), None)
+    if folder is None:
+        return []
+    return [folder, folder.parent] if (folder.parent / "cgroup.procs").is_file() else [folder]
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks since the machine's start; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _fields(text: str) -> dict[str, int]:
+    return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
