@@ -11,7 +11,6 @@ from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import (
     ROOT,
     Experiments,
-    OperatorProcess,
     a_search,
     report,
     trial_of,
@@ -85,62 +84,6 @@ def test_the_failure_budget_ends_a_search_and_a_rerun_runs_what_failed_or_is_mis
     failed = {key for key, line in before.items() if decode(line).outcome == "Crashed"}
     assert {trial for trial, numbers in attempts.items() if len(numbers) == 2} == {key[:-2] for key in failed}
     assert experiments.get("search")["status"]["done"] == "6/6"
-
-
-@pytest.mark.usefixtures("operator")
-def test_a_job_deleted_by_hand_is_run_again(experiments: Experiments, kubelet: KubeletPlayer) -> None:
-    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
-    experiments.create(a_search(trials=2))
-    jobs = eventually(lambda: experiments.jobs() if len(experiments.pods()) == 2 else None, within_seconds=60)
-    kubelet.play(experiments.namespace, succeeds)
-    for job in jobs:
-        place = f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs/{job['metadata']['name']}"
-        experiments.api.delete(place)
-    assert experiments.finished("search")["status"]["done"] == "2/2"
-    assert not {job["metadata"]["uid"] for job in jobs} & {job["metadata"]["uid"] for job in experiments.jobs()}
-
-
-@pytest.mark.usefixtures("operator")
-def test_finished_jobs_go_by_their_ttl_and_the_ledger_stays(experiments: Experiments, kubelet: KubeletPlayer) -> None:
-    kubelet.play(experiments.namespace, succeeds)
-    experiments.create(a_search(trials=2, ttlSecondsAfterFinished=0))
-    experiments.finished("search")
-    eventually(lambda: not experiments.jobs() and not experiments.pods(), within_seconds=90)
-    assert experiments.get("search")["status"]["done"] == "2/2"
-    assert len(experiments.entries()) == 2
-
-
-@pytest.mark.usefixtures("operator")
-def test_deleted_and_applied_again_nothing_of_the_old_one_appears(
-    experiments: Experiments, kubelet: KubeletPlayer
-) -> None:
-    kubelet.play(experiments.namespace, succeeds)
-    first = experiments.create(a_search(trials=3))
-    experiments.finished("search")
-    kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod, metrics={"validMse": 77.0})))
-    experiments.api.delete(experiments.path("search"))
-    second = experiments.create(a_search(trials=3))
-    seen = experiments.finished("search")
-    assert seen["metadata"]["uid"] == second["metadata"]["uid"] != first["metadata"]["uid"]
-    assert seen["status"]["best"] == "77"
-    assert {job["metadata"]["ownerReferences"][0]["uid"] for job in experiments.jobs()} == {seen["metadata"]["uid"]}
-    eventually(lambda: len(experiments.ledgers()) == 1, within_seconds=60)
-
-
-def test_an_experiment_deleted_while_the_operator_is_down_leaves_nothing(
-    operator: OperatorProcess, experiments: Experiments, kubelet: KubeletPlayer
-) -> None:
-    kubelet.play(experiments.namespace, succeeds)
-    experiments.create(a_search(trials=3))
-    experiments.finished("search")
-    assert operator.stop() == 0
-    experiments.api.delete(experiments.path("search"))
-    assert experiments.api.get_if_there(experiments.path("search")) is None
-    eventually(
-        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
-        within_seconds=5,
-        what="jobs, pods and ledgers are gone",
-    )
 
 
 @pytest.mark.usefixtures("operator")
