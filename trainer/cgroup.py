@@ -1,9 +1,10 @@
-"""Control groups: what bounds this process, and groups of its own for the ranks of a cell. Linux only, versions 1 and 2.
+"""Control groups of Linux, versions 1 and 2: what bounds this process, and groups of its own for a cell's ranks.
 
 What a group is charged with includes cached pages of files, which the kernel takes back before it kills.
 """
 
 import contextlib
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -129,6 +130,13 @@ def cpu_limit() -> float | None:
     return int(quota_v1) / int(period_v1)
 
 
+def cores() -> int:
+    """The cores that this process may keep busy."""
+    # macOS knows no affinity.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, math.ceil(cpu_limit() or allowed))
+
+
 def memory_limit() -> int | None:
     """The bytes that this process's cgroup may use, None without a limit."""
     text = _own_file("memory.max") or _own_file("memory.limit_in_bytes", "memory")
@@ -163,7 +171,7 @@ def _own_folders(controller: str, *, either: bool = True) -> list[Path]:
 
 
 def _parents() -> list[Path]:
-    """Where groups could be made: below this process's own and, as version 2 wants groups with groups empty, beside."""
+    """Where groups could be made: below this process's own; or beside it, as in version 2 only leaves have processes."""
     folder = next((folder for folder in _own_folders("memory") if (folder / "cgroup.procs").is_file()), None)
     if folder is None:
         return []

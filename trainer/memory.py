@@ -51,8 +51,9 @@ class Gauge:
     Made when everything is loaded and no sample is held: the first reading is the floor. Threads may share it.
     """
 
-    def __init__(self, group: Group | None = None, limit: MemoryLimit | None = None) -> None:
-        self._group, self._limit = group, limit
+    def __init__(self, group: Group | None = None) -> None:
+        self.limit: MemoryLimit | None = None
+        self._group = group
         self._lock = threading.Lock()
         self._resident = Readings(resident_bytes()[0])
         self._charged = Readings(group.charged()[0]) if group is not None else None
@@ -75,18 +76,19 @@ class Gauge:
             cgroup=None
             if charged is None
             else Charged(floor_bytes=charged.first, peak_bytes=charged.highest, mean_bytes=charged.mean),
-            limit=self._limit,
+            limit=self.limit,
         )
 
 
 @contextmanager
 def ticking(action: Callable[[], None]) -> Iterator[None]:
-    """Calls `action` from a thread of its own, 20 times a second, for as long as the context lasts."""
+    """Calls `action` from a thread of its own, at once and 20 times a second, for as long as the context lasts."""
     over = threading.Event()
 
     def tick() -> None:
         # A full disk must not end the training.
         with contextlib.suppress(OSError):
+            action()
             while not over.wait(_TICK_SECONDS):
                 action()
 

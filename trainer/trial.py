@@ -88,8 +88,8 @@ def run_rank(
 ) -> RankReport:
     """Trains and reports; every error becomes the report's outcome. `started` is when this process began (time.time).
 
-    Rank 0 leaves in `place.folder` the configuration, metrics, history, normalisation and best weights. `meanwhile` is
-    given a provisional report 20 times a second, for whoever finds the rank killed.
+    Rank 0 leaves in `place.folder` the configuration, metrics, history, normalisation and best weights. `meanwhile`
+    is given a provisional report 20 times a second, for whoever finds the rank killed.
     """
     begun = time.time()
     gauge = gauge or Gauge()
@@ -127,8 +127,12 @@ def run_rank(
             environment=environment(device, training.train.threads) if place.ranks.lead else None,
         )
     except Exception as error:
-        left = {"seconds": clock.seconds(), "memory": _memory(gauge)}
-        left |= {"samples": known.samples, "dataset_bytes": known.dataset_bytes}
+        left = {
+            "seconds": clock.seconds(),
+            "memory": _memory(gauge),
+            "samples": known.samples,
+            "dataset_bytes": known.dataset_bytes,
+        }
         return failure(place.ranks, error).model_copy(update=left)
 
 

@@ -25,6 +25,9 @@ class Outcome(StrEnum):
 # The machine's fault, not the trial's: another attempt may well succeed.
 RETRIED = frozenset({Outcome.EVICTED, Outcome.NODE_LOST})
 
+# More samples would not fit either.
+OUT_OF_MEMORY = frozenset({Outcome.HOST_OOM, Outcome.DEVICE_OOM})
+
 # What the trainer exits with. All below 128: the training operator takes 128 and above as worth a restart.
 EXIT_CODES: dict[Outcome, int] = {
     Outcome.SUCCEEDED: 0,

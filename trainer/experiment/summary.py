@@ -14,7 +14,8 @@ from trainer.experiment.cost import worker_hour
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, Reported, RunFigures, latest
-from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.scaling import ScaleFigures, scale_figures
+from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.experiment.timing import Timing, spent, timing
 
 
@@ -42,6 +43,7 @@ class Summary(Reported):
     cost: float | None
     comparison: Comparison | None
     remark: str | None
+    scale: ScaleFigures | None
 
 
 def summarize(
@@ -66,6 +68,7 @@ def summarize(
         cost=None if rate is None or times is None else rate * spent(attempts).total / 3600,
         comparison=compared,
         remark=remark(times, compared),
+        scale=scale_figures(trials, counted) if isinstance(experiment, ScaleTest) else None,
     )
 
 
