@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("fetch", help="bring a cluster experiment's results into a folder here")
     fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
-    fetch.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="(default: runs/<its name>-cluster)")
+    fetch.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="where to (default: runs/NAME-cluster)")
     fetch.add_argument("-n", "--namespace", help="where the experiment is (default: kubectl's)")
     fetch.set_defaults(func=_lazily("fetch"))
 
@@ -89,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     pod.add_argument("--data", type=Path, default=Path("/data"), help="where the volume with data is mounted")
     pod.add_argument("--output", type=Path, default=Path("/output"), help="where the volume for artefacts is mounted")
     pod.set_defaults(func=_lazily("pod"))
+
+    baseline = commands.add_parser(
+        "baseline", help="what a baseline's container runs: a whole search, told by TRIALRUN_BASELINE"
+    )
+    baseline.add_argument("--message", type=Path, default=Path("/dev/termination-log"), help="where its report goes")
+    baseline.add_argument("--data", type=Path, default=Path("/data"), help="where the volume with data is mounted")
+    baseline.add_argument(
+        "--output", type=Path, default=Path("/output"), help="where the volume for artefacts is mounted"
+    )
+    baseline.set_defaults(func=_lazily("baseline"))
 
     predict = commands.add_parser("predict", help="predict with the weights of a run")
     predict.add_argument("folder", type=Path, metavar="DIR", help="a trial's folder, such as runs/NAME/trials/ID")

@@ -20,6 +20,7 @@ READ_THE_ENVIRONMENT = {
     "operator/trialrun_operator/settings.py",
     "trainer/distributed.py",
     "trainer/local/warm.py",
+    "trainer/commands/baseline.py",
     "trainer/commands/pod.py",
 }
 

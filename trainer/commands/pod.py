@@ -4,26 +4,23 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
 from trainer.distributed import Ranks, ranks_from_environment
 from trainer.environment import process_started
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES
-from trainer.experiment.record import RankReport, encode_report
 from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
 from trainer.trial import Place, failure, run_rank
 
 VARIABLE = "TRIALRUN_TRIAL"
-SHARDS = "shards"  # the folder of the data volume that holds data sets built beforehand
 _CHECKPOINT_SECONDS = 5.0
 _SHOW_SECONDS = 10.0  # between lines in the pod's log
 
@@ -57,8 +54,7 @@ def _training(told: dict[str, Any]) -> Training:
 
 def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> Place:
     """Where this rank works. Relative paths begin at the data volume, if there is one."""
-    if options.data.is_dir():
-        os.chdir(options.data)
+    ready = enter_data(options.data)
     attempt = int(told["attempt"])
     folder = None
     if options.output.is_dir():
@@ -66,29 +62,16 @@ def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> P
         trial = options.output / f"{told['experiment']}-{told['uid'][:8]}" / told["id"]
         folder = trial / str(attempt)
         if ranks.lead:
-            _require_writable(folder)
+            require_writable(folder)
     return Place(
         ranks,
         "env://",
         default_cache(),
         folder,
-        ready=(options.data / SHARDS,),
+        ready=ready,
         earlier=() if folder is None else tuple(folder.with_name(str(one)) for one in range(attempt - 1, 0, -1)),
         checkpoint_seconds=None if folder is None else _CHECKPOINT_SECONDS,
     )
-
-
-def _require_writable(folder: Path) -> None:
-    """Before the training, not after hours of it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"spec.pod.outputClaim: a volume that user {os.getuid()} can write is needed, got {error.strerror} in "
-            f"{folder}; let group {os.getgid()} write there, or take another claim"
-        ) from error
 
 
 def _shower(epochs: int) -> Callable[[dict[str, float]], None]:
@@ -102,17 +85,3 @@ def _shower(epochs: int) -> Callable[[dict[str, float]], None]:
             print(f"epoch {row['epoch']:.0f} of {epochs}, train loss {row['trainLoss']:.6g}", flush=True)
 
     return show
-
-
-def leave(report: RankReport, message: Path) -> None:
-    """Writes the report to the container's message file in one go: kubelet may read it at any moment.
-
-    It is a mount: it can't be replaced by a rename, and it is there already.
-    """
-    content = encode_report(report)
-    descriptor = os.open(message, os.O_WRONLY | os.O_CREAT, 0o644)
-    try:
-        os.pwrite(descriptor, content, 0)
-        os.ftruncate(descriptor, len(content))
-    finally:
-        os.close(descriptor)

@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> int:
     experiment = read(options.file)
     trials = expand(experiment)
     folder: Path = options.out or Path("runs") / experiment.name
-    _build_data(trials)
+    build_data(trials)
     with occupied(folder):
         settle(folder, experiment, fresh=options.fresh)
         for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
@@ -78,10 +78,11 @@ def main(options: argparse.Namespace) -> int:
     return 0 if summary.state == "Succeeded" else 1
 
 
-def _build_data(trials: Sequence[Trial]) -> None:
+def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> None:
     """Builds the data sets of the trials, so that a mistake in them is told once and before anything runs.
 
-    Where only some trials lack theirs it is a result of those trials, and the others run.
+    Those in the caches `ready` are taken as they are. Where only some trials lack theirs it is a result of those
+    trials, and the others run.
 
     Raises:
         DataUnavailable: no trial can have its data.
@@ -90,7 +91,7 @@ def _build_data(trials: Sequence[Trial]) -> None:
     mistakes = []
     for data in wanted.values():
         try:
-            open_dataset(prepare(data, default_cache()))
+            open_dataset(prepare(data, default_cache(), ready=ready))
         except DataUnavailable as error:
             mistakes.append(error)
     if len(mistakes) == len(wanted):

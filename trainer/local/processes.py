@@ -47,6 +47,7 @@ class Processes:
 
     cache: Path
     log: Path
+    ready: tuple[Path, ...] = ()  # caches of data sets that are only read
     _pending: bytes = b""
     _ready: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -107,6 +108,7 @@ class Processes:
                 training=trial.training.document(sparse=True),
                 folder=str(folder),
                 cache=str(self.cache),
+                ready=[str(cache) for cache in self.ready],
             )
 
     def kill(self, trial: Trial) -> None:

@@ -1,0 +1,105 @@
+"""`baseline`: a whole search in a container, one trial at a time: told by one variable, it leaves one report.
+
+It is what `run` does with one job, without torch in this process: a trial's memory has to do for both.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.commands.report import leave_summary
+from trainer.commands.run import build_data
+from trainer.container import enter_data, leave, require_writable
+from trainer.data.build import default_cache
+from trainer.data.errors import DataUnavailable
+from trainer.experiment.baseline import figures
+from trainer.experiment.errors import UserError
+from trainer.experiment.expand import Trial, expand
+from trainer.experiment.load import load
+from trainer.experiment.outcome import EXIT_CODES, Outcome
+from trainer.experiment.record import RankReport, Record, RunFigures, cut_error
+from trainer.experiment.spec import Experiment
+from trainer.local.folder import settle, trial_folder
+from trainer.local.ledger import Ledger
+from trainer.local.processes import Processes, WarmProcessEnded
+from trainer.local.run import left_to_run, run
+from trainer.report.live import Progress, progress
+
+VARIABLE = "TRIALRUN_BASELINE"
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs the search, writes the report as the container's termination message, exits with the outcome's code."""
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        raise UserError(f"{VARIABLE}: must be set; the operator tells a pod its search there")
+    try:
+        report = RankReport(run=_measured(json.loads(text), options))
+    except DataUnavailable as error:
+        report = RankReport(outcome=Outcome.DATA_UNAVAILABLE, error=cut_error(str(error)))
+    except (UserError, ValueError) as error:
+        report = RankReport(outcome=Outcome.INVALID_CONFIG, error=cut_error(str(error)))
+    except WarmProcessEnded as error:
+        report = RankReport(outcome=Outcome.CRASHED, error=cut_error(str(error)))
+    leave(report.model_copy(update={"clock": time.time_ns() // 1_000_000}), options.message)
+    print(f"baseline: {report.outcome} {report.error}".rstrip(), file=sys.stderr)
+    return EXIT_CODES[report.outcome]
+
+
+def _measured(told: Mapping[str, Any], options: argparse.Namespace) -> RunFigures | None:
+    experiment = load(told["search"])
+    trials = expand(experiment)
+    ready = enter_data(options.data)
+    build_data(trials, ready)
+    if options.output.is_dir():
+        # A piece of the UID keeps it apart from one of the same name that was deleted.
+        folder = options.output / f"{experiment.name}-{told['uid'][:8]}" / "baseline" / str(told["attempt"])
+        require_writable(folder)
+        return _run(experiment, trials, folder, ready, keeps=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        return _run(experiment, trials, Path(scratch), ready, keeps=False)
+
+
+def _run(
+    experiment: Experiment, trials: Sequence[Trial], folder: Path, ready: tuple[Path, ...], *, keeps: bool
+) -> RunFigures | None:
+    settle(folder, experiment, fresh=True)
+    with (
+        Ledger(folder) as ledger,
+        Processes(default_cache(), folder / "warm.log", ready) as processes,
+        progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
+    ):
+        records = run(
+            experiment,
+            left_to_run(experiment, trials, []),
+            [],
+            folder=folder,
+            jobs=1,
+            ledger=ledger,
+            processes=processes,
+            progress=shown if keeps else _Scratch(shown, folder),
+        )
+    if keeps:
+        leave_summary(folder, experiment, trials, records)
+    return figures(experiment, trials, records)
+
+
+class _Scratch:
+    """Shows what it is told, and takes away what a trial has left: nobody could fetch it from a pod."""
+
+    def __init__(self, shown: Progress, folder: Path) -> None:
+        self._folder = folder
+        self._shown = shown
+        self.started, self.epoch = shown.started, shown.epoch
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """A trial's record is in the ledger."""
+        self._shown.ended(trial, record)
+        shutil.rmtree(trial_folder(self._folder, trial), ignore_errors=True)
