@@ -1,6 +1,5 @@
 """Two ledgers beside each other: what is worked out of both."""
 
-
 import pytest
 
 from trainer.experiment.errors import UserError
