@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(_NEXT, end="")
         return 0
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         code: int = options.func(options)
     except UserError as error:
@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer", description=__doc__.partition("\n")[0] if __doc__ else ""
     )
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def commands() -> set[str]:
     """The names of all commands."""
-    actions = _parser()._subparsers
+    actions = parser()._subparsers
     assert actions is not None  # noqa: S101
     return {name for action in actions._group_actions for name in (action.choices or ())}
 

@@ -11,13 +11,14 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.record import RankReport, encode_report
 
 _SHARDS = "shards"  # the folder of the data volume that holds data sets built beforehand
+_BUILT_IN = Path("/opt/trialrun/data")  # the default data set, in the trainer image
 
 
 def enter_data(volume: Path) -> tuple[Path, ...]:
     """Makes relative paths begin at the data volume, if there is one; gives the caches of sets that are ready."""
     if volume.is_dir():
         os.chdir(volume)
-    return (volume / _SHARDS,)
+    return (volume / _SHARDS, _BUILT_IN)
 
 
 def require_writable(folder: Path) -> None:

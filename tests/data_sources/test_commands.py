@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 
 from data_sources.builders import run
@@ -36,6 +37,18 @@ def test_build_says_where_and_what(experiment, tmp_path, capsys):
     assert "window   5 rows of Open, High, Low, Close, Volume\n" in told.out
     assert str(next((tmp_path / "cache").glob("synthetic-*"))) in told.out
     assert told.err == ""
+
+
+def test_build_finds_relative_paths_where_it_is_told_and_everything_else_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "volume").mkdir()
+    days = np.datetime64("2024-01-01") + np.arange(100)
+    rows = [f"{day},{100 + number % 7}" for number, day in enumerate(days)]
+    (tmp_path / "volume" / "rows.csv").write_text("\n".join(["Date,Close", *rows]))
+    data = "{source: csv, path: rows.csv, columns: [Close], window: 5}"
+    (tmp_path / "search.yaml").write_text(EXPERIMENT.replace("{source: synthetic, rows: 200, window: 5}", data))
+    assert run("build", "search.yaml", "--data", "volume", "--cache", "volume/shards") == 0
+    assert list((tmp_path / "volume" / "shards").glob("csv-*/manifest.json"))
 
 
 def test_build_and_show_print_the_same_json(experiment, tmp_path, capsys):

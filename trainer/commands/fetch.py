@@ -14,10 +14,11 @@ from trainer.kubectl import read_experiment, reference
 from trainer.local.folder import EXPERIMENT, occupied, stored_experiment
 from trainer.local.ledger import NAME as LEDGER
 from trainer.local.ledger import read_ledger
+from trainer.volume.artefacts import fetch_artefacts
 
 
 def main(options: argparse.Namespace) -> int:
-    """Leaves what `run` would have left, but for the trials' artefacts. Fetched again, it brings what is new."""
+    """Leaves what `run` would have left, artefacts where there is an output claim. Again, it brings what is new."""
     wanted = reference(options.experiment, options.namespace)
     if wanted is None:
         raise UserError(f"{options.experiment}: must be hps/NAME or sct/NAME, an experiment on a cluster")
@@ -28,7 +29,10 @@ def main(options: argparse.Namespace) -> int:
         _check(folder, experiment, wanted.text)
         write_text(folder / EXPERIMENT, json.dumps(experiment.document(sparse=True), indent=2) + "\n")
         write_text(folder / LEDGER, "".join(encode(record) + "\n" for record in records))
-        leave_report(folder, experiment, expand(experiment), records)
+        try:
+            fetch_artefacts(experiment, records, folder)
+        finally:  # the records are worth a report also where the volume can't be read
+            leave_report(folder, experiment, expand(experiment), records)
     return 0
 
 

@@ -1,7 +1,8 @@
-"""`python -m trainer data …`: build, show, export and fetch. Imports numpy only when a command runs."""
+"""`python -m trainer data …`: build, show, export, fetch and upload. Imports numpy only when a command needs it."""
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `data` and its subcommands; each sets `func`, which takes the parsed arguments and returns an exit code."""
-    data = subparsers.add_parser("data", help="build, show, export and fetch data sets")
+    data = subparsers.add_parser("data", help="build, show, export, fetch and upload data sets")
     commands = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build the data set of an experiment file, or find it built")
     build.add_argument("file", type=Path, metavar="FILE", help="an experiment file; its training.data is built")
+    build.add_argument("--data", type=Path, metavar="DIR", help="where relative paths begin (default: here)")
     _add_cache(build)
     _add_json(build)
     build.set_defaults(func=_build)
@@ -44,6 +46,13 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     fetch.add_argument("--out", type=Path, required=True, metavar="ROWS.csv", help="the file to write")
     fetch.set_defaults(func=_fetch)
 
+    upload = commands.add_parser("upload", help="copy files to a volume of a cluster, for spec.pod.dataClaim")
+    upload.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a relative path stays as it is")
+    upload.add_argument("--claim", required=True, metavar="NAME", help="the PersistentVolumeClaim")
+    upload.add_argument("-n", "--namespace", help="where the claim is (default: kubectl's)")
+    upload.add_argument("--image", help="the trainer's image (default: the operator's)")
+    upload.set_defaults(func=_upload)
+
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -56,6 +65,10 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
+    if args.data is not None:
+        args.file = args.file.absolute()
+        args.cache = args.cache.absolute() if args.cache else None
+        os.chdir(args.data)
     _print(_prepared(args), as_json=args.json)
     return 0
 
@@ -103,6 +116,29 @@ def _fetch(args: argparse.Namespace) -> int:
     print(f"{out}  SHA-256 {receipt.sha256}, fetched {receipt.fetched}")
     print("use it with  data: {source: csv, path: …}")
     return 0
+
+
+def _upload(args: argparse.Namespace) -> int:
+    from trainer.experiment.pod import Pod
+    from trainer.volume.copy import opened
+    from trainer.volume.pod import trainer_image
+
+    names = [_name_there(path) for path in args.files]
+    image = args.image or trainer_image()
+    with opened(args.claim, args.namespace, Pod(image=image), writable=True) as volume:
+        for path, name in zip(args.files, names, strict=True):
+            volume.put(path, name)
+            print(f"{path}  {path.stat().st_size:,} bytes, as /data/{name} where {args.claim} is spec.pod.dataClaim")
+    return 0
+
+
+def _name_there(path: Path) -> str:
+    """Where a file goes on the volume: a relative path means the same file here and in a pod."""
+    if not path.is_file():
+        raise UserError(f"{path}: a file is needed, found {'a folder' if path.is_dir() else 'none'}")
+    if ".." in path.parts:
+        raise UserError(f"{path}: must not lead upwards; go to the folder above, or give an absolute path")
+    return path.name if path.is_absolute() else str(path)
 
 
 def _asked(args: argparse.Namespace) -> "Data":
