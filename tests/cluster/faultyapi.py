@@ -148,6 +148,7 @@ class FaultyApi:
             self._ready.set()
             await self._stop.wait()
             await runner.cleanup()
+        await asyncio.sleep(0.25)  # aiohttp's way to let the transports that it has closed end before the loop does
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
