@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.experiment.record import Record
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record, cut_error
 from trialrun_operator import conditions as c
 from trialrun_operator.events import failure_message, tell, worth_telling
 from trialrun_operator.kube import Kube
@@ -24,6 +25,10 @@ _TOLD = {
 }
 
 
+# Reasons of Comparable by which a user hears that a comparison is there.
+_COMPARED = (c.SAME, c.DIFFERENT)
+
+
 async def records(kube: Kube, metrics: Metrics, seen: ExperimentObject, written: list[Record], now: int) -> None:
     """Counts the records just written, and tells of the failures among them."""
     if not written:
@@ -41,6 +46,16 @@ async def records(kube: Kube, metrics: Metrics, seen: ExperimentObject, written:
         await tell(kube, seen.key, seen.uid, reason=reason, message=message, now=now, warning=True)
 
 
+async def baseline(kube: Kube, seen: ExperimentObject, written: list[Record], now: int) -> None:
+    """Tells of the attempts at measuring a baseline just written that failed."""
+    for record in written:
+        _log.info("%s: its baseline's attempt %d ended as %s", seen.key, record.attempt, record.outcome)
+        if record.outcome is not Outcome.SUCCEEDED:
+            reason = "BaselineFailed" if record.final else "BaselineRetried"
+            message = f"Baseline, attempt {record.attempt}: {record.outcome}. {cut_error(record.error, 500)}"
+            await tell(kube, seen.key, seen.uid, reason=reason, message=message, now=now, warning=True)
+
+
 async def changes(kube: Kube, seen: ExperimentObject, made: Mapping[str, Any], now: int) -> None:
     """Tells how the status just written differs from the one before in what matters to a user."""
     before, after = _conditions(seen.status), _conditions(made)
@@ -51,6 +66,11 @@ async def changes(kube: Kube, seen: ExperimentObject, made: Mapping[str, Any], n
         bad = how["status"] != "True"
         await tell(kube, seen.key, seen.uid, reason=how["reason"], message=how["message"], now=now, warning=bad)
         return
+    compared = after.get(c.COMPARABLE, {})
+    if compared.get("reason") in _COMPARED and compared["reason"] != before.get(c.COMPARABLE, {}).get("reason"):
+        _log.info("%s: %s: %s", seen.key, compared["reason"], compared["message"])
+        message = compared["message"]
+        await tell(kube, seen.key, seen.uid, reason=compared["reason"], message=message, now=now, warning=False)
     reason = progressing.get("reason", "")
     if reason in _TOLD and reason != before.get(c.PROGRESSING, {}).get("reason"):
         message = progressing["message"]

@@ -11,7 +11,7 @@ from trialrun_operator.kube import IN_FLIGHT, ApiFailure, Document, Kube, Refuse
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.memory import Memory
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import JOBS, job_name
+from trialrun_operator.names import BASELINE, JOBS, job_name
 from trialrun_operator.plan import Create, Delete
 from trialrun_operator.store import ExperimentObject, Store
 from trialrun_operator.workload import Workload
@@ -55,7 +55,12 @@ class Applier:
         if created:
             self._metrics.jobs_created.labels(seen.key.kind).inc(created)
             parallel = work.parallel_trials
-            _log.info("%s: created %d of %d trials (parallelTrials %d)", seen.key, created, len(creates), parallel)
+            if creates[0].trial.id == BASELINE:
+                _log.info("%s: created its baseline's job", seen.key)
+            else:
+                _log.info(
+                    "%s: created %d of %d trials (parallelTrials %d)", seen.key, created, len(creates), parallel
+                )
         for result in results:
             if isinstance(result, BaseException):
                 raise result

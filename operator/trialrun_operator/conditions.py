@@ -1,5 +1,6 @@
 """All conditions, their reasons and their sentences, in one place, so that tests and docs can name them. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trialrun_operator.names import JOBS
@@ -29,6 +30,15 @@ NO_TRIAL_SUCCEEDED = "NoTrialSucceeded"
 TRIALS_SUCCEEDED = "TrialsSucceeded"
 # Of Comparable:
 NO_BASELINE = "NoBaseline"
+BASELINE_PENDING = "BaselinePending"
+BASELINE_RUNNING = "BaselineRunning"
+BASELINE_FAILED = "BaselineFailed"
+BASELINE_TOO_LARGE = "BaselineTooLarge"
+BASELINE_MISSING = "BaselineMissing"
+BASELINE_UNREADABLE = "BaselineUnreadable"
+SEARCH_FAILED = "SearchFailed"
+DIFFERENT = "DifferentConditions"
+SAME = "SameConditions"
 
 INSTALL_BACKEND = (
     "kubectl apply --server-side -k "
@@ -107,6 +117,79 @@ def no_trial_succeeded(outcomes: str, advice: str) -> str:
     return f"No trial succeeded: {outcomes or 'there was none'}. {advice}"
 
 
+def baseline_running(job: str, trials: int, deadline: int) -> str:
+    """The sentence of a search whose baseline is being measured."""
+    return f"Job {job} runs the {_trials(trials)} once more, one at a time; it may take {deadline} s."
+
+
+def baseline_failed(attempt: int, outcome: str, error: str, advice: str) -> str:
+    """The sentence of a search whose baseline could not be measured."""
+    said = error if error.endswith(".") else f"{error}." if error else ""
+    return (
+        f"The baseline could not be measured: attempt {attempt} ended as {outcome}. {said} {advice} "
+        "Then raise spec.rerun to measure it again; trials that succeeded are not run again."
+    )
+
+
+def baseline_too_large(size: int, most: int) -> str:
+    """The sentence of a search that does not fit into the one variable that its baseline's pod is told by."""
+    return (
+        f"The baseline can't be measured: the search has {size} bytes, and a pod can be told at most {most}. Run it "
+        "elsewhere with `python -m trainer run`, and set spec.baseline to Import."
+    )
+
+
+def import_command(name: str) -> str:
+    """The command that hands a ledger to the operator."""
+    return f"kubectl create configmap {name} --from-file=results.jsonl"
+
+
+def baseline_missing(name: str, command: str) -> str:
+    """The sentence of a search whose baseline is to be imported, and is not there."""
+    return f"There is no ConfigMap {name} in this namespace. Make it of a run's ledger: {command}"
+
+
+def baseline_without_file(name: str, file: str, command: str) -> str:
+    """The sentence of an import that holds something else."""
+    return f"ConfigMap {name} has no key {file}. Delete it and make it of a run's ledger: {command}"
+
+
+def baseline_unreadable(name: str, file: str, bad: int, total: int, first: str, command: str) -> str:
+    """The sentence of an import that is no ledger."""
+    lines = "line is" if total == 1 else "lines are"
+    return (
+        f"ConfigMap {name}: {bad} of {total} {lines} no record in {file}; the first: {first}. Delete it and make it "
+        f"of a run's ledger: {command}"
+    )
+
+
+def baseline_of_others(name: str, records: int, command: str) -> str:
+    """The sentence of an import that has nothing to do with this search."""
+    return (
+        f"ConfigMap {name} holds {records} records, and none is of a trial of this search. Run this file with "
+        f"`python -m trainer run`, delete the ConfigMap and make it of that ledger: {command}"
+    )
+
+
+def different(ratio: float, baseline: float, wall: float, differences: Sequence[str]) -> str:
+    """The sentence of a search that has a baseline it can't be compared with."""
+    return (
+        f"The baseline took {baseline:.1f} s, {ratio:.2f} times as long as the search ({wall:.1f} s), which is no "
+        f"speedup, because the two differ. {'; '.join(differences)}."
+    )
+
+
+def same(ratio: float, baseline: float, wall: float, slots: int, efficiency: float) -> str:
+    """The sentence of a search that has been compared with its baseline."""
+    return (
+        f"The baseline took {baseline:.1f} s, {ratio:.2f} times as long as the search ({wall:.1f} s) in {slots} "
+        f"slots: an efficiency of {efficiency:.2f}."
+    )
+
+
+BASELINE_PENDING_MESSAGE = "The baseline is measured when the search has finished."
+BASELINE_SUSPENDED_MESSAGE = "The baseline is not measured while spec.suspend is true."
+SEARCH_FAILED_MESSAGE = "The search failed, so its baseline is not measured. Raise spec.rerun once it can succeed."
 NOT_STARTED_MESSAGE = "No trial has started yet."
 UNFINISHED_MESSAGE = "Trials are still to be run."
 VALID_MESSAGE = "All fields are valid."

@@ -1,15 +1,29 @@
 """Makes the PyTorchJob that runs one attempt at a trial. Only `observe` knows its looks too. Pure."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
+from trainer.experiment.baseline import one_at_a_time
 from trainer.experiment.expand import Trial
 from trainer.experiment.pod import Pod
-from trialrun_operator.names import ATTEMPT_LABEL, INDEX_LABEL, JOBS, TRIAL_LABEL, Key, job_name, labels, owner
+from trainer.experiment.spec import HyperparamSearch
+from trialrun_operator.names import (
+    ATTEMPT_LABEL,
+    BASELINE,
+    INDEX_LABEL,
+    JOBS,
+    TRIAL_LABEL,
+    Key,
+    job_name,
+    labels,
+    owner,
+)
 from trialrun_operator.observe import CONTAINER
 from trialrun_operator.workload import Workload
 
 TRIAL_VARIABLE = "TRIALRUN_TRIAL"
+BASELINE_VARIABLE = "TRIALRUN_BASELINE"
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 PORT = 23456
 USER = 65532  # nobody on the machine, and the same in every image
@@ -17,6 +31,15 @@ USER = 65532  # nobody on the machine, and the same in every image
 _TERMINATION_SECONDS = 10
 
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a container is to do: a command of the trainer, and the variable that it is told by."""
+
+    command: str
+    variable: str
+    text: str
 
 
 def pytorch_job(work: Workload, key: Key, uid: str, trial: Trial, attempt: int, image: str) -> Document:
@@ -27,9 +50,10 @@ def pytorch_job(work: Workload, key: Key, uid: str, trial: Trial, attempt: int, 
     """
     ours = labels(key, uid) | {
         TRIAL_LABEL: trial.id,
-        INDEX_LABEL: str(trial.index),
         ATTEMPT_LABEL: str(attempt),
     }
+    if trial.id != BASELINE:
+        ours[INDEX_LABEL] = str(trial.index)
     chosen = work.experiment.spec.pod
     template = {
         "metadata": _metadata(chosen, ours),
@@ -67,7 +91,7 @@ def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) 
     claims = {"data": (chosen.data_claim, "/data", True), "output": (chosen.output_claim, "/output", False)}
     mounted = {name: claim for name, claim in claims.items() if claim[0] is not None}
     spec: Document = {
-        "activeDeadlineSeconds": work.deadline_seconds,
+        "activeDeadlineSeconds": work.deadline_of(trial),
         "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -79,7 +103,7 @@ def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) 
             "fsGroupChangePolicy": "OnRootMismatch",  # otherwise every pod's start walks through the whole volume
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(work, trial_document(work, uid, trial, attempt), trial, image, mounted)],
+        "containers": [_container(work, _order(work, uid, trial, attempt), trial, image, mounted)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             *(
@@ -98,15 +122,15 @@ def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) 
 
 
 def _container(
-    work: Workload, told: str, trial: Trial, image: str, mounted: dict[str, tuple[str | None, str, bool]]
+    work: Workload, order: _Order, trial: Trial, image: str, mounted: dict[str, tuple[str | None, str, bool]]
 ) -> Document:
     chosen = work.experiment.spec.pod
     return {
         "name": CONTAINER,
         "image": chosen.image or image,
         "imagePullPolicy": chosen.image_pull_policy,
-        "command": ["python", "-m", "trainer", "pod"],
-        "env": _environment(told, trial, chosen),
+        "command": ["python", "-m", "trainer", order.command],
+        "env": _environment(order, trial, chosen),
         "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
         "resources": _resources(work, chosen),
         # The trainer writes its report here; when it could not, the end of its log stands there instead.
@@ -127,10 +151,10 @@ def _container(
     }
 
 
-def _environment(told: str, trial: Trial, chosen: Pod) -> list[Document]:
+def _environment(order: _Order, trial: Trial, chosen: Pod) -> list[Document]:
     threads = str(trial.training.train.threads)
     ours = {
-        TRIAL_VARIABLE: told,
+        order.variable: order.text,
         # Read when torch and numpy are imported; unset, each would start a thread for every CPU of the node.
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
@@ -141,9 +165,25 @@ def _environment(told: str, trial: Trial, chosen: Pod) -> list[Document]:
     return [{"name": name, "value": value} for name, value in (theirs | ours).items()]
 
 
+def _order(work: Workload, uid: str, trial: Trial, attempt: int) -> _Order:
+    if trial.id == BASELINE:
+        return _Order("baseline", BASELINE_VARIABLE, baseline_document(work, uid, attempt))
+    return _Order("pod", TRIAL_VARIABLE, trial_document(work, uid, trial, attempt))
+
+
+def baseline_document(work: Workload, uid: str, attempt: int) -> str:
+    """The one thing a baseline's pod is told: the search as one worker at a time trains it."""
+    search = work.experiment
+    assert isinstance(search, HyperparamSearch)  # noqa: S101
+    document = one_at_a_time(search).document(sparse=True)
+    for name in ("pod", "prices", "baseline"):  # which are for the cluster only, and may be long
+        document["spec"].pop(name, None)
+    return _json({"uid": uid, "attempt": attempt, "search": document})
+
+
 def trial_document(work: Workload, uid: str, trial: Trial, attempt: int) -> str:
     """The one thing a trial's pod is told: JSON with everything that its training and its report need."""
-    return json.dumps(
+    return _json(
         {
             "experiment": work.experiment.name,
             "uid": uid,
@@ -156,10 +196,12 @@ def trial_document(work: Workload, uid: str, trial: Trial, attempt: int) -> str:
             "workers": trial.workers,
             "metric": work.metric,
             "training": trial.training.document(),
-        },
-        separators=(",", ":"),
-        ensure_ascii=False,
+        }
     )
+
+
+def _json(value: Document) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _resources(work: Workload, chosen: Pod) -> Document:

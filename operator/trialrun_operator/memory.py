@@ -5,11 +5,14 @@ import time
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
+from trialrun_operator import standing
 from trialrun_operator.book import Book
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube
+from trialrun_operator.measurements import Measurements, imported
 from trialrun_operator.names import Key
 from trialrun_operator.plan import Progress, progress
+from trialrun_operator.standing import Standing
 from trialrun_operator.store import ExperimentObject
 from trialrun_operator.workload import Workload, workload
 
@@ -33,7 +36,9 @@ class Memory:
 
     uid: str
     book: Book
-    fresh: bool = False  # whether the book was compared with the cluster since the last resync
+    measurements: Measurements
+    fresh: bool = False  # whether book and baseline were compared with the cluster since the last resync
+    imported: Standing | None = None
     over: bool = False
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
@@ -56,6 +61,7 @@ class Memory:
             except InvalidExperiment as invalid:
                 self._workload = invalid
             self._generation = seen.generation
+            self.fresh, self.imported = False, None  # it may want another baseline now
         if isinstance(self._workload, InvalidExperiment):
             raise self._workload
         return self._workload
@@ -67,9 +73,15 @@ class Memory:
             known = self._progress = now, progress(work, self.book.records, accepted)
         return known[1]
 
-    async def refresh(self) -> bool:
-        """Compares the book with the cluster; says whether they differed."""
+    async def refresh(self, kube: Kube, key: Key, work: Workload) -> bool:
+        """Compares the book, and the baseline if there is to be one, with the cluster; says whether they differed."""
         differed = await self.book.refresh()
+        if work.measures_baseline:
+            differed = await self.measurements.refresh() or differed
+        if work.imports_baseline and (self.imported is None or self.imported.figures is None):
+            data = await imported(kube, key)
+            # Hundreds of records take a while, and the watches must not wait.
+            self.imported = await asyncio.to_thread(standing.imported, work, data)
         self.fresh = True
         return differed
 
@@ -151,7 +163,9 @@ class Memories:
         """The memory of this experiment, a new one if it is not the one that had this name before."""
         memory = self._memories.get(seen.key)
         if memory is None or memory.uid != seen.uid:
-            memory = self._memories[seen.key] = Memory(seen.uid, Book(self._kube, seen.key, seen.uid))
+            memory = self._memories[seen.key] = Memory(
+                seen.uid, Book(self._kube, seen.key, seen.uid), Measurements(self._kube, seen.key, seen.uid)
+            )
         return memory
 
     def forget(self, key: Key) -> None:

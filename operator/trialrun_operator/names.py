@@ -14,6 +14,9 @@ INDEX_LABEL = f"{GROUP}/index"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 LEDGER_LABEL = f"{GROUP}/ledger"
 
+# In place of a trial's id: no id has letters beyond f. An experiment's baseline runs as one more trial.
+BASELINE = "baseline"
+
 # A job's name has room for two digits.
 MAX_ATTEMPT = 99
 
@@ -99,6 +102,16 @@ def owner(key: Key, uid: str) -> dict[str, object]:
 def job_name(experiment: str, trial: str, attempt: int) -> str:
     """The name of the job that runs an attempt: the same for every operator, so it can exist only once."""
     return f"{experiment}-{trial}-{attempt}"
+
+
+def baseline_name(key: Key, uid: str) -> str:
+    """The ConfigMap of what was measured as a baseline. It is no ledger, and has no ledger's label."""
+    return f"{_SHORT[key.kind]}-{key.name}-{uid[:8]}-baseline"
+
+
+def imported_name(experiment: str) -> str:
+    """The ConfigMap from which a user lets a baseline be imported."""
+    return f"{experiment}-baseline"
 
 
 def ledger_name(key: Key, uid: str, shard: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
-from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource, job_name
+from trialrun_operator.names import BASELINE, JOBS, MAX_ATTEMPT, PODS, Resource, job_name
 from trialrun_operator.observe import Attempt, Job
 from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
 from trialrun_operator.workload import Workload
@@ -41,7 +41,10 @@ class Delete:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. `running` are the trials with a live attempt; `over` says that nothing runs and nothing will."""
+    """What to do. `running` are the trials with a live attempt; `over` says that nothing runs and nothing will.
+
+    `worthwhile` says that it is over and went well enough for a baseline to be measured.
+    """
 
     records: tuple[Record, ...]
     doubts: tuple[Job, ...]
@@ -49,6 +52,7 @@ class Plan:
     deletes: tuple[Delete, ...]
     running: frozenset[str]
     over: bool
+    worthwhile: bool
     wake: int | None
 
 
@@ -91,11 +95,15 @@ def plan(
     known = known or progress(work, ledger, accepted)
     # An attempt that is over and recorded needs nothing more, unless its job is to be deleted in time.
     timed = work.experiment.spec.ttl_seconds_after_finished is not None
-    attempts = [each for each in attempts if timed or each.live or not _recorded(ledger, *each.identity)]
+    attempts = [
+        each
+        for each in attempts
+        if each.identity[0] != BASELINE and (timed or each.live or not _recorded(ledger, *each.identity))
+    ]
     attempts.sort(key=_age)
     live = {attempt.identity[0] for attempt in attempts if attempt.live}
-    records, doubts, waiting = _look(work, ledger, attempts, accepted, now, wakes)
-    deletes = _tidy(work, ledger, attempts, now, wakes)
+    records, doubts, waiting = look(work, ledger, attempts, accepted, now, wakes)
+    deletes = tidy(work, ledger, attempts, now, wakes)
 
     settled = {record.id for record in records if is_settled(record, accepted)}
     failures = known.failures.difference(record.id for record in records)
@@ -113,13 +121,15 @@ def plan(
         attempt = ledger[trial.id][-1].attempt + 1 if ledger.get(trial.id) else 1
         if job_name(work.experiment.name, trial.id, attempt) not in blocked:
             creates.append(Create(trial, attempt))
+    over = not live and not waiting and not creates and (exhausted or not left)
     return Plan(
         records=tuple(records),
         doubts=tuple(doubts),
         creates=tuple(creates),
         deletes=tuple(deletes),
         running=frozenset(live),
-        over=not live and not waiting and not creates and (exhausted or not left),
+        over=over,
+        worthwhile=over and not exhausted and failed < len(work.trials),
         wake=min(wakes, default=None),
     )
 
@@ -136,16 +146,19 @@ def is_failure(record: Record) -> bool:
     return record.outcome is not Outcome.SUCCEEDED and record.outcome is not Outcome.SKIPPED
 
 
-def _look(
+def look(
     work: Workload, ledger: Ledger, attempts: Sequence[Attempt], accepted: int, now: int, wakes: list[int]
 ) -> tuple[list[Record], list[Job], set[str]]:
-    """The records that are due, the jobs whose pods must be listed first, and the trials that wait for either."""
+    """The records that are due, the jobs whose pods must be listed first, and the trials that wait for either.
+
+    When time changes that is added to `wakes`.
+    """
     records: dict[tuple[str, int], Record] = {}
     doubts: list[Job] = []
     waiting: set[str] = set()
     for attempt in attempts:
         identity, number = attempt.identity
-        trial = work.by_id.get(identity)
+        trial = work.baseline if identity == BASELINE else work.by_id.get(identity)
         if trial is None or _recorded(ledger, identity, number):
             continue
         tries = sum(1 for record in ledger.get(identity, ()) if record.accepted_at >= accepted)
@@ -164,7 +177,7 @@ def _look(
     return list(records.values()), doubts, waiting
 
 
-def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+def tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
     """What may go, now that its record is in the ledger."""
     deletes: list[Delete] = []
     ttl = work.experiment.spec.ttl_seconds_after_finished

@@ -11,8 +11,9 @@ from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.record import Record
-from trialrun_operator import announce, conditions, observe, status
+from trialrun_operator import announce, conditions, observe, standing, status
 from trialrun_operator.apply import Applier
+from trialrun_operator.baseline import BaselinePlan, Measured, with_baseline
 from trialrun_operator.kube import ApiFailure, Kube, Refused
 from trialrun_operator.memory import BEAT_SECONDS, Memories, Memory
 from trialrun_operator.metrics import Metrics
@@ -80,7 +81,7 @@ class Reconciler:
     async def _accept(self, seen: ExperimentObject, memory: Memory, work: Workload) -> None:
         """Takes an experiment, or its rerun, up by writing down when. Trials start at the next look."""
         problem = conditions.MISSING_BACKEND if self.backend_missing else None
-        await memory.book.refresh()
+        await memory.refresh(self._kube, seen.key, work)
         accepted = None if work.experiment.spec.suspend or problem else self._now()
         made = self._status(seen, memory, work, None, accepted, problem)
         if accepted is None and "acceptedAt" in seen.status:  # of the run before; only acting on `rerun` changes it
@@ -96,10 +97,10 @@ class Reconciler:
             # The jobs first, the ledger after them: a job that another operator has recorded and deleted since is
             # missing from neither.
             attempts = self._store.attempts(seen.uid)
-            found, seconds = self._plan(memory, work, attempts, accepted)
+            found, measuring, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
-            if (found.creates or not memory.fresh) and await memory.refresh():
-                found, seconds = self._plan(memory, work, attempts, accepted)
+            if (found.creates or not memory.fresh) and await memory.refresh(self._kube, seen.key, work):
+                found, measuring, seconds = self._plan(memory, work, attempts, accepted)
                 computed += seconds
             if not found.doubts:
                 break
@@ -109,6 +110,7 @@ class Reconciler:
         # None of these waits for another: what is deleted was recorded before, and so was what an attempt follows on.
         done = await asyncio.gather(
             self._record(seen, memory, found.records if beat else ()),
+            self._measured(seen, memory, measuring.measured if beat else ()),
             self._applier.delete(seen, memory, found.deletes),
             self._applier.create(seen, memory, work, () if self.backend_missing else found.creates),
             return_exceptions=True,
@@ -118,16 +120,17 @@ class Reconciler:
                 raise result
         after = found
         if beat or found.creates or found.deletes:
-            after, seconds = self._plan(memory, work, self._store.attempts(seen.uid), accepted)
+            after, measuring, seconds = self._plan(memory, work, self._store.attempts(seen.uid), accepted)
             computed += seconds
-        memory.over = after.over
+        imports = work.imports_baseline and (memory.imported is None or memory.imported.figures is None)
+        memory.over = after.over and measuring.over and not imports
         if beat:
             start = time.thread_time()
             problem = conditions.MISSING_BACKEND if self.backend_missing else memory.problem()
-            made = self._status(seen, memory, work, after, accepted, problem)
+            made = self._status(seen, memory, work, after, accepted, problem, measuring)
             computed += time.thread_time() - start
             await self._write(seen, memory, made)
-        self._schedule(seen.key, memory, after, beat)
+        self._schedule(seen.key, memory, after, beat, bool(measuring.measured))
         return computed
 
     async def _record(self, seen: ExperimentObject, memory: Memory, records: Sequence[Record]) -> None:
@@ -135,24 +138,33 @@ class Reconciler:
         written = await memory.book.add(records)
         await announce.records(self._kube, self._metrics, seen, written, self._now())
 
-    def _plan(self, memory: Memory, work: Workload, attempts: list[Attempt], accepted: int) -> tuple[Plan, float]:
-        began = time.thread_time()
-        found = plan(
+    async def _measured(self, seen: ExperimentObject, memory: Memory, measured: Sequence[Measured]) -> None:
+        """Writes attempts at the baseline down, and tells of them."""
+        written = await memory.measurements.add(measured)
+        await announce.baseline(self._kube, seen, [each.record for each in written], self._now())
+
+    def _plan(
+        self, memory: Memory, work: Workload, attempts: list[Attempt], accepted: int
+    ) -> tuple[Plan, BaselinePlan, float]:
+        began, now, blocked = time.thread_time(), self._now(), memory.blocked()
+        search = plan(
             work,
             memory.book.records,
             attempts,
             accepted=accepted,
-            now=self._now(),
-            blocked=memory.blocked(),
+            now=now,
+            blocked=blocked,
             known=memory.progress(work, accepted),
         )
-        return found, time.thread_time() - began
+        known = memory.measurements.known
+        found, measuring = with_baseline(work, search, known, attempts, accepted=accepted, now=now, blocked=blocked)
+        return found, measuring, time.thread_time() - began
 
-    def _schedule(self, key: Key, memory: Memory, after: Plan, beat: bool) -> None:
+    def _schedule(self, key: Key, memory: Memory, after: Plan, beat: bool, measured: bool) -> None:
         """When to look again without news."""
         if not beat:
             self._queue.add(key, memory.until_beat())
-        elif after.records:
+        elif after.records or measured:
             self._queue.add(key, BEAT_SECONDS)
         more = after.creates and not self.backend_missing and not memory.held()
         if more or any(not memory.deleted(each.uid) for each in after.deletes):
@@ -170,7 +182,13 @@ class Reconciler:
         found: Plan | None,
         accepted: int | None,
         problem: conditions.Problem | None,
+        measuring: BaselinePlan = BaselinePlan(),  # noqa: B008 - a frozen value
     ) -> dict[str, Any]:
+        baseline = standing.NONE
+        if work.imports_baseline and memory.imported is not None:
+            baseline = memory.imported
+        elif work.measures_baseline:
+            baseline = standing.measuring(work, found, measuring, memory.measurements.known, problem)
         return status.status(
             work,
             seen.key,
@@ -178,6 +196,7 @@ class Reconciler:
             seen.generation,
             ledger=memory.book.records,
             plan=found,
+            baseline=baseline,
             accepted=accepted,
             problem=problem,
             old=seen.status,

@@ -12,6 +12,7 @@ from trialrun_operator.ledger import shard_of
 from trialrun_operator.names import Key, ledger_name
 from trialrun_operator.observe import timestamp
 from trialrun_operator.plan import Ledger, Plan, is_failure, is_settled
+from trialrun_operator.standing import NONE, Standing, comparable
 from trialrun_operator.table import table
 from trialrun_operator.workload import Workload
 
@@ -45,6 +46,7 @@ def status(
     *,
     ledger: Ledger,
     plan: Plan | None,
+    baseline: Standing = NONE,
     accepted: int | None,
     problem: c.Problem | None,
     old: Mapping[str, Any],
@@ -52,10 +54,14 @@ def status(
 ) -> Status:
     """The status of a valid experiment. `plan` and `accepted` are None until it is taken up; `old` is the last."""
     latest = _latest(ledger, accepted)
-    summary = summarize(work.experiment, work.trials, latest.values())
+    earlier = (record for of_trial in ledger.values() for record in of_trial[:-1])
+    summary = summarize(work.experiment, work.trials, [*earlier, *latest.values()], baseline.figures)
     counts = summary.counts
     running = plan.running if plan is not None else frozenset()
     over = plan is not None and plan.over
+    verdicts = _verdicts(work, summary, len(running), over, problem)
+    if isinstance(work.experiment, HyperparamSearch):
+        verdicts[c.COMPARABLE] = comparable(baseline, summary)
     result: Status = {
         "observedGeneration": generation,
         "phase": _phase(work, summary, over, bool(running)),
@@ -67,7 +73,7 @@ def status(
         "ledger": [
             ledger_name(key, uid, shard) for shard in sorted({shard_of(record.index) for record in latest.values()})
         ],
-        "conditions": _conditions(_verdicts(work, summary, len(running), over, problem), generation, old, now),
+        "conditions": _conditions(verdicts, generation, old, now),
     }
     if accepted is not None:
         result |= {"acceptedAt": timestamp(accepted), "rerun": work.experiment.spec.rerun}
@@ -109,14 +115,18 @@ def _phase(work: Workload, summary: Summary, over: bool, running: bool) -> str:
 
 def _columns(work: Workload, summary: Summary, latest: Mapping[str, Record]) -> Status:
     """What `kubectl get` shows besides the counts."""
+    columns: Status
     if isinstance(work.experiment, HyperparamSearch):
-        return {} if summary.best is None else {"best": f"{summary.best.value:.6g}"}
+        columns = {} if summary.best is None else {"best": f"{summary.best.value:.6g}"}
+        if summary.comparison is not None and summary.comparison.speedup is not None:
+            columns["speedup"] = f"{summary.comparison.speedup:.2f}x"
+        return columns
     sizes = [
         trial.training.data.multiplier
         for trial in work.trials
         if trial.id in latest and latest[trial.id].outcome is Outcome.SUCCEEDED
     ]
-    columns: Status = {"oom": sum(summary.counts.outcomes.get(outcome, 0) for outcome in _OOM)}
+    columns = {"oom": sum(summary.counts.outcomes.get(outcome, 0) for outcome in _OOM)}
     return columns | ({"largest": f"{max(sizes)}x"} if sizes else {})
 
 
@@ -149,8 +159,6 @@ def _verdicts(work: Workload, summary: Summary, running: int, over: bool, proble
             verdicts[c.PROGRESSING] = ("True", c.RUNNING, sentence)
         else:
             verdicts[c.PROGRESSING] = ("True", c.NOT_STARTED, c.NOT_STARTED_MESSAGE)
-    if isinstance(work.experiment, HyperparamSearch):
-        verdicts[c.COMPARABLE] = ("False", c.NO_BASELINE, c.NO_BASELINE_MESSAGE)
     return verdicts
 
 

@@ -7,6 +7,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending, Times, make_record
 from trainer.experiment.outcome import RETRIED, Outcome
 from trainer.experiment.record import RankReport, Record
+from trialrun_operator.names import BASELINE
 from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.workload import Workload
 
@@ -118,9 +119,9 @@ def _deadline(
             return None, _not_started(missing, ranks, seconds)
     for rank, pod in ranks.items():
         if pod.began is not None and pod.ending is None:
-            due.append(pod.began + 1000 * work.deadline_seconds + BACKSTOP_MILLISECONDS)
+            due.append(pod.began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
             if now >= due[-1]:
-                error = f"still ran after its deadline of {work.deadline_seconds} s; the operator ended it"
+                error = f"still ran after its deadline of {work.deadline_of(trial)} s; the operator ended it"
                 return None, Ending(rank, platform=Outcome.TIMED_OUT, error=error)
     return min(due, default=None), None
 
@@ -146,7 +147,7 @@ def _record(
         trial,
         attempt=attempt.identity[1],
         endings=endings,
-        metric=work.metric,
+        metric=work.metric_of(trial),
         times=_times(attempt, endings, accepted, now),
         retries_left=retries_left,
     )
@@ -155,7 +156,8 @@ def _record(
         return Doubtful(attempt.job)
     if record.outcome is Outcome.TIMED_OUT:
         ran = record.seconds.total - record.seconds.start
-        trained = f" It trained for {ran:.0f} s of deadlineSeconds {work.deadline_seconds}."
+        limit = "deadlineSeconds" if trial.id != BASELINE else "what its trials may take together,"
+        trained = f" It trained for {ran:.0f} s of {limit} {work.deadline_of(trial)}."
         record = record.model_copy(update={"error": record.error + trained})
     if (lead := attempt.ranks.get(0)) is not None and lead.image:
         environment = record.environment.model_copy(update={"image": lead.image})

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trainer.experiment.baseline import deadline
 from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.expand import Trial, expand, running_order
 from trainer.experiment.load import load
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trialrun_operator.names import BASELINE
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,32 @@ class Workload:
     def by_id(self) -> dict[str, Trial]:
         """The trials by their identity."""
         return {trial.id: trial for trial in self.trials}
+
+    @cached_property
+    def baseline(self) -> Trial:
+        """What a pod that measures the baseline is to the operator: one more trial, of one worker."""
+        training = self.experiment.spec.training
+        return Trial(len(self.trials), len(self.trials), BASELINE, {}, 0, training, 1)
+
+    @property
+    def measures_baseline(self) -> bool:
+        """Whether the search is to be run again, one trial at a time."""
+        return isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.baseline == "Measure"
+
+    @property
+    def imports_baseline(self) -> bool:
+        """Whether a user's ledger serves as baseline."""
+        return isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.baseline == "Import"
+
+    def metric_of(self, trial: Trial) -> str | None:
+        """The objective where this trial's pod reports it; None where it is to report none."""
+        return None if trial.id == BASELINE else self.metric
+
+    def deadline_of(self, trial: Trial) -> int:
+        """The longest an attempt at this trial may run."""
+        if trial.id == BASELINE and isinstance(self.experiment, HyperparamSearch):
+            return deadline(self.experiment, len(self.trials))
+        return self.deadline_seconds
 
     @property
     def metric(self) -> str | None:
@@ -63,10 +91,6 @@ def workload(document: Mapping[str, Any]) -> Workload:
         InvalidExperiment: with all mistakes found.
     """
     experiment = load(document)
-    if isinstance(experiment, HyperparamSearch) and experiment.spec.baseline == "Measure":
-        raise InvalidExperiment(
-            ["spec.baseline: must be None, since this version cannot measure a baseline yet, got Measure"]
-        )
     if isinstance(experiment, ScaleTest) and experiment.spec.cell.memory_above_floor is not None:
         raise InvalidExperiment(
             ["spec.cell.memoryAboveFloor: must be left out, since the operator cannot measure a floor yet; "
