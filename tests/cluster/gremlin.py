@@ -28,7 +28,8 @@ class Gremlin:
     def on_request(self, request: Request) -> Fault:
         if self._rng.random() > self.share:
             return NO_FAULT
-        fitting = _REQUEST_FAULTS | (_WRITE_FAULTS if request.write else _READ_FAULTS)
+        is_list = not request.write and "/namespaces/" in request.path
+        fitting = _REQUEST_FAULTS | (_WRITE_FAULTS if request.write else {}) | (_LIST_FAULTS if is_list else {})
         name = self._rng.choice(list(fitting))
         self.told[name] += 1
         return fitting[name](self._rng)
@@ -56,7 +57,7 @@ _REQUEST_FAULTS: dict[str, Draw] = {
     "answer late": lambda rng: Fault(delay_seconds=rng.uniform(0, 1.5)),
 }
 _WRITE_FAULTS: dict[str, Draw] = {"409": lambda _: Fault(status=409)}
-_READ_FAULTS: dict[str, Draw] = {"410": lambda _: Fault(status=410)}
+_LIST_FAULTS: dict[str, Draw] = {"410": lambda _: Fault(status=410)}
 _WATCH_FAULTS: dict[str, Callable[[random.Random], WatchFault]] = {
     "event dropped": lambda _: WatchFault(drop=True),
     "event repeated": lambda _: WatchFault(repeat=True),
@@ -65,4 +66,4 @@ _WATCH_FAULTS: dict[str, Callable[[random.Random], WatchFault]] = {
     "watch cut": lambda _: WatchFault(cut=True),
     "watch stalled": lambda _: WatchFault(stalls=True),
 }
-FAULTS = {*_REQUEST_FAULTS, *_WRITE_FAULTS, *_READ_FAULTS, *_WATCH_FAULTS, "watch failed"}
+FAULTS = {*_REQUEST_FAULTS, *_WRITE_FAULTS, *_LIST_FAULTS, *_WATCH_FAULTS, "watch failed"}

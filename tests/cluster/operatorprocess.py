@@ -99,6 +99,8 @@ class OperatorProcess:
     def __init__(self, workdir: Path, namespaces: str, kubeconfig: Path, *, restarts: bool = True) -> None:
         self.port = free_port()
         self.starts = 0
+        # The exit codes of the processes that ended by themselves, or were killed by a test, and were started again.
+        self.exits: list[int] = []
         self._log = workdir / f"operator-{self.port}.log"
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -200,9 +202,10 @@ class OperatorProcess:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             assert self._process is not None
-            self._process.wait()
+            code = self._process.wait()
             if self._stopping.wait(0.2) or not self._restarts:
                 return
+            self.exits.append(code)
             self._spawn()
 
 
