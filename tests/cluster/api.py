@@ -100,13 +100,13 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Json | None = None,
+        body: Json | bytes | None = None,
         *,
         kind: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Json:
         target = f"{path}?{urlencode(query)}" if query else path
-        content = None if body is None else json.dumps(body).encode()
+        content = json.dumps(body).encode() if isinstance(body, dict) else body
         response, answer = self._exchange(method, target, content, {**self._headers, "Content-Type": kind})
         document: Json = json.loads(answer) if answer[:1] == b"{" else {"message": answer.decode(errors="replace")}
         if response.status >= 400:

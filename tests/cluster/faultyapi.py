@@ -148,6 +148,11 @@ class FaultyApi:
             self._ready.set()
             await self._stop.wait()
             await runner.cleanup()
+            under_way = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.sleep(0.2)  # a connection with TLS is not closed at once
         await asyncio.sleep(0.25)  # aiohttp's way to let the transports that it has closed end before the loop does
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -211,7 +216,7 @@ class FaultyApi:
             await asyncio.sleep(fault.delay_seconds)
             if fault.stalls:
                 await self._stop.wait()
-            if fault.cut:
+            if fault.cut or fault.stalls:
                 return
             if fault.gone or fault.fails:
                 await response.write(_GONE if fault.gone else _FAILED)

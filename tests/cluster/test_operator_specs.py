@@ -1,145 +1,206 @@
 """Generated specs, valid, careless and malicious ones: each is refused or run, and none makes the operator spin."""
 
-import random
-import string
+import re
+import ssl
 import time
-from collections import Counter
-from typing import Any
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from cluster.api import ApiError, Json
-from cluster.behaviours import Behaviour, Succeeds
+from cluster.behaviours import Succeeds
+from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
+from cluster.hostile import Hostile
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import Experiments, OperatorProcess, a_search, report
+from cluster.operatorprocess import Experiments, OperatorProcess, report, service_account
+from cluster.rounds import side_by_side
+from cluster.sweptsearch import SECONDS
+from cluster.testcluster import Cluster
+from cluster.watch import Watch
 from conftest import Sweep
-from eventually import eventually
+from eventually import eventually, throughout
 from trainer.experiment.errors import InvalidExperiment
 from trialrun_operator.workload import workload
 
+pytestmark = pytest.mark.usefixtures("crds")
 
-def succeeds(pod: Json) -> Behaviour:
-    return Succeeds(report(pod), after_seconds=0.2)
+AT_ONCE = 8
+# One write of the status and one of the ledger each second, and some reads; each job is created, told of and deleted.
+CALLS_A_MINUTE, CALLS_A_JOB = 150, 4
+# A search at rest is looked at after each LIST, and when what was refused is tried again.
+LOOKS_A_MINUTE = 10
+# Larger searches are not waited for.
+FEW_TRIALS = 20
+API_SERVER_TAKES = 3 * 2**20
 
 
-class Hostile:
-    """Makes searches from a seed: valid ones, careless ones, and malicious ones."""
+class Tally:
+    """Counts the operator's API calls by the search that they are about."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self._calls: dict[str, list[tuple[float, bool]]] = defaultdict(list)
 
-    def search(self, name: str) -> Json:
-        rng = self.rng
-        made = a_search(name, trials=rng.randint(1, 4), parallelTrials=rng.randint(1, 4))
-        for _ in range(rng.choice([0, 0, 1, 1, 2, 4])):
-            self._spoil(made["spec"])
-        return made
+    def on_request(self, request: Request) -> Fault:
+        said = f"{request.path} {unquote(request.query)} {request.body[:2000].decode(errors='replace')}"
+        if about := re.search(r"\bh\d+\b|(?<=uid=)[-0-9a-f]{36}", said):
+            is_job = request.kind == "POST pytorchjobs"
+            self._calls[about.group()].append((time.monotonic(), is_job))
+        return NO_FAULT
 
-    def _text(self) -> str:
-        kinds = [
-            "é" * 5,
-            "\u202e\u0000x",
-            "a" * 10_000,
-            "../../etc/passwd",
-            "{{ .Values }}",
-            "$(reboot)",
-            "",
-            "🦀",
-            "null",
-        ]
-        letters = "".join(self.rng.choices(string.printable, k=12))
-        return self.rng.choice([*kinds, letters])
+    def busiest_minutes(self) -> dict[str, tuple[int, int]]:
+        """Of each search the minute with the most calls, those that its jobs take aside: its calls, and its jobs."""
+        by_name: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+        for about, calls in self._calls.items():
+            by_name[self.names.get(about, about)] += calls
+        return {name: max(_minutes(sorted(calls)), key=_beyond) for name, calls in by_name.items()}
 
-    def _value(self, depth: int = 0) -> Any:
-        rng = self.rng
-        makers = [
-            self._text,
-            lambda: rng.randint(-(2**63), 2**63 - 1),
-            lambda: rng.uniform(-1e308, 1e308),
-            lambda: None,
-            lambda: rng.random() < 0.5,
-            lambda: [self._text()] * rng.choice([0, 1, 65, 2000]),
-        ]
-        if depth < 40:
-            makers += [lambda: {self._text(): self._value(depth + rng.randint(1, 20))}]
-        return rng.choice(makers)()
 
-    def _spoil(self, spec: Json) -> None:
-        rng = self.rng
-        ways = [
-            lambda: spec.update({rng.choice(list(spec)): self._value()}),
-            lambda: spec.update(pod={"hostNetwork": True, "securityContext": {"privileged": True}}),
-            lambda: spec.update(pod={"labels": {self._text(): self._text()}}),
-            lambda: spec.update(pod={"nodeSelector": {"a": self._text()}, "image": self._text() or "x"}),
-            lambda: spec.update(pod={"tolerations": [self._value()], "affinity": {"nodeAffinity": self._value()}}),
-            lambda: spec.update(pod={"env": [{"name": "TRIALRUN_TRIAL", "value": self._text()}]}),
-            lambda: spec.update(pod={"resources": {"limits": {self._text(): "1"}, "requests": {"cpu": "-1"}}}),
-            lambda: spec.update(pod={"dataClaim": "../other-namespace/claim", "priorityClassName": self._text()}),
-            lambda: spec.update(parameters=[{"name": "data.source", "choices": [self._value() for _ in range(3)]}]),
-            lambda: spec.update(parameters=[{"name": "model.layers", "choices": list(range(1, 65))}] * 6),
-            lambda: spec.update(algorithm="Random", trials=rng.choice([0, 3, 10**9])),
-            lambda: spec.update(parameters=[{"name": "train.learningRate", "range": {"min": 1, "max": 0}}]),
-            lambda: spec.update(training={"train": {self._text(): self._value()}}),
-            lambda: spec.update(objective={"metric": self._text()}),
-            lambda: spec.update(repeats=rng.choice([0, 2, 1000, 1001])),
-            lambda: spec.update(deadlineSeconds=rng.choice([-1, 0, 1, 10**12])),
-        ]  # fmt: skip
-        rng.choice(ways)()
+def _minutes(calls: Iterable[tuple[float, bool]]) -> Iterable[tuple[int, int]]:
+    minute: deque[tuple[float, bool]] = deque()
+    for call in calls:
+        minute.append(call)
+        while minute[0][0] < call[0] - 60:
+            minute.popleft()
+        yield len(minute), sum(is_job for _, is_job in minute)
+
+
+def _beyond(minute: tuple[int, int]) -> int:
+    return minute[0] - CALLS_A_JOB * minute[1]
 
 
 @pytest.mark.torture
 def test_generated_specs_are_refused_or_run_and_never_spin(
-    operator: OperatorProcess, experiments: Experiments, kubelet: KubeletPlayer, sweep: Sweep
+    cluster: Cluster,
+    experiments: Experiments,
+    other_namespace: str,
+    kubelet: KubeletPlayer,
+    tmp_path: Path,
+    sweep: Sweep,
+    say: Callable[[str], None],
 ) -> None:
-    kubelet.play(experiments.namespace, succeeds)
-    fates: Counter[str] = Counter()
-    for seed in sweep.seeds(sample=15, full=500):
-        name = f"s{seed}"
-        search = Hostile(seed).search(name)
-        search["spec"].setdefault("pendingDeadlineSeconds", 5)
-        fates[_fate(experiments, name, search)] += 1
-        experiments.api.delete_if_there(experiments.path(name))
-    print(dict(fates))
-    assert operator.starts == 1, "no crash"
-    assert "Traceback" not in operator.log
-    before, began = sum(_calls(operator)), time.monotonic()
-    time.sleep(10)
-    rate = (sum(_calls(operator)) - before) / (time.monotonic() - began) * 60
-    print(f"{rate:.0f} API calls a minute at rest")
-    assert rate < 300
+    here, tally = experiments.namespace, Tally()
+    kubelet.play(here, lambda pod: Succeeds(report(pod), after_seconds=0.2))
+    # The operator may work in the other namespace too, so that nothing but itself keeps it from there.
+    account = service_account(cluster, here, watched=(here, other_namespace))
+    with (
+        FaultyApi(cluster.access, tally.on_request) as proxy,
+        Watch(cluster, "/api/v1/pods") as pods,
+        OperatorProcess(tmp_path, f"{here},{other_namespace}", proxy.kubeconfig_of(account)) as operator,
+    ):
+        operator.wait_until_ready(SECONDS)
+
+        def run(seed: int) -> str:
+            return _fate(experiments, Hostile(seed, other_namespace).search(f"h{seed}"), f"h{seed}", tally)
+
+        fates = side_by_side(sweep.seeds(sample=40, full=500), run, at_once=AT_ONCE, say=say)
+        looks = _looks(operator)
+        throughout(lambda: operator.starts == 1, seconds=20)
+        looks = (_looks(operator) - looks) * 3
+        kept = len(experiments.api.list(experiments.path()))
+        assert operator.starts == 1, "no crash"
+        assert "Traceback" not in operator.log
+    busiest = tally.busiest_minutes()
+    assert {each: minute for each, minute in busiest.items() if _beyond(minute) > CALLS_A_MINUTE} == {}
+    assert looks <= LOOKS_A_MINUTE * kept
+    ours = [change.seen for change in pods.changes if _is_of_a_job(change.seen)]
+    assert ours
+    assert {pod["metadata"]["namespace"] for pod in ours} == {here}
+    assert not {pod["metadata"]["name"]: rights for pod in ours if (rights := _privileges(pod))}
+    elsewhere = Experiments(cluster, other_namespace)
+    assert not [*elsewhere.jobs(), *elsewhere.pods(), *elsewhere.ledgers(), *elsewhere.events()]
+    name = max(busiest, key=lambda each: busiest[each][0])
+    counts = ", ".join(f"{count} {fate}" for fate, count in sorted(Counter(fates.values()).items()))
+    say(
+        f"{len(fates)} specs: {counts}; 0 crashes; busiest minute: {busiest[name][0]} API calls for the"
+        f" {busiest[name][1]} jobs of {name}; {kept} at rest: {looks / kept:.1f} looks a minute at each;"
+        f" {len(ours)} changes of pods, none privileged or in another namespace"
+    )
 
 
-def _fate(experiments: Experiments, name: str, search: Json) -> str:
+def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str:
     """What becomes of a search; it must be one of three things."""
-    code = 0
     try:
-        experiments.create(search)
-    except ApiError as error:
-        code = error.code
-    if code:
-        assert 400 <= code < 500, name
+        made = experiments.api.request("POST", experiments.path(), text)
+    except ApiError as refused:
+        if refused.code not in (400, 413, 422) and "too large" not in str(refused):
+            raise
         return "refused at admission"
-    mistakes: tuple[str, ...] = ()
-    trials = 0
+    except (ConnectionError, ssl.SSLError):
+        if len(text) < API_SERVER_TAKES:
+            raise
+        return "refused at admission"
+    tally.names[made["metadata"]["uid"]] = name
     try:
         trials = len(workload(experiments.get(name)).trials)
     except InvalidExperiment as invalid:
-        mistakes = invalid.mistakes
-    if mistakes:
-        assert experiments.finished(name, 30)["status"]["phase"] == "Invalid", name
-        message = experiments.condition(name, "Accepted")["message"]
-        assert all(mistake in message for mistake in mistakes) or len(message) > 30_000, name
+        _is_told(experiments, name, invalid.mistakes)
         return "refused by a condition"
-    if trials <= 20:
-        eventually(lambda: _settled(experiments, name), within_seconds=60, what=f"{name} is settled")
+    small = trials <= FEW_TRIALS
+    eventually(
+        lambda: _settled(experiments, name) or (not small and _has_begun(experiments, name)),
+        within_seconds=SECONDS,
+        every_seconds=0.5,
+        what=f"{name}, {trials} trials, is settled",
+    )
+    if not small:
+        experiments.api.delete(experiments.path(name))
     return "run"
 
 
-def _calls(operator: OperatorProcess) -> list[float]:
-    return [value for name, value in operator.figures().items() if name.startswith("trialrun_api_calls_total")]
+def _is_told(experiments: Experiments, name: str, mistakes: Iterable[str]) -> None:
+    eventually(
+        lambda: experiments.get(name).get("status", {}).get("phase") == "Invalid",
+        within_seconds=SECONDS,
+        every_seconds=0.5,
+        what=f"{name} is invalid",
+    )
+    message = experiments.condition(name, "Accepted")["message"]
+    assert all(mistake in message for mistake in mistakes) or len(message) > 30_000, name
 
 
 def _settled(experiments: Experiments, name: str) -> bool:
     """Whether a search has finished, or says why it cannot go on."""
     reason = experiments.condition(name, "Progressing").get("reason")
     return experiments.condition(name, "Finished").get("status") == "True" or reason == "CreationRefused"
+
+
+def _has_begun(experiments: Experiments, name: str) -> bool:
+    return bool(experiments.get(name).get("status", {}).get("summary", {}).get("counts", {}).get("done"))
+
+
+def _looks(operator: OperatorProcess) -> float:
+    return sum(value for name, value in operator.figures().items() if name.startswith("trialrun_reconciles_total"))
+
+
+def _is_of_a_job(pod: Json) -> bool:
+    return any(owner["kind"] == "PyTorchJob" for owner in pod["metadata"].get("ownerReferences", ()))
+
+
+def _privileges(pod: Json) -> list[str]:
+    """What a trial's pod may do and must not."""
+    spec = pod["spec"]
+    found = [name for name in ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "hostAliases") if spec.get(name)]
+    if (
+        spec.get("automountServiceAccountToken") is not False
+        or spec.get("serviceAccountName", "default") != "default"
+    ):
+        found.append("an account")
+    for volume in spec.get("volumes", ()):
+        found += sorted(volume.keys() - {"name", "emptyDir", "persistentVolumeClaim"})
+    for container in (*spec["containers"], *spec.get("initContainers", ())):
+        rights = container.get("securityContext", {})
+        if rights.get("privileged") or rights.get("allowPrivilegeEscalation") is not False:
+            found.append("more rights than its parent")
+        if rights.get("capabilities") != {"drop": ["ALL"]}:
+            found.append("capabilities")
+        if rights.get("runAsUser") == 0:
+            found.append("root")
+        found += ["a port of the node" for port in container.get("ports", ()) if "hostPort" in port]
+        found += ["a value from elsewhere" for variable in container.get("env", ()) if "valueFrom" in variable]
+    if not (spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"]):
+        found.append("root")
+    return found
