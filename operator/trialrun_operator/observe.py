@@ -97,6 +97,11 @@ class Attempt:
         return (self.job is not None and self.job.ended is None) or any(pod.stays for pod in self.pods)
 
     @cached_property
+    def dismissed(self) -> bool:
+        """Whether all that is left of it was told to end."""
+        return (self.job is None or self.job.deleting) and all(pod.deleting for pod in self.pods if pod.stays)
+
+    @cached_property
     def ranks(self) -> dict[int, Pod]:
         """The pods by rank. Of several of a rank the first that ended counts: nothing is restarted. Else the latest.
 

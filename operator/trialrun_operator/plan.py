@@ -101,7 +101,9 @@ def plan(
         if each.identity[0] != BASELINE and (timed or each.live or not _recorded(ledger, *each.identity))
     ]
     attempts.sort(key=_age)
-    live = {attempt.identity[0] for attempt in attempts if attempt.live}
+    # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
+    running = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
+    live = {attempt.identity[0] for attempt in running}
     records, doubts, waiting = look(work, ledger, attempts, accepted, now, wakes)
     deletes = tidy(work, ledger, attempts, now, wakes)
 
@@ -110,7 +112,7 @@ def plan(
     failed = len(failures | {record.id for record in records if record.id in settled and is_failure(record)})
     exhausted = work.max_failed_trials is not None and failed > work.max_failed_trials
     left = [trial for trial in known.left if trial.id not in settled]
-    slots = work.parallel_trials - sum(1 for attempt in attempts if attempt.live)
+    slots = work.parallel_trials - len(running)
     creates: list[Create] = []
     for trial in left if not (exhausted or work.experiment.spec.suspend) else ():
         if len(creates) >= slots:

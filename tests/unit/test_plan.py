@@ -76,6 +76,21 @@ def test_pods_of_a_deleted_job_keep_the_slot_until_they_end() -> None:
     assert created(plan_of([Attempt(None, (a_running_pod(T[0]),))])) == [(1, 1), (2, 1), (3, 1)]
 
 
+def test_a_recorded_pod_that_was_told_to_end_holds_up_nothing_even_if_it_never_does() -> None:
+    stuck = Attempt(None, (a_running_pod(T[0], deleting=True),))
+    assert len(created(plan_of([stuck]))) == 3, "its ending is still to come"
+    found = plan_of([stuck], failed(T[0], Outcome.TIMED_OUT))
+    assert created(found) == [(1, 1), (2, 1), (3, 1), (4, 1)]
+    assert not found.running
+    rest = [a_record(trial) for trial in T[1:]]
+    assert plan_of([stuck], failed(T[0], Outcome.TIMED_OUT), *rest).over
+
+
+def test_a_recorded_pod_that_was_not_told_to_end_keeps_its_slot() -> None:
+    left = Attempt(None, (a_running_pod(T[0]),))
+    assert len(created(plan_of([left], failed(T[0], Outcome.TIMED_OUT)))) == 3
+
+
 def test_lowering_parallel_trials_kills_nothing() -> None:
     work = a_workload(parallelTrials=1)
     found = plan_of([Attempt(a_job(t), (a_running_pod(t),)) for t in T[:4]], work=work)
