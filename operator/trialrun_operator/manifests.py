@@ -129,7 +129,7 @@ def _container(
         "name": CONTAINER,
         "image": chosen.image or image,
         "imagePullPolicy": chosen.image_pull_policy,
-        "command": ["python", "-m", "trainer", order.command],
+        "args": [order.command],  # the entrypoint is the image's: a trainer of one's own takes the same order
         "env": _environment(order, trial, chosen),
         "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
         "resources": _resources(work, chosen),

@@ -57,7 +57,8 @@ def test_the_trial_is_told_all_it_needs_in_one_variable() -> None:
     assert (told["id"], told["attempt"], told["metric"], told["workers"]) == (trial.id, 2, "validMse", 1)
     assert values["OMP_NUM_THREADS"] == "3"
     assert container["name"] == "pytorch"
-    assert container["command"] == ["python", "-m", "trainer", "pod"]
+    assert container["args"] == ["pod"]
+    assert "command" not in container
 
 
 def test_several_workers_are_a_master_and_the_rest() -> None:
