@@ -153,7 +153,6 @@ class FaultyApi:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
         await asyncio.sleep(0.2)  # a connection with TLS is not closed at once
-        await asyncio.sleep(0.25)  # aiohttp's way to let the transports that it has closed end before the loop does
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1

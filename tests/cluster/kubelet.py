@@ -149,6 +149,8 @@ class KubeletPlayer:
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     raise result
+        # A connection whose making was cancelled is closed by the loop, a little later.
+        await asyncio.sleep(0.25)
 
     async def _watch(self) -> None:
         """Lists and watches the pods that are on a node; anything that breaks the watch starts it anew."""
