@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from cluster import podstatus
 from cluster.api import Json
 from cluster.behaviours import (
     Behaviour,
@@ -17,19 +19,24 @@ from cluster.behaviours import (
     LosesItsNode,
     NodeShutsDown,
     RunsOutOfMemory,
+    Stage,
     Succeeds,
     WaitsInInit,
 )
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import (
     Experiments,
+    OperatorProcess,
     a_search,
     report,
     trial_of,
 )
+from cluster.watch import Watch
 from eventually import eventually
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
 from trainer.experiment.record import Record, decode
+from trialrun_operator import observe
+from trialrun_operator.verdicts import BACKSTOP_MILLISECONDS
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -65,6 +72,23 @@ ENDINGS: dict[str, tuple[Outcome, Callable[[Json], Behaviour]]] = {
 }
 
 
+@dataclass(frozen=True)
+class IsForgotten:
+    """Runs for ever on a node whose kubelet no longer does anything, which nobody has noticed yet."""
+
+    kubelet_answers: bool = False
+
+    def stages(self, pod: Json) -> list[Stage]:  # noqa: ARG002 - all pods alike
+        return [Stage(0.0, podstatus.running)]
+
+
+ENDINGS["runs on, and its kubelet does not end it"] = (Outcome.TIMED_OUT, lambda _: IsForgotten())
+
+DEADLINE_SECONDS, PENDING_SECONDS = 15, 10
+# Times have whole seconds, records are written once a second, and this machine may have other work.
+MARGIN_SECONDS = 10
+
+
 def records_of(experiments: Experiments) -> dict[int, list[Record]]:
     """All records by the index of their trial, in the order of the attempts."""
     found: dict[int, list[Record]] = {}
@@ -73,28 +97,58 @@ def records_of(experiments: Experiments) -> dict[int, list[Record]]:
     return {index: sorted(records, key=lambda record: record.attempt) for index, records in found.items()}
 
 
-def test_every_ending_becomes_its_outcome(experiments: Experiments, kubelet: KubeletPlayer) -> None:
+def test_every_ending_becomes_its_outcome(
+    operator: OperatorProcess, experiments: Experiments, kubelet: KubeletPlayer
+) -> None:
+    assert {outcome for outcome, _ in ENDINGS.values()} == set(Outcome) - {Outcome.SKIPPED}
     endings = list(ENDINGS.values())
     kubelet.play(experiments.namespace, lambda pod: endings[trial_of(pod)["index"]][1](pod))
-    experiments.create(
-        a_search(
-            trials=len(endings), maxFailedTrials=100, deadlineSeconds=15, pendingDeadlineSeconds=10
+    jobs = f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs"
+    with Watch(experiments.cluster, jobs) as changes:
+        experiments.create(
+            a_search(
+                trials=len(endings), maxFailedTrials=100,
+                deadlineSeconds=DEADLINE_SECONDS, pendingDeadlineSeconds=PENDING_SECONDS,
+            )
+        )  # fmt: skip
+        seen = experiments.finished("search", 150)
+        found = records_of(experiments)
+        assert {name: found[i][-1].outcome for i, name in enumerate(ENDINGS)} == {
+            name: outcome for name, (outcome, _) in ENDINGS.items()
+        }
+        for i, (name, (outcome, _)) in enumerate(ENDINGS.items()):
+            attempts = found[i]
+            assert len(attempts) == (3 if "three times" in name else 1), name
+            assert [record.final for record in attempts] == [False] * (len(attempts) - 1) + [True], name
+            row = seen["status"]["trials"][i]
+            assert row["state"] == outcome
+            if outcome is not Outcome.SUCCEEDED:
+                assert row["error"].endswith(ADVICE[outcome]), name
+                assert len(row["error"]) > len(ADVICE[outcome]) + 1, f"{name}: says what happened, too"
+
+        created = {
+            change.seen["metadata"]["name"]: observe.milliseconds(change.seen["metadata"]["creationTimestamp"])
+            for change in changes.changes
+        }
+        took = {
+            name: (found[i][-1].finished_at - created[seen["status"]["trials"][i]["job"]]) / 1000
+            for i, name in enumerate(ENDINGS)
+        }
+        backstop = BACKSTOP_MILLISECONDS / 1000
+        bounds = {Outcome.TIMED_OUT: DEADLINE_SECONDS, Outcome.UNSCHEDULABLE: PENDING_SECONDS}
+        for name, (outcome, _) in ENDINGS.items():
+            bound = bounds.get(outcome, PENDING_SECONDS) + (backstop if "does not end it" in name else 0)
+            assert took[name] <= bound + MARGIN_SECONDS, f"{name}: ends by its deadline"
+
+        forgotten = found[list(ENDINGS).index("runs on, and its kubelet does not end it")][-1]
+        assert f"still ran after its deadline of {DEADLINE_SECONDS} s; the operator ended it" in forgotten.error
+        assert took["runs on, and its kubelet does not end it"] >= DEADLINE_SECONDS + backstop - 1
+        job = f"search-{forgotten.id}-1"
+        eventually(
+            lambda: any(each.kind == "DELETED" and each.seen["metadata"]["name"] == job for each in changes.changes),
+            what="the operator deletes the job that its kubelet would never end",
         )
-    )  # fmt: skip
-    seen = experiments.finished("search", 150)
-    found = records_of(experiments)
-    assert {name: found[i][-1].outcome for i, name in enumerate(ENDINGS)} == {
-        name: outcome for name, (outcome, _) in ENDINGS.items()
-    }
-    for i, (name, (outcome, _)) in enumerate(ENDINGS.items()):
-        attempts = found[i]
-        assert len(attempts) == (3 if "three times" in name else 1), name
-        assert [record.final for record in attempts] == [False] * (len(attempts) - 1) + [True], name
-        row = seen["status"]["trials"][i]
-        assert row["state"] == outcome
-        if outcome is not Outcome.SUCCEEDED:
-            assert row["error"].endswith(ADVICE[outcome]), name
-            assert len(row["error"]) > len(ADVICE[outcome]) + 1, f"{name}: says what happened, too"
+    assert "Traceback" not in operator.log
 
 
 def test_a_trial_that_no_node_has_room_for_is_unschedulable(experiments: Experiments, kubelet: KubeletPlayer) -> None:
