@@ -148,7 +148,9 @@ def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str
     )
     if not small:
         experiments.api.delete(experiments.path(name))
-    return "run"
+        return "run"
+    refused = experiments.condition(name, "Progressing").get("reason") == "CreationRefused"
+    return "refused with its jobs, by a condition" if refused else "run"
 
 
 def _is_told(experiments: Experiments, name: str, mistakes: Iterable[str]) -> None:
