@@ -59,7 +59,9 @@ class Group:
         """How often it reached its limit."""
         if self.second:
             return _fields((self.folder / "memory.events").read_text())["max"]
-        return self._number("memory.failcnt")
+        # Where memory and swap are limited alike, the sum of both is refused first.
+        names = ("memory.failcnt", "memory.memsw.failcnt")
+        return sum(self._number(name) for name in names if (self.folder / name).exists())
 
     def remove(self) -> None:
         """Removes it if it has no processes left."""
@@ -171,7 +173,7 @@ def _own_folders(controller: str, *, either: bool = True) -> list[Path]:
 
 
 def _parents() -> list[Path]:
-    """Where groups could be made: below this process's own; or beside it, as in version 2 only leaves have processes."""
+    """Where groups could be made: below this process's own, or beside it: only leaves of version 2 have processes."""
     folder = next((folder for folder in _own_folders("memory") if (folder / "cgroup.procs").is_file()), None)
     if folder is None:
         return []

@@ -15,6 +15,8 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, canonical, expand
 from trainer.experiment.load import read
 from trainer.experiment.record import latest
+from trainer.experiment.spec import Experiment, ScaleTest
+from trainer.local.cells import Cells
 from trainer.local.folder import occupied, settle
 from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.processes import Processes, WarmProcessEnded
@@ -22,6 +24,7 @@ from trainer.local.run import left_to_run, run
 from trainer.report.live import progress
 
 INTERRUPTED = 130
+WARM_LOG = "warm.log"
 
 
 def main(options: argparse.Namespace) -> int:
@@ -44,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
             try:
                 # The warm process starts before anything here has threads, and loads torch meanwhile.
                 with (
-                    Processes(default_cache(), folder / "warm.log") as processes,
+                    _launcher(experiment, todo, folder / WARM_LOG) as processes,
                     progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
                 ):
                     run(
@@ -61,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
                 interrupted = True
             except WarmProcessEnded as error:
                 raise UserError(
-                    f"{error}\nWhat was done is kept; see {folder / 'warm.log'}, then run again."
+                    f"{error}\nWhat was done is kept; see {folder / WARM_LOG}, then run again."
                 ) from error
         records = read_ledger(folder)
         if interrupted:
@@ -76,6 +79,13 @@ def main(options: argparse.Namespace) -> int:
         if options.json:
             print(summary.model_dump_json(by_alias=True))
     return 0 if summary.state == "Succeeded" else 1
+
+
+def _launcher(experiment: Experiment, todo: Sequence[Trial], log: Path) -> Processes | Cells:
+    """What starts trials: a search's in milliseconds, a scale test's each from nothing and within its limits."""
+    if isinstance(experiment, ScaleTest):
+        return Cells(experiment.spec.cell, todo, default_cache(), log)
+    return Processes(default_cache(), log)
 
 
 def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> None:

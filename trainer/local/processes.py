@@ -5,13 +5,14 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from trainer.experiment.expand import Trial
+from trainer.experiment.judge import Ending
 from trainer.experiment.record import RankReport, decode_report
 
 REPORT = "report-{rank}.json"
@@ -30,15 +31,21 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """All ranks of a trial have loaded what they need, and train from now on."""
+
+    trial: str
+
+
+@dataclass(frozen=True)
 class RankEnded:
-    """A rank has ended, by exit code `code` or, where negative, by a signal.
+    """A rank has ended.
 
     A rank that has reported tells so itself, and may be told of again when its process is gone.
     """
 
     trial: str
-    rank: int
-    code: int
+    ending: Ending
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Processes:
     cache: Path
     log: Path
     ready: tuple[Path, ...] = ()  # caches of data sets that are only read
+    _folders: dict[str, Path] = field(default_factory=dict)
     _pending: bytes = b""
     _ready: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -94,22 +102,9 @@ class Processes:
 
     def start(self, trial: Trial, folder: Path) -> None:
         """Starts every rank of a trial, artefacts and log in `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        meeting = folder / "meeting"
-        meeting.unlink(missing_ok=True)
-        for rank in range(trial.workers):
-            (folder / REPORT.format(rank=rank)).unlink(missing_ok=True)
-            self._ask(
-                do="start",
-                trial=trial.id,
-                rank=rank,
-                ranks=trial.workers,
-                meeting=f"file://{meeting.absolute()}",
-                training=trial.training.document(sparse=True),
-                folder=str(folder),
-                cache=str(self.cache),
-                ready=[str(cache) for cache in self.ready],
-            )
+        self._folders[trial.id] = folder
+        for order in orders(trial, folder, self.cache, self.ready):
+            self._ask(do="start", **order)
 
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks."""
@@ -134,7 +129,10 @@ class Processes:
             elif event["event"] == "epoch":
                 yield Epoch(event["trial"], event["figures"])
             elif event["event"] == "ended":
-                yield RankEnded(event["trial"], event["rank"], event["code"])
+                rank = event["rank"]
+                yield RankEnded(
+                    event["trial"], Ending(rank, event["code"], left_report(self._folders[event["trial"]], rank))
+                )
 
     def _ask(self, **request: Any) -> None:
         try:
@@ -149,8 +147,30 @@ class Processes:
         return f"the process that starts trials ended {how}: {lines[-1] if lines else 'it said nothing'}"
 
 
+def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """What each rank of a trial is told, which works in `folder`. Removes the reports of an earlier attempt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    meeting = folder / "meeting"
+    meeting.unlink(missing_ok=True)
+    for rank in range(trial.workers):
+        (folder / REPORT.format(rank=rank)).unlink(missing_ok=True)
+    return [
+        {
+            "trial": trial.id,
+            "rank": rank,
+            "ranks": trial.workers,
+            "meeting": f"file://{meeting.absolute()}",
+            "training": trial.training.document(sparse=True),
+            "folder": str(folder),
+            "cache": str(cache),
+            "ready": [str(one) for one in ready],
+        }
+        for rank in range(trial.workers)
+    ]
+
+
 def left_report(folder: Path, rank: int) -> RankReport | None:
-    """What a rank that has ended reported, None where it died before it could."""
+    """What a rank that has ended reported; a provisional one or None where it died before it could."""
     try:
         return decode_report((folder / REPORT.format(rank=rank)).read_bytes())
     except (OSError, ValueError):

@@ -2,22 +2,27 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainer.cgroup import cores
+from trainer.experiment.cells import reason_to_skip, skipped
 from trainer.experiment.expand import Trial, running_order
 from trainer.experiment.judge import Ending, Times, make_record
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trainer.local.cells import Cells
 from trainer.local.folder import trial_folder
 from trainer.local.ledger import Ledger
-from trainer.local.processes import Epoch, Processes, RankEnded, left_report
+from trainer.local.processes import Begun, Epoch, Processes, RankEnded
 from trainer.report.live import Progress
 
 # How long the other ranks of a trial may take to notice that one has failed.
 _PEER_GRACE_SECONDS = 5.0
+# How long a process that starts from nothing may take until it can train; it is no part of its deadline.
+_START_SECONDS = 120.0
 
 
 @dataclass
@@ -27,6 +32,7 @@ class _Running:
     trial: Trial
     attempt: int
     started: int
+    begun: int
     deadline: float
     endings: dict[int, Ending] = field(default_factory=dict)
     killed: Outcome | None = None
@@ -55,13 +61,13 @@ def run(
     folder: Path,
     jobs: int,
     ledger: Ledger,
-    processes: Processes,
+    processes: Processes | Cells,
     progress: Progress,
 ) -> list[Record]:
     """Runs `todo`, at most `jobs` trials at once; returns their records, each in the ledger before the next starts.
 
     `records` are those the ledger holds already: they number attempts. No trial starts once more have failed than
-    the experiment's budget allows.
+    the experiment's budget allows. A cell larger than one that ran out of memory is skipped.
 
     Raises:
         UserError: the ledger can't be written.
@@ -77,21 +83,39 @@ def run(
     while running or (waiting and _failures(made) <= budget):
         while waiting and len(running) < jobs and _failures(made) <= budget:
             trial = waiting.pop()
+            attempt, now = attempts.get(trial.id, 0) + 1, _now()
+            if isinstance(experiment, ScaleTest) and (reason := reason_to_skip(experiment, trial, made)):
+                record = skipped(trial, attempt=attempt, reason=reason, accepted=accepted, now=now)
+                ledger.append([record])
+                made.append(record)
+                progress.ended(trial, record)
+                continue
             processes.start(trial, trial_folder(folder, trial))
-            begun = _Running(trial, attempts.get(trial.id, 0) + 1, _now(), time.monotonic() + deadline(experiment))
-            running[trial.id] = begun
+            starting = 0.0 if isinstance(processes, Processes) else _START_SECONDS
+            until = time.monotonic() + starting + deadline(experiment)
+            running[trial.id] = _Running(trial, attempt, now, now, until)
             progress.started(trial)
         for event in processes.events(timeout=_until_next_deadline(running.values())):
             if isinstance(event, Epoch):
                 trial = running[event.trial].trial
                 epoch = int(event.figures["epoch"])
                 progress.epoch(trial, epoch, trial.training.train.epochs, event.figures)
-            elif (one := running.get(event.trial)) is not None and event.rank not in one.endings:
-                _take_ending(one, event, trial_folder(folder, one.trial))
+            elif isinstance(event, Begun):
+                running[event.trial].begun = _now()
+                running[event.trial].deadline = time.monotonic() + deadline(experiment)
+            elif (one := running.get(event.trial)) is not None and event.ending.rank not in one.endings:
+                _take_ending(one, event)
         for one in [one for one in running.values() if one.over]:
             times = Times(accepted, one.started, _now())
             endings = [one.endings[rank] for rank in sorted(one.endings)]
-            record = make_record(one.trial, attempt=one.attempt, endings=endings, metric=metric, times=times)
+            record = make_record(
+                one.trial,
+                attempt=one.attempt,
+                endings=endings,
+                metric=metric,
+                times=times,
+                oversubscribed=jobs * one.trial.workers * one.trial.training.train.threads > cores(),
+            )
             ledger.append([record])
             made.append(record)
             del running[one.trial.id]
@@ -112,25 +136,28 @@ def deadline(experiment: Experiment) -> int:
     )
 
 
-def _take_ending(one: _Running, event: RankEnded, folder: Path) -> None:
-    report = left_report(folder, event.rank)
-    ending = Ending(event.rank, event.code, report)
-    if one.killed is Outcome.TIMED_OUT and report is None:
-        seconds = (_now() - one.started) / 1000
-        ending = Ending(
-            event.rank, event.code, None, Outcome.TIMED_OUT, f"killed by its deadline after {seconds:.1f} s"
-        )
-    elif one.killed is Outcome.CRASHED and report is None:
-        lost = f"killed: it did not notice that rank {one.first_failed} had failed"
-        ending = Ending(
-            event.rank,
-            event.code,
-            RankReport(rank=event.rank, outcome=Outcome.CRASHED, error=lost, lost_peer=True, clock=_now()),
-        )
-    one.endings[event.rank] = ending
-    if event.code != 0 and one.first_failed is None:
-        one.first_failed = event.rank
+def _take_ending(one: _Running, event: RankEnded) -> None:
+    ending = event.ending
+    if one.killed is not None and ending.platform is None and ending.said is None:
+        ending = _killed(one, ending)
+    one.endings[ending.rank] = ending
+    if ending.exit_code != 0 and one.first_failed is None:
+        one.first_failed = ending.rank
         one.deadline = min(one.deadline, time.monotonic() + _PEER_GRACE_SECONDS)
+
+
+def _killed(one: _Running, ending: Ending) -> Ending:
+    """The ending of a rank that this runner has killed, with why."""
+    if one.killed is Outcome.TIMED_OUT:
+        seconds = (_now() - one.begun) / 1000
+        evidence = {**ending.evidence, "secondsUntilKilled": seconds}
+        error = f"killed by its deadline after {seconds:.1f} s"
+        return replace(ending, platform=Outcome.TIMED_OUT, error=error, evidence=evidence)
+    lost = f"killed: it did not notice that rank {one.first_failed} had failed"
+    report = (ending.report or RankReport(rank=ending.rank)).model_copy(
+        update={"outcome": Outcome.CRASHED, "error": lost, "lost_peer": True, "provisional": False, "clock": _now()}
+    )
+    return replace(ending, report=report)
 
 
 def _until_next_deadline(running: Iterable[_Running]) -> float | None:

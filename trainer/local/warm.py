@@ -16,24 +16,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
-# Before torch is imported: its pools are made with these. A child sets its own number of threads.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-# Asking for GPUs must not initialise CUDA here: a forked child could not use it any more.
-os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-# Ranks on one machine meet on loopback, whatever its name resolves to.
-os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-
-from trainer.distributed import Ranks
-from trainer.experiment.outcome import EXIT_CODES
-from trainer.experiment.record import encode_report
-from trainer.experiment.training import Training
-from trainer.local.processes import REPORT
-from trainer.trial import Place, run_rank
-
-_EVENT_SECONDS = 0.1  # between a child's progress events: a short epoch must not drown in them
+from trainer.local.rank import carry_out, tell
 
 
 @dataclass
@@ -88,7 +73,7 @@ class _Parent:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 trial, rank = self._children.pop(pid)
-                _tell(self._events, event="ended", trial=trial, rank=rank, code=os.waitstatus_to_exitcode(status))
+                tell(self._events, event="ended", trial=trial, rank=rank, code=os.waitstatus_to_exitcode(status))
 
     def end(self) -> None:
         """Kills all children and waits until they are gone."""
@@ -116,7 +101,7 @@ def main(requests: int, events: int) -> None:
     gc.freeze()  # the children share these pages; a collection would copy them all
     os.set_blocking(requests, False)
     parent = _Parent(requests, events)
-    _tell(events, event="ready")
+    tell(events, event="ready")
     for request in _requests(requests, parent):
         if request["do"] == "start":
             parent.start(request)
@@ -153,19 +138,9 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
             os._exit(1)
         request = json.loads(order)
         threading.Thread(target=_end_with_parent, args=(life_end,), daemon=True).start()
-        folder, rank = Path(request["folder"]), request["rank"]
-        folder.mkdir(parents=True, exist_ok=True)
-        _log_to(folder / f"log-{rank}.txt")
-        training = Training.model_validate_json(json.dumps(request["training"]))
-        ready = tuple(map(Path, request["ready"]))
-        ranks = Ranks(rank, request["ranks"], rank)
-        place = Place(ranks, request["meeting"], Path(request["cache"]), folder, ready=ready)
-        announce = _Announcer(events, request["trial"], rank)
-        report = run_rank(training, place, started=request["begun"], on_epoch=announce)
-        (folder / REPORT.format(rank=rank)).write_bytes(encode_report(report))
-        code = EXIT_CODES[report.outcome]
+        code = carry_out(request, events, started=request["begun"])
         # All is done and on disk. The next trial need not wait while the system takes this process's memory apart.
-        _tell(events, event="ended", trial=request["trial"], rank=rank, code=code)
+        tell(events, event="ended", trial=request["trial"], rank=request["rank"], code=code)
     finally:
         # Not sys.exit: nothing of the parent's must be flushed or torn down here.
         with contextlib.suppress(OSError):
@@ -177,32 +152,6 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
 def _end_with_parent(life_end: int) -> None:
     os.read(life_end, 1)  # returns when the last process that holds the other end is gone
     os._exit(1)
-
-
-def _log_to(path: Path) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-
-
-class _Announcer:
-    """Tells the runner about epochs, a few a second at most; only rank 0 does."""
-
-    def __init__(self, events: int, trial: str, rank: int) -> None:
-        self._events, self._trial, self._rank = events, trial, rank
-        self._next = time.monotonic() + _EVENT_SECONDS
-
-    def __call__(self, row: dict[str, float]) -> None:
-        if self._rank == 0 and time.monotonic() >= self._next:
-            self._next = time.monotonic() + _EVENT_SECONDS
-            _tell(self._events, event="epoch", trial=self._trial, figures=row)
-
-
-def _tell(events: int, **event: Any) -> None:
-    # One write of less than PIPE_BUF bytes: lines of several children don't mix.
-    with contextlib.suppress(BrokenPipeError):
-        os.write(events, json.dumps(event).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,261 @@
+"""The runner's side of a scale test's cells: each rank a process from nothing, in a cgroup of its own.
+
+Where none is allowed a watchdog reads the memory of each. What ended a rank is told by evidence
+(docs/decisions/0009-memory.md).
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from trainer.cgroup import Group, Nursery, nursery
+from trainer.experiment.cells import memory_limit
+from trainer.experiment.expand import Trial
+from trainer.experiment.judge import Ending
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import MemoryLimit, RankReport
+from trainer.experiment.spec import Cell, Scalar
+from trainer.local.processes import Begun, Epoch, RankEnded, WarmProcessEnded, left_report, orders
+from trainer.report.wording import memory
+
+_WATCH_SECONDS = 0.02
+_MOST_FLOOR_SECONDS = 120.0
+
+
+@dataclass
+class _Rank:
+    """A rank's process. `folder` is its trial's."""
+
+    trial: str
+    rank: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+    events: int
+    group: Group | None
+    limit: MemoryLimit | None = None
+    ready: bool = False
+    seen: int = 0  # the resident memory for which the watchdog killed it
+    pending: bytes = b""
+
+
+@dataclass
+class _Waiting:
+    """A trial whose ranks still load what they need, and the orders that they then get."""
+
+    trial: Trial
+    orders: list[dict[str, Any]]
+
+
+@dataclass
+class Cells:
+    """Processes of cells, started as trials are. A context: leaving it ends them all and removes their cgroups."""
+
+    cell: Cell
+    trials: Sequence[Trial]
+    cache: Path
+    log: Path
+    _ranks: dict[int, _Rank] = field(default_factory=dict)
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
+    _limits: dict[bool, MemoryLimit | None] = field(default_factory=dict)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _nursery: Nursery | None = None
+    _made: int = 0
+
+    def __enter__(self) -> "Cells":
+        self._nursery = nursery()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        for one in list(self._ranks.values()):
+            one.process.kill()
+            self._gone(one)
+        self._selector.close()
+
+    def await_ready(self) -> None:
+        """Measures the floor of every worker count that is to run, and sets the limits by it.
+
+        Raises:
+            UserError: the file's limit is below a floor.
+            WarmProcessEnded: what loads torch did not come up.
+        """
+        for several in sorted({trial.workers > 1 for trial in self.trials}):
+            floor = self._floor(2 if several else 1)
+            size = memory_limit(self.cell, floor)
+            keeper: Literal["Cgroup", "Watchdog"] = "Watchdog" if self._nursery is None else "Cgroup"
+            self._limits[several] = None if size is None else MemoryLimit(bytes=size, kept_by=keeper)
+
+    def start(self, trial: Trial, folder: Path) -> None:
+        """Starts every rank of a trial; a `Begun` event follows when all have loaded what they need."""
+        prepared = orders(trial, folder, self.cache)
+        limit = self._limits[trial.workers > 1]
+        self._waiting[trial.id] = _Waiting(trial, prepared)
+        for order in prepared:
+            order["limit"] = None if limit is None else limit.document()
+            log = folder / f"log-{order['rank']}.txt"
+            one = self._spawn(trial.id, order["rank"], trial.workers, folder, log)
+            one.limit = limit
+
+    def kill(self, trial: Trial) -> None:
+        """Ends what is left of a trial's ranks."""
+        for one in self._ranks.values():
+            if one.trial == trial.id:
+                one.process.kill()
+
+    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | RankEnded]:
+        """What happened, waiting at most `timeout` seconds for the first event; maybe nothing."""
+        watched = [one for one in self._ranks.values() if _is_watched(one)]
+        if watched:
+            timeout = _WATCH_SECONDS if timeout is None else min(timeout, _WATCH_SECONDS)
+        for key, _ in self._selector.select(timeout):
+            one = self._ranks[key.fd]
+            if received := os.read(one.events, 65536):
+                *lines, one.pending = (one.pending + received).split(b"\n")
+                yield from self._heard(one, [json.loads(line) for line in lines])
+            else:
+                yield RankEnded(one.trial, self._gone(one))
+        for one in watched:
+            _watch(one)
+
+    def _heard(self, one: _Rank, events: Sequence[dict[str, Any]]) -> Iterator[Epoch | Begun]:
+        for event in events:
+            if event["event"] == "epoch":
+                yield Epoch(event["trial"], event["figures"])
+            elif event["event"] == "ready":
+                one.ready = True
+                peers = [rank for rank in self._ranks.values() if rank.trial == one.trial]
+                waiting = self._waiting[one.trial]
+                if len(peers) == waiting.trial.workers and all(peer.ready for peer in peers):
+                    self._begin(peers, waiting)
+                    yield Begun(one.trial)
+
+    def _begin(self, ranks: Sequence[_Rank], waiting: _Waiting) -> None:
+        """Sets the limits and gives the orders."""
+        for one in ranks:
+            if one.group is not None and one.limit is not None:
+                one.group.limit(one.limit.bytes)
+            _give(one, waiting.orders[one.rank])
+
+    def _spawn(self, trial: str, rank: int, ranks: int, folder: Path, log: Path) -> _Rank:
+        self._made += 1
+        group = self._nursery.make(str(self._made)) if self._nursery is not None else None
+        ours, theirs = os.pipe()
+        arguments = [str(theirs), "" if group is None else str(group.folder), str(ranks)]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trainer.local.cold", *arguments],
+                pass_fds=(theirs,),
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                # Ctrl-C is for the runner, which ends its children in order.
+                start_new_session=True,
+            )
+        os.close(theirs)
+        one = _Rank(trial, rank, folder, process, ours, group)
+        self._ranks[ours] = one
+        self._selector.register(ours, selectors.EVENT_READ)
+        return one
+
+    def _floor(self, ranks: int) -> int:
+        """What a process has that has loaded everything that one of `ranks` needs, as a limit counts it."""
+        one = self._spawn("", 0, ranks, self.log.parent, self.log)
+        said = b""
+        while not said.endswith(b"\n") and self._selector.select(_MOST_FLOOR_SECONDS):
+            received = os.read(one.events, 65536)
+            if not received:
+                break
+            said += received
+        one.process.kill()
+        self._gone(one)
+        if not said.endswith(b"\n"):
+            words = self.log.read_text(errors="replace").strip().splitlines()
+            raise WarmProcessEnded(f"a process that loads torch did not come up: {words[-1] if words else 'no word'}")
+        floor: int = json.loads(said)["floor"]
+        return floor
+
+    def _gone(self, one: _Rank) -> Ending:
+        """Forgets a rank whose process ends, and says how it ended."""
+        self._selector.unregister(one.events)
+        os.close(one.events)
+        del self._ranks[one.events]
+        code = one.process.wait()
+        if one.process.stdin is not None:
+            one.process.stdin.close()
+        ending = _ending(one, code)
+        if one.group is not None:
+            one.group.remove()
+        return ending
+
+
+def _give(one: _Rank, order: dict[str, Any]) -> None:
+    assert one.process.stdin is not None  # noqa: S101 - it was asked for
+    try:
+        one.process.stdin.write(json.dumps(order).encode() + b"\n")
+        one.process.stdin.flush()
+    except BrokenPipeError:
+        return  # it is gone, and the end of its events will say so
+
+
+def _is_watched(one: _Rank) -> bool:
+    return one.limit is not None and one.limit.kept_by == "Watchdog" and one.ready
+
+
+def _watch(one: _Rank) -> None:
+    """Kills a rank that has more resident memory than its limit."""
+    assert one.limit is not None  # noqa: S101 - it would not be watched
+    resident = resident_bytes_of(one.process.pid)
+    if resident > one.limit.bytes and not one.seen:
+        one.seen = resident
+        one.process.kill()
+
+
+def resident_bytes_of(pid: int) -> int:
+    """The resident memory of another process; 0 when it is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        if Path("/proc/self").exists():
+            return 0
+    told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return int(told.stdout.strip() or 0) * 1024
+
+
+def _ending(one: _Rank, code: int) -> Ending:
+    """How a rank ended that exited with `code`, with what the kernel and the watchdog know of it."""
+    report = left_report(one.folder, one.rank)
+    evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
+    if one.limit is not None:
+        evidence |= {"limitBytes": one.limit.bytes, "limitKeptBy": one.limit.kept_by}
+    kills = 0
+    if one.group is not None:
+        kills, (_, peak) = one.group.kills(), one.group.charged()
+        evidence |= {"oomKills": kills, "limitReached": one.group.refusals(), "cgroupPeakBytes": peak}
+        report = _with_peak(report, peak)
+    limit = "none" if one.limit is None else memory(one.limit.bytes)
+    if code == -signal.SIGKILL and kills:
+        error = f"killed by the kernel for want of memory; its cgroup's limit: {limit}"
+    elif code == -signal.SIGKILL and one.seen:
+        evidence["residentBytes"] = one.seen
+        error = f"killed by the watchdog: {memory(one.seen)} were resident, its limit is {limit}"
+    else:
+        return Ending(one.rank, code, report, evidence=evidence)
+    return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence)
+
+
+def _with_peak(report: RankReport | None, peak: int) -> RankReport | None:
+    """The report with the kernel's own peak of the cgroup, which a killed rank could not read any more."""
+    if report is None or report.memory is None or (charged := report.memory.cgroup) is None:
+        return report
+    charged = charged.model_copy(update={"peak_bytes": max(peak, charged.peak_bytes)})
+    return report.model_copy(update={"memory": report.memory.model_copy(update={"cgroup": charged})})

@@ -1,0 +1,60 @@
+"""One rank of a cell, from nothing: joins its cgroup, loads what it needs, says so, and carries out its one order.
+
+What it loads is charged to the cgroup, because it has joined before. The order is a JSON line on standard input; the
+end of that tells that the runner is gone.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+
+def main(events: int, group: str, ranks: int) -> NoReturn:
+    """Never returns. `group` is a cgroup's folder, empty for none; a rank of several loads more than one alone."""
+    code = 1
+    try:
+        if group:
+            Path(group, "cgroup.procs").write_text(str(os.getpid()))
+        # Only now, so that all of it is charged to the group.
+        from trainer.cgroup import Group
+        from trainer.distributed import load
+        from trainer.environment import process_started
+        from trainer.experiment.record import MemoryLimit
+        from trainer.local.rank import carry_out, tell
+        from trainer.memory import Gauge
+
+        load(ranks)
+        gc.collect()
+        gauge = Gauge(Group(Path(group)) if group else None)
+        tell(events, event="ready", floor=gauge.result().counted_floor)
+        line = sys.stdin.readline()
+        if not line:  # only the floor was wanted, or the runner is gone
+            os._exit(0)
+        order = json.loads(line)
+        threading.Thread(target=_end_with_runner, daemon=True).start()
+        if order["limit"] is not None:
+            gauge.limit = MemoryLimit(**order["limit"])
+        code = carry_out(order, events, started=process_started(), gauge=gauge, provisional=True)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        # Not sys.exit: torch takes long to tear itself down.
+        os._exit(code)
+
+
+def _end_with_runner() -> None:
+    os.read(0, 1)  # returns when the runner's end is gone
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,99 @@
+"""One rank in a child of the runner: carries out its order, leaves its report, tells of epochs on a pipe.
+
+Imports torch, with the settings that must stand before that.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: its pools are made with these. A rank sets its own number of threads.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+# Asking for GPUs must not initialise CUDA here: a forked child could not use it any more.
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+# Ranks on one machine meet on loopback, whatever its name resolves to.
+os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+
+from trainer.distributed import Ranks
+from trainer.experiment.outcome import EXIT_CODES
+from trainer.experiment.record import RankReport, encode_report
+from trainer.experiment.training import Training
+from trainer.local.processes import REPORT
+from trainer.memory import Gauge
+from trainer.trial import Place, run_rank
+
+_EVENT_SECONDS = 0.1  # between a rank's progress events: a short epoch must not drown in them
+
+
+def carry_out(
+    order: dict[str, Any], events: int, *, started: float, gauge: Gauge | None = None, provisional: bool = False
+) -> int:
+    """Trains as ordered and returns the exit code of the outcome. `started` is when this rank's process began.
+
+    `provisional` keeps a report in the folder while it trains, for the case that it is killed.
+    """
+    folder, rank = Path(order["folder"]), order["rank"]
+    folder.mkdir(parents=True, exist_ok=True)
+    _log_to(folder / f"log-{rank}.txt")
+    training = Training.model_validate_json(json.dumps(order["training"]))
+    ready = tuple(map(Path, order["ready"]))
+    ranks = Ranks(rank, order["ranks"], rank)
+    place = Place(ranks, order["meeting"], Path(order["cache"]), folder, ready=ready)
+    path = folder / REPORT.format(rank=rank)
+    report = run_rank(
+        training,
+        place,
+        started=started,
+        on_epoch=_Announcer(events, order["trial"], rank),
+        gauge=gauge,
+        meanwhile=_in_place(path) if provisional else None,
+    )
+    path.write_bytes(encode_report(report))
+    return EXIT_CODES[report.outcome]
+
+
+def tell(events: int, **event: Any) -> None:
+    """Writes an event to the runner's pipe."""
+    # One write of less than PIPE_BUF bytes: lines of several children don't mix.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(events, json.dumps(event).encode() + b"\n")
+
+
+def _in_place(path: Path) -> Callable[[RankReport], None]:
+    """Writes reports over each other, so that there is a whole one whenever this process is killed."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    longest = 0
+
+    def write(report: RankReport) -> None:
+        nonlocal longest
+        content = encode_report(report)
+        longest = max(longest, len(content))
+        # JSON may end in spaces: they cover what stood there.
+        os.pwrite(file, content.ljust(longest), 0)
+
+    return write
+
+
+def _log_to(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+class _Announcer:
+    """Tells the runner about epochs, a few a second at most; only rank 0 does."""
+
+    def __init__(self, events: int, trial: str, rank: int) -> None:
+        self._events, self._trial, self._rank = events, trial, rank
+        self._next = time.monotonic() + _EVENT_SECONDS
+
+    def __call__(self, row: dict[str, float]) -> None:
+        if self._rank == 0 and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVENT_SECONDS
+            tell(self._events, event="epoch", trial=self._trial, figures=row)
