@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE := 1
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/run.stamp ## Run examples/search.yaml here: 18 trials on S&P 500 data
 	$(BIN)/python -m trainer run examples/search.yaml
@@ -43,6 +43,24 @@ bench: .venv/bench.stamp ## Compare speed side by side with plain loops and othe
 
 bench-operator: .venv/dev.stamp programs ## Measure the operator with 5,000 trials on a real API server
 	PYTHONPATH=.:operator:tests $(BIN)/python -m benchmarks.operator $(ARGS)
+
+images: ## Build both images with docker, podman or buildah (REGISTRY, BUILDER, BASE=stand-in: see scripts/images)
+	scripts/images build
+
+push: ## Push both images to REGISTRY
+	scripts/images push
+
+cluster: .venv/dev.stamp ## Start a Kubernetes with the training operator and the chart: kind, or a node of our own
+	PYTHONPATH=tests $(BIN)/python -m node up
+
+cluster-down: .venv/dev.stamp ## End it; nothing of it stays
+	PYTHONPATH=tests $(BIN)/python -m node down
+
+deploy: .venv/dev.stamp ## Install what is missing in the cluster of KUBECONFIG: training operator, namespace, chart
+	PYTHONPATH=tests $(BIN)/python -m node deploy $(ARGS)
+
+e2e: .venv/dev.stamp programs ## Test with real pods, on the cluster of `make cluster` or ARGS='--kubeconfig FILE'
+	$(BIN)/python -m pytest tests/node $(ARGS)
 
 programs: .venv/dev.stamp ## Build the Kubernetes programs that the tests need (Go, once, minutes)
 	$(BIN)/python tests/cluster/programs/build.py

@@ -31,40 +31,47 @@ SERVED_NAMES = (
     "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1"
 )
 # Not started: what acts on volumes, metrics and cloud networks, of which there are none here.
-NOT_STARTED = (
-    "persistentvolume-attach-detach-controller",
-    "persistentvolume-binder-controller",
-    "persistentvolume-expander-controller",
+NOT_STARTED_WITH_A_NODE = (
     "horizontal-pod-autoscaler-controller",
     "node-ipam-controller",
     "node-route-controller",
     "service-lb-controller",
     "cloud-node-lifecycle-controller",
 )
+NOT_STARTED = (
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-expander-controller",
+    *NOT_STARTED_WITH_A_NODE,
+)
 
 
 class ControlPlane(Cluster):
     """etcd, API server, controller manager, scheduler and training operator, each a component to stop and start.
 
-    Use as `with ControlPlane.start(workdir) as control_plane`. Pods stay Pending until someone plays the kubelet.
+    Use as `with ControlPlane.start(workdir) as control_plane`. Pods stay Pending until someone plays the kubelet, or
+    a real one registers: with `node_address` the API server listens there too, and volumes are bound.
     """
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, *, port: int | None = None, node_address: str | None = None) -> None:
         """Makes keys and a kubeconfig, starts nothing."""
         folder = workdir / "certificates"
         folder.mkdir()
-        self._authority = certificates.authority(folder, "trialrun-test-ca")
-        self._serving = certificates.server(folder, self._authority, "kube-apiserver", SERVED_NAMES)
+        self._node_address = node_address
+        names = SERVED_NAMES if node_address is None else f"{SERVED_NAMES},IP:{node_address}"
+        self.authority = certificates.authority(folder, "trialrun-test-ca")
+        self._serving = certificates.server(folder, self.authority, "kube-apiserver", names)
         self._token_key = certificates.signing_key(folder / "service-accounts.key")
         self.audit_log = workdir / "audit.log"
-        self.port = free_port()
-        admin = certificates.client(folder, self._authority, "trialrun-admin", "system:masters")
+        self.port = port or free_port()
+        admin = certificates.client(folder, self.authority, "trialrun-admin", "system:masters")
+        self._admin = admin
         super().__init__(
             workdir,
             Access(
                 context=f"trialrun-{self.port}",
                 server=f"https://127.0.0.1:{self.port}",
-                authority=self._authority.certificate.read_bytes(),
+                authority=self.authority.certificate.read_bytes(),
                 certificate=admin.certificate.read_bytes(),
                 key=admin.key.read_bytes(),
             ),
@@ -76,15 +83,20 @@ class ControlPlane(Cluster):
         self.training_operator: Component | None = None
 
     @classmethod
-    def start(cls, workdir: Path) -> "ControlPlane":
-        """A control plane that is ready for use; `workdir` holds its data and logs."""
+    def start(
+        cls, workdir: Path, *, port: int | None = None, node_address: str | None = None, init_image: str | None = None
+    ) -> "ControlPlane":
+        """A control plane that is ready for use; `workdir` holds its data and logs.
+
+        `init_image` is what the training operator lets workers wait in.
+        """
         build.programs()
         workdir.mkdir(parents=True, exist_ok=True)
-        plane = cls(workdir)
+        plane = cls(workdir, port=port, node_address=node_address)
         try:
             plane.etcd.start()
             plane.api_server.launch()
-            operator = TrainingOperator(workdir)
+            operator = TrainingOperator(workdir, init_image)
             plane.api_server.wait_until_ready()
             plane.scheduler.launch()
             operator.install(plane.api)
@@ -148,14 +160,11 @@ class ControlPlane(Cluster):
     def _make_api_server(self) -> Component:
         options = [
             f"--etcd-servers={self._etcd_url}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            # The Service `kubernetes` cannot have a loopback address as its endpoint.
-            "--endpoint-reconciler-type=none",
+            *self._addresses(),
             f"--secure-port={self.port}",
             f"--tls-cert-file={self._serving.certificate}",
             f"--tls-private-key-file={self._serving.key}",
-            f"--client-ca-file={self._authority.certificate}",
+            f"--client-ca-file={self.authority.certificate}",
             "--authorization-mode=Node,RBAC",
             f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
@@ -170,16 +179,29 @@ class ControlPlane(Cluster):
         # 10,000 objects made it collect without a pause.
         return replace(component, environment={"GOGC": "400", "GOMEMLIMIT": "6GiB"})
 
+    def _addresses(self) -> list[str]:
+        if self._node_address is None:
+            # The Service `kubernetes` cannot have a loopback address as its endpoint.
+            return ["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]
+        return [
+            "--bind-address=0.0.0.0",
+            f"--advertise-address={self._node_address}",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={self._admin.certificate}",
+            f"--kubelet-client-key={self._admin.key}",
+        ]
+
     def _make_controller_manager(self) -> Component:
         port = free_port()
+        not_started = NOT_STARTED if self._node_address is None else NOT_STARTED_WITH_A_NODE
         options = [
             f"--kubeconfig={self.kubeconfig}",
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
             "--leader-elect=false",
             f"--service-account-private-key-file={self._token_key}",
-            f"--root-ca-file={self._authority.certificate}",
-            "--controllers=" + ",".join(["*", *(f"-{name}" for name in NOT_STARTED)]),
+            f"--root-ca-file={self.authority.certificate}",
+            "--controllers=" + ",".join(["*", *(f"-{name}" for name in not_started)]),
             # Garbage collection and the deletion of namespaces are part of what tests wait for.
             "--kube-api-qps=1000",
             "--kube-api-burst=2000",

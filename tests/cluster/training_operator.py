@@ -34,10 +34,11 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 class TrainingOperator:
     """As in a cluster, but for the address: it acts as its own service account, and its webhook validates by URL.
 
-    It serves PyTorchJobs only. Making one prepares its certificates and needs no API server yet.
+    It serves PyTorchJobs only; `init_image` is what workers wait in. Making one prepares its certificates and needs no API server yet.
     """
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, init_image: str | None = None) -> None:
+        self._init_image = init_image
         self._folder = workdir / NAME
         self._folder.mkdir()
         self._webhook_port = free_port()
@@ -66,6 +67,8 @@ class TrainingOperator:
             f"--health-probe-bind-address=127.0.0.1:{health_port}",
             f"--metrics-bind-address=127.0.0.1:{metrics_port}",
         ]
+        if self._init_image is not None:
+            options.append(f"--pytorch-init-container-image={self._init_image}")
         environment = {
             "KUBECONFIG": str(cluster.kubeconfig_for_service_account(NAMESPACE, NAME)),
             "MY_POD_NAMESPACE": NAMESPACE,

@@ -1,0 +1,45 @@
+"""Volumes of the one node: folders made beforehand, which claims are bound to. A cloud would make them on demand."""
+
+from pathlib import Path
+
+from cluster.testcluster import Cluster
+from node.place import NODE
+
+COUNT = 12
+CLASS = "local"
+STORAGE = "/apis/storage.k8s.io/v1/storageclasses"
+VOLUMES = "/api/v1/persistentvolumes"
+
+
+def make(cluster: Cluster, folder: Path) -> None:
+    """A default storage class, and volumes of it where they are missing. Each is for one claim, once."""
+    if cluster.api.get_if_there(f"{STORAGE}/{CLASS}") is None:
+        cluster.api.create(STORAGE, {
+            "metadata": {
+                "name": CLASS, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        })  # fmt: skip
+    there = {volume["metadata"]["name"] for volume in cluster.api.list(VOLUMES)}
+    for number in range(COUNT):
+        name = f"local-{number}"
+        if name not in there:
+            path = folder / name
+            path.mkdir(parents=True)
+            cluster.api.create(VOLUMES, _volume(name, path))
+
+
+def _volume(name: str, path: Path) -> dict[str, object]:
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": CLASS,
+            "local": {"path": str(path)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+        },
+    }
