@@ -79,6 +79,19 @@ def method(results: Results) -> Markup:
                 ),
             )
         )
+    if results.summary.scale is not None:
+        entries += [
+            ("Floor", "What a rank had with torch and the trainer loaded, before it held a sample."),
+            ("Time per sample", "Training seconds by the samples of all epochs; building samples is part of it."),
+            ("Growth", "Time per sample divided by that of the next smaller size with as many workers."),
+            (
+                "Speedup of workers",
+                (
+                    "One worker's training seconds divided by those of several, at the same size; efficiency is that "
+                    "by the workers. Withheld where threads outnumbered cores or one worker did not pass the size."
+                ),
+            ),
+        ]
     entries += [
         ("Success rate", "Trials that succeeded, of those that succeeded or failed. Skipped ones count as neither."),
         (
@@ -87,7 +100,13 @@ def method(results: Results) -> Markup:
         ),
         ("Time of a trial", "From the start of its process to its end. The mean is over all trials that ran."),
         ("Most at once", "The most trials that ran at the same moment, by their start and end."),
-        ("Peak memory", "The largest resident memory of any of a trial's ranks, as each rank measured it."),
+        (
+            "Peak memory",
+            (
+                "The largest of any of a trial's ranks: resident memory, as each rank measured it, or what the "
+                "kernel charged its cgroup with, where the rank had one of its own."
+            ),
+        ),
         (
             "Speedup",
             (

@@ -8,7 +8,8 @@ from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, joined, table
 from trainer.report.results import Results, objective_text
-from trainer.report.wording import at_once, count, duration, number, one_line, setting
+from trainer.report.scale import reached
+from trainer.report.wording import at_once, count, duration, listed, number, one_line, setting
 
 _EXAMPLES = 3
 _STATES = {"Succeeded": "succeeded", "Failed": "failed", "Incomplete": "incomplete"}
@@ -87,8 +88,8 @@ def failures(results: Results) -> Markup | None:
 
 
 def peak_bytes(results: Results, identity: str) -> int | None:
-    """The largest memory that any rank of a trial had; None where none was measured."""
-    peaks = [rank.peak_bytes for rank in results.records[identity].memory if rank is not None]
+    """The largest memory that any rank of a trial had, as its limit counts it; None where none was measured."""
+    peaks = [rank.counted_peak for rank in results.records[identity].memory if rank is not None]
     return max(peaks, default=None)
 
 
@@ -122,26 +123,13 @@ def _lead(results: Results) -> Iterator[str]:
         yield element("strong", number(found.value))
         if found.deviation is not None:
             yield f" ± {number(found.deviation)} (mean and deviation of {found.repeats} repeats)"
-        yield f", with {_listed(values)}."
-    elif isinstance(results.experiment, ScaleTest):
-        yield _largest(results)
+        yield f", with {listed(values)}."
+    elif results.summary.scale is not None:
+        yield reached(results.summary.scale)
     elif results.unfinished:
         yield f"There is no best trial yet: none has measured {results.metric}{_in_all(results)}."
     else:
         yield f"There is no best trial: none measured {results.metric}{_in_all(results)}."
-
-
-def _largest(results: Results) -> str:
-    """The largest data set that each number of workers trained on."""
-    largest: dict[int, int] = {}
-    for trial, record in results.ran:
-        if record.outcome is Outcome.SUCCEEDED:
-            multiplier = trial.training.data.multiplier
-            largest[trial.workers] = max(largest.get(trial.workers, 0), multiplier)
-    if not largest:
-        return "No cell has succeeded."
-    reached = [f"{size}x with {count(workers, 'worker')}" for workers, size in sorted(largest.items())]
-    return f"The largest training set that succeeded: {_listed(reached)}."
 
 
 def _in_all(results: Results) -> str:
@@ -183,7 +171,3 @@ def _figures(results: Results) -> Markup:
         for name, value in tiles
     )
     return element("dl", *pairs, class_="figures")
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -9,7 +9,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import Summary
-from trainer.report import appendix, overview
+from trainer.report import appendix, overview, scale
 from trainer.report.markup import Markup, element, joined
 from trainer.report.results import Results
 
@@ -40,6 +40,7 @@ def page(results: Results, folder: Path) -> str:
     sections = (
         overview.header(results),
         overview.best(results),
+        *_scale(results),
         overview.failures(results),
         *_charts(results, folder),
         overview.comparison(results),
@@ -82,9 +83,22 @@ def _charts(results: Results, folder: Path) -> list[Markup]:
     if results.metric is not None:
         charts = [plots.objective_by_trial(results), *plots.objective_by_parameter(results)]
         groups.append(("Objective", charts))
-    groups.append(("Learning curves", curves.learning_curves(results, folder)))
+    if results.summary.scale is None:  # whose cells are trained for their time and memory, often for a single epoch
+        groups.append(("Learning curves", curves.learning_curves(results, folder)))
     groups.append(("Time", [time_plots.time_per_trial(results), time_plots.timeline(results)]))
-    return [
-        element("section", element("h2", heading), element("div", *map(figure, charts), class_="charts"))
-        for heading, charts in groups
-    ]
+    return [_group(heading, charts) for heading, charts in groups]
+
+
+def _scale(results: Results) -> list[Markup]:
+    """What a scale test is about; nothing for a search."""
+    found = results.summary.scale
+    if found is None:
+        return []
+    from trainer.report import scale_plots
+
+    charts = [scale_plots.time_by_size(found), scale_plots.memory_by_size(found)]
+    return [_group("Time and memory against size", charts), *scale.sections(found)]
+
+
+def _group(heading: str, charts: Iterable["Chart"]) -> Markup:
+    return element("section", element("h2", heading), element("div", *map(figure, charts), class_="charts"))

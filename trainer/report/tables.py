@@ -8,6 +8,7 @@ from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.spec import Experiment
 from trainer.report.columns import aligned
 from trainer.report.results import Results
+from trainer.report.scale import cell_rows, reached, scaling_rows, withheld
 from trainer.report.wording import count, duration, number, one_line, setting, short_names
 
 _EXAMPLES = 3
@@ -27,13 +28,19 @@ def listing(experiment: Experiment, trials: Sequence[Trial]) -> str:
 
 def closing(results: Results, folder: Path) -> str:
     """What a run came to: the best, how trials ended and what to do about it, the time it took, where it lies."""
-    parts = [[_headline(results)], list(_best(results)), list(_outcomes(results)), list(_times(results, folder))]
+    parts = [
+        [_headline(results)],
+        list(_best(results)),
+        *_scale(results),
+        list(_outcomes(results)),
+        list(_times(results, folder)),
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def _headline(results: Results) -> str:
     summary, counts = results.summary, results.summary.counts
-    said = f"{summary.experiment}  {counts.succeeded} of {count(counts.total, 'trial')} succeeded"
+    said = f"{summary.experiment}  {counts.succeeded} of {count(counts.total, results.noun)} succeeded"
     if counts.failed:
         said += f", {counts.failed} failed"
     if counts.skipped:
@@ -59,27 +66,37 @@ def _best(results: Results) -> Iterator[str]:
     yield from _indented(rows)
 
 
+def _scale(results: Results) -> list[list[str]]:
+    """The cells of a scale test, how far each worker count came, and how time scales."""
+    scale = results.summary.scale
+    if scale is None or not scale.cells:
+        return []
+    cells = [_INDENT + line for line in aligned(cell_rows(scale), left=(2,))]
+    scaling = [_INDENT + line for line in aligned(scaling_rows(scale))]
+    return [cells, [_INDENT + reached(scale)], [*scaling, *(_INDENT + why for why in withheld(scale))]]
+
+
 def _outcomes(results: Results) -> Iterator[str]:
     """A line for each outcome but success with what to do, then the errors of its first trials."""
     for failure in results.failures(_EXAMPLES):
         yield f"{_INDENT}{failure.total} {failure.outcome}: {ADVICE[failure.outcome]}"
         if failure.outcome is Outcome.SKIPPED:
             continue
-        rows = [(f"trial {record.index}", one_line(record.error, 300)) for record in failure.examples]
+        rows = [(f"{results.noun} {record.index}", one_line(record.error, 300)) for record in failure.examples]
         yield from (_INDENT + line for line in _indented(rows))
         if failure.total > len(failure.examples):
             yield f"{_INDENT * 2}and {failure.total - len(failure.examples)} more"
     if results.summary.counts.failed or results.unfinished:
         on_cluster = results.experiment.metadata.uid is not None
         again = "A raised spec.rerun" if on_cluster else "The same command again"
-        yield f"{_INDENT}{again} runs failed and missing trials."
+        yield f"{_INDENT}{again} runs failed and missing {results.noun}s."
 
 
 def _times(results: Results, folder: Path) -> Iterator[str]:
     rows = []
     if (timing := results.summary.timing) is not None:
         rows.append(("wall time", duration(timing.wall)))
-        rows.append(("mean per trial", duration(timing.mean_trial)))
+        rows.append((f"mean per {results.noun}", duration(timing.mean_trial)))
         rows.append(("most at once", str(timing.most_at_once)))
     if (comparison := results.summary.comparison) is not None:
         rows.append(

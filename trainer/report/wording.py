@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from trainer.experiment.spec import Scalar
 
@@ -60,6 +60,11 @@ def memory(size: float) -> str:
 def count(amount: int, noun: str) -> str:
     """1 trial, 18 trials."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """The parts as a sentence names them: a, b and c."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def at_once(slots: int) -> str:
