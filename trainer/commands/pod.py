@@ -70,7 +70,8 @@ def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> P
         folder,
         ready=ready,
         earlier=() if folder is None else tuple(folder.with_name(str(one)) for one in range(attempt - 1, 0, -1)),
-        checkpoint_seconds=None if folder is None else _CHECKPOINT_SECONDS,
+        # A scale test's cell is measured from its start or not at all.
+        checkpoint_seconds=None if folder is None or told["kind"] == "ScaleTest" else _CHECKPOINT_SECONDS,
     )
 
 
