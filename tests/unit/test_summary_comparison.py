@@ -7,13 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.experiment.baseline import figures
+from trainer.experiment.baseline import figures, one_at_a_time
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Environment, Record, decode, encode
-from trainer.experiment.spec import Experiment
+from trainer.experiment.record import (
+    Environment,
+    RankReport,
+    Record,
+    decode,
+    decode_report,
+    encode,
+    encode_report,
+)
+from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
-from unit.builders import four, ran
+from unit.builders import START, a_record, four, ran
 
 FAILED = Outcome.CRASHED
 
@@ -23,7 +31,7 @@ def summary_of(experiment: Experiment, records: Sequence[Record], baseline: Sequ
     return summarize(experiment, trials, records, figures(experiment, trials, baseline))
 
 
-def one_at_a_time(**fields: Any) -> list[Record]:
+def one_by_one(**fields: Any) -> list[Record]:
     return [ran(3 * n, 3 * n + 3, trial=n, **fields) for n in range(4)]
 
 
@@ -32,7 +40,7 @@ def two_at_a_time(**fields: Any) -> list[Record]:
 
 
 def test_the_speedup_is_what_the_baseline_took_over_what_this_took() -> None:
-    comparison = summary_of(four(), two_at_a_time(), one_at_a_time()).comparison
+    comparison = summary_of(four(), two_at_a_time(), one_by_one()).comparison
     assert comparison is not None
     assert (comparison.baseline_wall, comparison.elapsed_ratio, comparison.slots) == (12, 2, 2)
     assert (comparison.speedup, comparison.efficiency, comparison.differences) == (2, 1, ())
@@ -42,9 +50,7 @@ def test_the_speedup_is_what_the_baseline_took_over_what_this_took() -> None:
 def test_slots_are_trials_at_once_times_their_workers_on_both_sides(
     workers: int, baseline_workers: int, efficiency: float
 ) -> None:
-    comparison = summary_of(
-        four(), two_at_a_time(workers=workers), one_at_a_time(workers=baseline_workers)
-    ).comparison
+    comparison = summary_of(four(), two_at_a_time(workers=workers), one_by_one(workers=baseline_workers)).comparison
     assert comparison is not None
     assert (comparison.slots, comparison.baseline_slots) == (6, baseline_workers)
     assert comparison.efficiency == pytest.approx(efficiency)
@@ -52,6 +58,74 @@ def test_slots_are_trials_at_once_times_their_workers_on_both_sides(
 
 def test_without_a_baseline_there_is_no_comparison() -> None:
     assert summary_of(four(), two_at_a_time()).comparison is None
+
+
+def run_of(experiment: Experiment, **fields: Any) -> list[Record]:
+    """A ledger of the experiment, 3 s a trial, one after another."""
+    times = {"accepted_at": START, "seconds": 3.0}
+    return [a_record(trial, started_at=START + 3000 * trial.index, **times, **fields) for trial in expand(experiment)]
+
+
+@pytest.mark.parametrize(
+    ("train", "differences"),
+    [
+        ({}, []),
+        ({"batchPer": "Worker"}, ["trials: 4 on both sides, but not the same ones"]),
+        ({"learningRateScaling": "Linear"}, ["trials: 4 on both sides, but not the same ones"]),
+    ],
+)
+def test_a_baseline_trains_with_one_worker_what_a_trial_trains_with_two(
+    train: dict[str, Any], differences: list[str]
+) -> None:
+    search = four(workers=2, training={"train": train})
+    assert isinstance(search, HyperparamSearch)
+    alone = one_at_a_time(search)
+    ours, theirs = run_of(search), run_of(alone)
+    assert not {record.id for record in ours} & {record.id for record in theirs}
+    trials = expand(search)
+    baseline = figures(alone, expand(alone), theirs)
+    summary = summarize(search, trials, ours, baseline)
+    assert summary.comparison is not None
+    assert list(summary.comparison.differences) == differences
+    assert summary.comparison.slots == 2
+    assert summary.comparison.same_best is (None if differences else True)
+    # A ledger of it can be imported too.
+    assert (figures(search, trials, theirs) == baseline) == (not differences)
+
+
+def test_other_seeds_are_named() -> None:
+    search, other = four(repeats=2), four(repeats=2, training={"train": {"seed": 7}})
+    baseline = figures(other, expand(other), run_of(other))
+    comparison = summarize(search, expand(search), run_of(search), baseline).comparison
+    assert comparison is not None
+    assert list(comparison.differences) == ["seeds: 0 to 1 here, 7 to 8 there"]
+
+
+def test_the_same_failures_on_both_sides_are_no_difference() -> None:
+    comparison = summary_of(four(), two_at_a_time(outcome=FAILED), one_by_one(outcome=FAILED)).comparison
+    assert comparison is not None
+    assert comparison.speedup == 2
+
+
+def test_contention_shows_in_the_training_seconds() -> None:
+    ours = [ran(4 * (n // 2), 4 * (n // 2) + 4, trial=n) for n in range(4)]
+    comparison = summary_of(four(), ours, one_by_one()).comparison
+    assert comparison is not None
+    assert comparison.train_ratio == pytest.approx(4 / 3)
+
+
+def test_figures_survive_a_termination_message() -> None:
+    many = [ran(3 * n, 3 * n + 3, trial=n, environment=Environment(cpu="CPU " * 200 + str(n))) for n in range(4)]
+    found = figures(four(), expand(four()), many)
+    assert found is not None
+    assert len(found.environments) == 4
+    message = encode_report(RankReport(error="x" * 5000, run=found.model_copy(update={"environments": ()})))
+    assert decode_report(message).run == found.model_copy(update={"environments": ()})
+    huge = [each.model_copy(update={"environment": Environment(cpu="CPU " * 300 + str(each.index))}) for each in many]
+    cut = decode_report(encode_report(RankReport(run=figures(four(), expand(four()), huge)))).run
+    assert cut is not None
+    assert len(cut.environments) == 1
+    assert (cut.wall, cut.digest) == (found.wall, found.digest)
 
 
 HERE = Environment(
@@ -87,7 +161,7 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize(("fields", "sentences"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_a_speedup_is_shown_only_where_both_sides_are_alike_in(fields: dict[str, Any], sentences: list[str]) -> None:
     there = HERE.model_copy(update=fields)
-    comparison = summary_of(four(), two_at_a_time(environment=HERE), one_at_a_time(environment=there)).comparison
+    comparison = summary_of(four(), two_at_a_time(environment=HERE), one_by_one(environment=there)).comparison
     assert comparison is not None
     assert list(comparison.differences) == sentences
     assert comparison.elapsed_ratio == 2
@@ -96,15 +170,15 @@ def test_a_speedup_is_shown_only_where_both_sides_are_alike_in(fields: dict[str,
 
 
 UNLIKE_RUNS: dict[str, tuple[list[Record], list[Record], str]] = {
-    "a trial is missing there": (two_at_a_time(), one_at_a_time()[:3], "trials: 4 here, 3 there"),
-    "trials are missing here": (two_at_a_time()[:2], one_at_a_time(), "trials: 2 here, 4 there"),
-    "trials failed": (two_at_a_time(outcome=FAILED), one_at_a_time(), "outcomes: 4 Crashed here, 4 Succeeded there"),
+    "a trial is missing there": (two_at_a_time(), one_by_one()[:3], "trials: 4 here, 3 there"),
+    "trials are missing here": (two_at_a_time()[:2], one_by_one(), "trials: 2 here, 4 there"),
+    "trials failed": (two_at_a_time(outcome=FAILED), one_by_one(), "outcomes: 4 Crashed here, 4 Succeeded there"),
     "the baseline ran two at once": (
         two_at_a_time(), two_at_a_time(), "baseline: ran 2 trials at once, a baseline runs one",
     ),
     "many CPUs here": (
         [ran(0, 1, trial=n, environment=HERE.model_copy(update={"cpu": f"CPU {n}"})) for n in range(4)],
-        one_at_a_time(environment=HERE),
+        one_by_one(environment=HERE),
         "CPU: CPU 0, CPU 1, CPU 2 and 1 more here, A CPU there",
     ),
 }  # fmt: skip
@@ -164,8 +238,8 @@ def test_the_order_of_records_does_not_matter(ours: Any, theirs: Any, rng: Any) 
 @settings(deadline=None, max_examples=60)
 def test_records_read_back_make_the_same_summary(ours: Any) -> None:
     records = records_of(ours)
-    before = summary_of(four(), records, one_at_a_time())
-    assert summary_of(four(), [decode(encode(record)) for record in records], one_at_a_time()) == before
+    before = summary_of(four(), records, one_by_one())
+    assert summary_of(four(), [decode(encode(record)) for record in records], one_by_one()) == before
     assert Summary.model_validate_json(before.model_dump_json(by_alias=True)) == before
 
 

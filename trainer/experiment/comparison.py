@@ -25,7 +25,9 @@ class Comparison(Reported):
     train_ratio: float | None = Field(
         description="Our training seconds by the baseline's: above 1, trials slowed each other down."
     )
-    same_best: bool | None = Field(description="Whether both have the same best trial; None where one has none.")
+    same_best: bool | None = Field(
+        description="Whether both have the same best trial; None where one has none, or ran other trials."
+    )
     baseline_cost: float | None
 
 
@@ -46,9 +48,15 @@ def compare(ours: RunFigures, theirs: RunFigures, worker_hour: float | None = No
         speedup=None if differences else ratio,
         efficiency=None if differences else ratio * baseline_slots / slots,
         train_ratio=ours.seconds.train / theirs.seconds.train if theirs.seconds.train else None,
-        same_best=None if ours.best_id is None or theirs.best_id is None else ours.best_id == theirs.best_id,
+        same_best=_same_best(ours, theirs),
         baseline_cost=None if worker_hour is None else worker_hour * pods / 3600,
     )
+
+
+def _same_best(ours: RunFigures, theirs: RunFigures) -> bool | None:
+    if ours.best_id is None or theirs.best_id is None or ours.digest != theirs.digest:
+        return None
+    return ours.best_id == theirs.best_id
 
 
 def remark(timing: Timing | None, comparison: Comparison | None) -> str | None:
