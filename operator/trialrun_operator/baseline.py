@@ -26,7 +26,7 @@ class Measured(Reported):
 class BaselinePlan:
     """How the measuring goes on. `over` says that nothing runs and, as things are, nothing will.
 
-    `measured` is to be written down; `running` is the live attempt, or the one that is about to be.
+    `measured` is to be written down; `running` is the live attempt.
     """
 
     measured: tuple[Measured, ...] = ()
@@ -82,7 +82,6 @@ def with_baseline(
         if job_name(work.experiment.name, BASELINE, attempt) not in blocked:
             creates.append(Create(work.baseline, attempt))
     wake = min((moment for moment in (search.wake, *wakes) if moment is not None), default=None)
-    running = live[-1].identity[1] if live else creates[0].attempt if creates else None
     return (
         replace(
             search,
@@ -93,7 +92,7 @@ def with_baseline(
         ),
         BaselinePlan(
             measured=tuple(_measured(record, ours) for record in records),
-            running=running,
+            running=live[-1].identity[1] if live else None,
             over=not (live or waiting or creates or records) and (settled or not wanted),
         ),
     )

@@ -41,8 +41,6 @@ def measuring(
     if known and known[-1].figures is not None:
         return Standing(known[-1].figures)
     if plan.running is not None:
-        if problem is not None:
-            return _waits("Unknown", problem.reason, problem.message)
         job = job_name(work.experiment.name, BASELINE, plan.running)
         message = c.baseline_running(job, len(work.trials), work.deadline_of(work.baseline))
         return _waits("Unknown", c.BASELINE_RUNNING, message)

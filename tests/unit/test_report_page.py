@@ -271,6 +271,7 @@ def test_a_baseline_is_compared_and_what_differs_is_named(tmp_path: Path) -> Non
     words = Page(written(tmp_path, experiment, ours, theirs)).words
     assert "so this is no speedup. They differ in: baseline: ran 2 trials at once" in words
     assert "CPU: A CPU here, Another there" in words
+    assert "Of the 4.0 s that the slots had (2 x 2.0 s): 0% waiting" in words
 
 
 def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:

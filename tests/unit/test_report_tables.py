@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trainer.experiment.baseline import figures
 from trainer.experiment.expand import expand
@@ -107,3 +108,12 @@ def test_neither_tables_nor_lines_import_torch_rich_or_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_what_both_sides_cost_is_told_where_there_are_prices() -> None:
+    priced: dict[str, Any] = {"prices": {"cpuHour": 3600}, "pod": {"resources": {"requests": {"cpu": "2"}}}}
+    experiment = an_experiment(**priced)
+    records = [a_record(trial) for trial in expand(experiment)]
+    lines = [line.split(maxsplit=1) for line in closed(experiment, records, records).splitlines() if line]
+    assert ["cost", "72, the baseline's 72"] in lines
+    assert ["cost", "72"] in [line.split(maxsplit=1) for line in closed(experiment, records).splitlines() if line]

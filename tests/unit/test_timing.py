@@ -85,6 +85,12 @@ def test_where_starting_took_longer_than_training_a_sentence_says_so_with_the_fi
     assert "python -m trainer run" in said
 
 
+def test_where_workers_took_longer_to_meet_than_to_train_fewer_are_advised() -> None:
+    said = remark(a_timing(start=0.6, train=0.2).model_copy(update={"most_at_once": 1}), None)
+    assert said is not None
+    assert "Fewer workers" in said
+
+
 def test_where_nothing_was_gained_a_sentence_says_so_with_the_figures() -> None:
     said = remark(a_timing(), a_comparison(0.8))
     assert said is not None

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from trainer.experiment.record import Reported, RunFigures
-from trainer.experiment.timing import Timing
+from trainer.experiment.timing import Split, Timing
 
 
 class Comparison(Reported):
@@ -63,25 +63,25 @@ def remark(timing: Timing | None, comparison: Comparison | None) -> str | None:
     """A sentence about what ate the gain, with the measured figures; None where nothing did."""
     if timing is None or timing.split is None:
         return None
-    split, parts = timing.split, _parts(timing)
+    split, parts = timing.split, shares(timing, timing.split)
     if comparison is not None and comparison.elapsed_ratio < 1:
         slower = f"The search took {timing.wall:.1f} s, the baseline {comparison.baseline_wall:.1f} s: "
-        return f"{slower}running trials at once bought nothing. {parts}. {_ADVICE}"
+        return f"{slower}running trials at once bought nothing. {parts}. {_advice(timing)}"
     if split.start > split.train:
-        return f"Starting trials took more than training them. {parts}. {_ADVICE}"
+        return f"Starting trials took more than training them. {parts}. {_advice(timing)}"
     return None
 
 
-_ADVICE = (
-    "Such short trials run faster on one machine, with `python -m trainer run`; on a cluster let each train longer."
-)
+def _advice(timing: Timing) -> str:
+    if timing.slots > timing.most_at_once:
+        return "Fewer workers, or trials that train longer, gain more."
+    return "Such short trials run faster on one machine, with `python -m trainer run`; on a cluster train longer."
 
 
-def _parts(timing: Timing) -> str:
-    split = timing.split
-    assert split is not None  # noqa: S101
-    shares = {"waiting": split.queue, "starting": split.start, "data": split.data, "training": split.train}
-    listed = ", ".join(f"{share:.0%} {word}" for word, share in shares.items())
+def shares(timing: Timing, split: Split) -> str:
+    """A sentence without its full stop: what the slots did."""
+    parts = {"waiting": split.queue, "starting": split.start, "data": split.data, "training": split.train}
+    listed = ", ".join(f"{share:.0%} {word}" for word, share in parts.items())
     room = f"{timing.slots * timing.wall:.1f} s that the slots had ({timing.slots} x {timing.wall:.1f} s)"
     return f"Of the {room}: {listed}"
 

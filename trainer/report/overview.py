@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
+from trainer.experiment.comparison import Comparison, shares
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
@@ -64,10 +65,25 @@ def comparison(results: Results) -> Markup | None:
                 f"with {count(compared.slots, 'slot')}, an efficiency of {compared.efficiency:.0%}."
             )
         said = [element("p", ratio)]
+        timing = results.summary.timing
+        if timing is not None and timing.split is not None:
+            said.append(element("p", f"{shares(timing, timing.split)}.{_slowed(compared)}"))
         if compared.differences:
             said.append(element("p", "The two are not comparable, so this is no speedup. They differ in:"))
             said.append(element("ul", *(element("li", one_line(each)) for each in compared.differences)))
+    if results.summary.remark is not None:
+        said.append(element("p", results.summary.remark))
     return element("section", element("h2", "Against a baseline"), *said)
+
+
+def _slowed(compared: Comparison) -> str:
+    """What trials that ran side by side did to each other, and what the two sides cost."""
+    said = ""
+    if compared.train_ratio is not None:
+        said += f" Training took {number(compared.train_ratio)} times the baseline's seconds."
+    if compared.baseline_cost is not None:
+        said += f" The baseline's cost is {number(compared.baseline_cost)}."
+    return said
 
 
 def failures(results: Results) -> Markup | None:
@@ -164,6 +180,8 @@ def _figures(results: Results) -> Markup:
         (f"mean per {results.noun}", absent if timing is None else duration(timing.mean_trial)),
         ("most at once", absent if timing is None else str(timing.most_at_once)),
     ]
+    if summary.cost is not None:
+        tiles.append(("cost", number(summary.cost)))
     if summary.comparison is not None and summary.comparison.speedup is not None:
         tiles.append(("speedup", number(summary.comparison.speedup)))
     pairs = (

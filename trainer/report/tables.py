@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from trainer.experiment.comparison import Comparison
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.spec import Experiment
@@ -105,8 +106,18 @@ def _times(results: Results, folder: Path) -> Iterator[str]:
         if comparison.speedup is not None and comparison.efficiency is not None:
             rows.append(("speedup", f"{comparison.speedup:.2f}, efficiency {comparison.efficiency:.0%}"))
         rows += [("differs", difference) for difference in comparison.differences]
+    if results.summary.cost is not None:
+        rows.append(("cost", _cost(results.summary.cost, comparison)))
+    if results.summary.remark is not None:
+        rows.append(("remark", results.summary.remark))
     rows.append(("results", str(folder)))
     yield from _indented(rows)
+
+
+def _cost(cost: float, comparison: Comparison | None) -> str:
+    if comparison is None or comparison.baseline_cost is None:
+        return number(cost)
+    return f"{number(cost)}, the baseline's {number(comparison.baseline_cost)}"
 
 
 def _indented(rows: Sequence[Sequence[str]]) -> Iterator[str]:
