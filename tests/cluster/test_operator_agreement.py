@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.api import Json
-from cluster.behaviours import Behaviour, Fails, Hangs, Succeeds
+from cluster.behaviours import Fails, Hangs, Succeeds
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, a_search, trial_of
 from conftest import Sweep
@@ -85,12 +85,6 @@ def without_times(record: Record) -> Json:
     return document
 
 
-def running(experiments: Experiments, name: str, count: int) -> list[Json] | None:
-    """The pods of a search once so many run."""
-    pods = [pod for pod in experiments.pods() if pod["metadata"]["labels"]["trialrun.dev/experiment"] == name]
-    return pods if [pod["status"]["phase"] for pod in pods] == ["Running"] * count else None
-
-
 def both(seed: int) -> Iterator[Json]:
     """Two searches: of one rank and some repeats, and of three ranks."""
     yield a_search(f"single-{seed}", trials=6, repeats=2, maxFailedTrials=2, parallelTrials=12)
@@ -101,40 +95,49 @@ def both(seed: int) -> Iterator[Json]:
 def test_the_same_results_make_the_same_summary_here_and_there(
     experiments: Experiments, kubelet: KubeletPlayer, sweep: Sweep
 ) -> None:
+    # All run before the first ends, so that the budget for failures keeps none from starting.
+    kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     for seed in sweep.seeds(sample=1, full=20):
         for search in both(seed):
-            experiment = load(search)
-            trials = expand(experiment)
-            left = results(trials, seed)
+            compare(experiments, kubelet, search, seed)
 
-            def ends(pod: Json, left: dict[str, list[Left]] = left) -> Behaviour:
-                labels = pod["metadata"]["labels"]
-                master = labels["training.kubeflow.org/replica-type"] == "master"
-                rank = 0 if master else 1 + int(labels["training.kubeflow.org/replica-index"])
-                mine = left[trial_of(pod)["id"]][rank]
-                return Fails(mine.exit_code, mine.message) if mine.exit_code else Succeeds(mine.message)
 
-            # All run before the first ends, so that the budget for failures keeps none from starting.
-            kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
-            created = experiments.create(search)
-            name = search["metadata"]["name"]
-            ranks = sum(trial.workers for trial in trials)
-            pods = eventually(lambda: running(experiments, name, ranks), within_seconds=90)
-            for pod in pods:
-                kubelet.become(experiments.namespace, pod["metadata"]["name"], ends(pod))
-            summary = experiments.finished(name, 120)["status"]["summary"]
+def compare(experiments: Experiments, kubelet: KubeletPlayer, search: Json, seed: int) -> None:
+    """Runs a search whose ranks leave what is drawn from the seed, and makes the records of the same here."""
+    experiment, name = load(search), search["metadata"]["name"]
+    trials = expand(experiment)
+    left = results(trials, seed)
+    created = experiments.create(search)
+    ranks = sum(trial.workers for trial in trials)
+    for pod in eventually(lambda: running(experiments, name, ranks), within_seconds=90, what="all ranks run"):
+        mine = left[trial_of(pod)["id"]][rank_of(pod)]
+        how = Fails(mine.exit_code, mine.message) if mine.exit_code else Succeeds(mine.message)
+        kubelet.become(experiments.namespace, pod["metadata"]["name"], how)
+    summary = experiments.finished(name, 120)["status"]["summary"]
 
-            here = {trial.id: recorded_here(trial, left[trial.id]) for trial in trials}
-            there = {
-                record.id: record
-                for ledger in experiments.ledgers(**{"trialrun.dev/uid": created["metadata"]["uid"]})
-                for record in map(decode, ledger["data"].values())
-            }
-            assert there.keys() == here.keys()
-            for each in trials:
-                assert without_times(there[each.id]) == without_times(here[each.id])
-            mine = summarize(experiment, trials, here.values()).document()
-            assert {**summary, **OF_TIMES} == {**mine, **OF_TIMES}
-            assert summary["timing"].keys() == mine["timing"].keys()
-            print(f"{name}: {summary['state']}, {summary['counts']['outcomes']}")
-            experiments.api.delete(experiments.path(name))
+    here = {trial.id: recorded_here(trial, left[trial.id]) for trial in trials}
+    there = {
+        record.id: record
+        for ledger in experiments.ledgers(**{"trialrun.dev/uid": created["metadata"]["uid"]})
+        for record in map(decode, ledger["data"].values())
+    }
+    assert there.keys() == here.keys()
+    for each in trials:
+        assert without_times(there[each.id]) == without_times(here[each.id])
+    summed_here = summarize(experiment, trials, here.values()).document()
+    assert {**summary, **OF_TIMES} == {**summed_here, **OF_TIMES}
+    assert summary["timing"].keys() == summed_here["timing"].keys()
+    print(f"{name}: {summary['state']}, {summary['counts']['outcomes']}")
+    experiments.api.delete(experiments.path(name))
+
+
+def rank_of(pod: Json) -> int:
+    labels = pod["metadata"]["labels"]
+    master = labels["training.kubeflow.org/replica-type"] == "master"
+    return 0 if master else 1 + int(labels["training.kubeflow.org/replica-index"])
+
+
+def running(experiments: Experiments, name: str, count: int) -> list[Json] | None:
+    """The pods of a search once so many run."""
+    pods = [pod for pod in experiments.pods() if pod["metadata"]["labels"]["trialrun.dev/experiment"] == name]
+    return pods if [pod["status"]["phase"] for pod in pods] == ["Running"] * count else None
