@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint torture bench bench-operator programs lock clean
+.PHONY: help run run-scale demo test lint torture bench bench-operator programs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,6 +20,10 @@ help: ## List these targets
 
 run: .venv/run.stamp ## Run examples/search.yaml here: 18 trials on S&P 500 data
 	$(BIN)/python -m trainer run examples/search.yaml
+
+run-scale: .venv/run.stamp ## Find where memory runs out here: 1x to 200x, held in memory and streamed
+	$(BIN)/python -m trainer run examples/scaletest.yaml
+	$(BIN)/python -m trainer run examples/scaletest-streaming.yaml
 
 demo: .venv/run.stamp ## Run a search and a scale test here, and say where their pages are
 	$(BIN)/python -m trainer run examples/search.yaml
