@@ -156,6 +156,16 @@ def test_a_point_counts_only_with_all_its_repeats() -> None:
     assert summary_of(experiment, ledger(experiment, 0.1, None, 0.2, FAILED, None, None, None, None)).best is None
 
 
+def test_a_trainer_that_reports_no_samples_has_cells_and_no_scaling() -> None:
+    experiment = an_experiment(kind="ScaleTest", axes={"multipliers": [1, 10], "workers": [1, 2]})
+    trials = expand(experiment)
+    found = summarize(experiment, trials, [a_record(trial, samples=0, epochs=0) for trial in trials])
+    assert found.scale is not None
+    assert len(found.scale.cells) == 4
+    assert found.scale.scaling == ()
+    assert found.state == "Succeeded"
+
+
 def test_a_scale_test_has_no_best() -> None:
     experiment = an_experiment(kind="ScaleTest")
     assert summary_of(experiment, ledger(experiment, 1, 2, 3, 4, 5)).best is None

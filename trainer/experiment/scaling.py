@@ -71,10 +71,12 @@ def scale_figures(trials: Sequence[Trial], counted: Mapping[str, Record]) -> Sca
         for place, records in ended.items()
         if all(record.outcome is Outcome.SUCCEEDED for record in records)
     }
+    # A trainer need not report its samples; then nothing can be said about the time of one.
+    timed = {place: records for place, records in passed.items() if _trained(records)}
     return ScaleFigures(
         cells=tuple(_cell(place, records) for place, records in ended.items()),
         frontier=tuple(_reach(workers, passed) for workers in dict.fromkeys(workers for workers, _ in places)),
-        scaling=tuple(_scaling(place, passed) for place in sorted(passed)),
+        scaling=tuple(_scaling(place, timed) for place in sorted(timed)),
     )
 
 
