@@ -39,7 +39,8 @@ def test_a_failing_search_ends_the_wait_says_why_and_tells_each_thing_once(
         within_seconds=90,
         what="the last trial runs",
     )
-    eventually(lambda: experiments.get("search")["status"]["failed"] == 1)
+    first = {"Running", "TrialRetried", "TrialFailed"}
+    eventually(lambda: {event["reason"] for event in events_of(experiments, "search")} == first)
     operator.kill()
     eventually(lambda: operator.starts == 2 and operator.ask("readyz")[0] == 200, within_seconds=60)
     (last,) = (pod for pod in experiments.pods() if trial_of(pod)["index"] == 3)
