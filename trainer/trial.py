@@ -18,7 +18,7 @@ from trainer.checkpoint import CHECKPOINT, Checkpoints, save_tensors
 from trainer.data.build import prepare
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.errors import DataUnavailable
-from trainer.data.multiply import Multiplied
+from trainer.data.scale import training_part
 from trainer.distributed import Ranks, is_loss_of_peer, joined
 from trainer.environment import environment
 from trainer.experiment.errors import UserError
@@ -157,8 +157,7 @@ def _train(
 ) -> tuple[Result, Dataset, int, torch.device]:
     with clock.measure("data"):
         data = open_dataset(prepare(training.data, place.cache, ready=place.ready))
-        multiplier = training.data.multiplier
-        source = Multiplied(data.train, multiplier) if multiplier > 1 else data.train
+        source = training_part(data, training.data.multiplier, (*place.ready, place.cache))
         note(data, len(source))
     with ExitStack() as group:
         with clock.measure("start"):

@@ -28,6 +28,13 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _add_json(build)
     build.set_defaults(func=_build)
 
+    scale = commands.add_parser("scale", help="write a multiple of an experiment file's training set as shards")
+    scale.add_argument("file", type=Path, metavar="FILE", help="an experiment file; its training.data is taken")
+    scale.add_argument("--multiplier", type=_multiplier, required=True, metavar="N", help="how many times over")
+    _add_cache(scale)
+    _add_json(scale)
+    scale.set_defaults(func=_scale)
+
     show = commands.add_parser("show", help="say what a data set is, and check every byte of it")
     show.add_argument("folder", type=Path, metavar="DIR", help="the folder that `data build` printed")
     _add_json(show)
@@ -71,6 +78,24 @@ def _build(args: argparse.Namespace) -> int:
         os.chdir(args.data)
     _print(_prepared(args), as_json=args.json)
     return 0
+
+
+def _scale(args: argparse.Namespace) -> int:
+    from trainer.data.dataset import open_dataset
+    from trainer.data.progress import meter
+    from trainer.data.scale import write_scaled
+
+    data = _prepared(args)
+    with meter("samples written") as progress:
+        folder = write_scaled(data, args.multiplier, progress)
+    _print(open_dataset(folder), as_json=args.json)
+    return 0
+
+
+def _multiplier(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be a whole number > 1, got {text}")
+    return int(text)
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ def once(folder: Path, fill: Callable[[Path], object]) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.parent / f".{folder.name}.lock"):
+        with locked(folder):
             if folder.is_dir():
                 return
             # Nobody else builds this folder while the lock is held, so what lies there is a dead process's.
@@ -42,7 +42,9 @@ def once(folder: Path, fill: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps everyone else who asks for the same out of building `folder`."""
+    path = folder.with_name(f".{folder.name}.lock")
     # The file stays: removing it would let a third process lock a new file of the same name beside a waiting one.
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

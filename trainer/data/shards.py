@@ -32,17 +32,26 @@ class Samples:
     blocks: Iterable[Block]
 
 
+def samples_per_shard(shape: tuple[int, int], shard_bytes: int = SHARD_BYTES) -> int:
+    """How many samples of a (window, features) every shard but the last holds."""
+    return max(1, (shard_bytes - _HEADER_BYTES) // (4 * shape[0] * shape[1]))
+
+
 def write_part(
-    folder: Path, part: str, samples: Samples, written: Callable[[int], None], shard_bytes: int = SHARD_BYTES
+    folder: Path,
+    part: str,
+    samples: Samples,
+    written: Callable[[int], None],
+    shard_bytes: int = SHARD_BYTES,
+    start: int = 0,
 ) -> list[Shard]:
-    """Write a part's shards, telling `written` after each block how many samples it added."""
-    sample_bytes = 4 * samples.shape[0] * samples.shape[1]
-    capacity = max(1, (shard_bytes - _HEADER_BYTES) // sample_bytes)
+    """Write a part's shards, numbered from `start`, telling `written` after each block how many samples it added."""
+    capacity = samples_per_shard(samples.shape, shard_bytes)
     blocks = iter(samples.blocks)
     x = np.empty((0, *samples.shape), np.float32)
     y = np.empty(0, samples.dtype)
     shards = []
-    for number, first in enumerate(range(0, samples.count, capacity)):
+    for number, first in enumerate(range(0, samples.count, capacity), start):
         missing = size = min(capacity, samples.count - first)
         with (
             _Writer(folder / f"{part}-x-{number:05}.npy", (size, *samples.shape), np.dtype("<f4")) as x_file,
