@@ -1,6 +1,6 @@
 """`python -m node up` and `down`: a one-node cluster with the training operator and the chart, and its end.
 
-    PYTHONPATH=tests python -m node up
+PYTHONPATH=tests python -m node up
 """
 
 import argparse
@@ -32,7 +32,7 @@ def up(where: Place) -> Cluster:
             images.bring(where, wanted)
         with _timed("chart"):
             volumes.make(cluster, where.state / "volumes")
-            release.install(cluster, *release.images(wanted))
+            release.install(cluster, *release.values(wanted))
     return cluster
 
 

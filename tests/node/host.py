@@ -157,7 +157,7 @@ def _children(parent: int) -> list[int]:
 
 
 def _began(pid: int) -> str | None:
-    """When a process began, by the kernel's clock; None where there is none, or it has ended and waits to be buried."""
+    """When a process began, by the kernel's clock; None where there is none, or only its exit code is left."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

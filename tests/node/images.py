@@ -30,13 +30,35 @@ def bring(place: Place, images: Images) -> list[str]:
     missing = {name: image for name, image in images.items() if known.get(name) != image}
     for name, image in missing.items():
         archive = place.state / "image.tar"
+        # Layers as they are: to compress them, only to expand them at once, takes minutes.
         _run(_buildah(place, "push", "--quiet", "--disable-compression", image, f"docker-archive:{archive}:{name}"))
-        _run(["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io",
-              "images", "import", str(archive)])  # fmt: skip
+        _ctr(place, "images", "import", str(archive))
         archive.unlink()
         known[name] = image
         _record(place).write_text(json.dumps(known))
+    if missing:
+        _forget_old(place)
     return list(missing)
+
+
+def labels(place: Place, name: str) -> dict[str, str]:
+    """The labels of an image that was built."""
+    said = json.loads(_run(_buildah(place, "inspect", "--type", "image", name)))
+    found: dict[str, str] = said["OCIv1"]["config"]["Labels"]
+    return found
+
+
+def _forget_old(place: Place) -> None:
+    """An image that has lost its name goes on under its digest, with all its layers, until that is deleted too."""
+    listed = [line.split() for line in _ctr(place, "images", "ls").splitlines()[1:]]
+    named = {fields[2] for fields in listed if not fields[0].startswith("sha256:")}
+    old = [fields[0] for fields in listed if fields[0].startswith("sha256:") and fields[2] not in named]
+    if old:
+        _ctr(place, "images", "rm", *old)
+
+
+def _ctr(place: Place, *arguments: str) -> str:
+    return _run(["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io", *arguments])
 
 
 def _known(place: Place) -> Images:

@@ -4,7 +4,6 @@ Everything here ends with this process, and with the namespaces goes all that it
 """
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -63,7 +62,9 @@ def _cover_folders(place: Place) -> None:
         upper.mkdir(parents=True)
         work.mkdir()
         shutil.copystat(covered, upper)
-        _run("mount", "-t", "overlay", "-o", f"lowerdir={covered},upperdir={upper},workdir={work}", "overlay", covered)
+        _run(
+            "mount", "-t", "overlay", "-o", f"lowerdir={covered},upperdir={upper},workdir={work}", "overlay", covered
+        )
     _run("mount", "-t", "tmpfs", "tmpfs", "/run")
 
 

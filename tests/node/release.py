@@ -1,4 +1,6 @@
-"""What a cluster gets on top: namespaces, volumes, and the chart."""
+"""The chart on a cluster: installed, upgraded, waited for."""
+
+from pathlib import Path
 
 from cluster.testcluster import Cluster
 from node.images import Images
@@ -10,17 +12,20 @@ CHART = ROOT / "helm" / "trialrun"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
-def images(wanted: Images) -> list[str]:
-    """The values that name these images. The annotation changes with the operator's, and so do its pods."""
-    (operator,) = (image for name, image in wanted.items() if "/operator:" in name)
-    return [f"podAnnotations.image={operator}"]
-
-
-def install(cluster: Cluster, *values: str) -> None:
-    """Installs the chart, or upgrades to it, and waits until the operator answers."""
-    path = f"/api/v1/namespaces/{NAMESPACE}"
-    if cluster.api.get_if_there(path) is None:
+def install(cluster: Cluster, *options: str) -> None:
+    """Installs the chart into a namespace of its own, or upgrades to it, and waits until the operator answers."""
+    if cluster.api.get_if_there(f"/api/v1/namespaces/{NAMESPACE}") is None:
         cluster.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": RESTRICTED}})
-    settings = [part for value in values for part in ("--set", value)]
-    cluster.helm("upgrade", "--install", RELEASE, str(CHART), "-n", NAMESPACE, *settings)
+    upgrade(cluster, CHART, *options)
+
+
+def upgrade(cluster: Cluster, chart: Path, *options: str) -> None:
+    """Makes the release one of this chart."""
+    cluster.helm("upgrade", "--install", RELEASE, str(chart), "-n", NAMESPACE, *options)
     cluster.kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{RELEASE}", "--timeout=110s")
+
+
+def values(wanted: Images) -> list[str]:
+    """Options for a node that has these images. The annotation changes with the operator's, and so do its pods."""
+    (operator,) = (image for name, image in wanted.items() if "/operator:" in name)
+    return ["--set-string", f"podAnnotations.image={operator}"]

@@ -1,0 +1,116 @@
+"""How real trials end that go wrong, and that the others go on."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.api import Json
+from cluster.operatorprocess import Experiments, a_search
+from cluster.testcluster import Cluster
+from eventually import eventually
+from node import pods
+from node.conftest import restricted_namespace
+from trainer.checkpoint import CHECKPOINT
+from trainer.experiment.record import Record
+
+FOR_EVER = 1_000_000  # epochs
+TOO_LARGE, LIMIT = 20_000, "700Mi"  # the base set so many times, in memory
+WITHOUT_AN_IMAGE = "nowhere.invalid/none:1"
+
+
+@pytest.fixture(scope="module")
+def at_once(cluster: Cluster) -> Iterator[Experiments]:
+    """Three searches that go wrong each in a way of its own, at the same time: they mostly wait."""
+    with restricted_namespace(cluster) as experiments:
+        experiments.create(_search("image", pod={"image": WITHOUT_AN_IMAGE}, pendingDeadlineSeconds=15))
+        experiments.create(_search("endless", training=pods.a_small_training(epochs=FOR_EVER), deadlineSeconds=25))
+        memory = {"limits": {"memory": LIMIT}}
+        large = [{"name": "data.multiplier", "choices": [1, TOO_LARGE]}]
+        experiments.create(_search("memory", parameters=large, pod={"resources": memory}))
+        yield experiments
+
+
+def _search(name: str, **spec: object) -> Json:
+    return a_search(name, trials=1, **{"training": pods.a_small_training(), **spec})
+
+
+def _records(experiments: Experiments, name: str) -> list[Record]:
+    """The records of an experiment, once it has finished."""
+    experiments.finished(name, within_seconds=180)
+    return pods.records(experiments, name)
+
+
+def test_a_trial_beyond_its_memory_limit_is_killed_and_the_others_complete(at_once: Experiments) -> None:
+    small, large = _records(at_once, "memory")
+    assert small.outcome == "Succeeded"
+    assert (large.outcome, large.exit_code) == ("HostOOM", 137)
+    assert "OOMKilled" in large.error
+    assert at_once.get("memory")["status"]["phase"] == "Succeeded"
+
+
+def test_an_image_that_cannot_be_had_is_not_waited_for_until_the_deadline(at_once: Experiments) -> None:
+    (record,) = _records(at_once, "image")
+    assert record.outcome == "ImageUnavailable"
+    assert WITHOUT_AN_IMAGE in record.error
+    assert (record.finished_at - record.accepted_at) / 1000 < 60  # its deadline is at 600 s
+
+
+def test_a_trial_without_end_is_out_of_time(at_once: Experiments) -> None:
+    (record,) = _records(at_once, "endless")
+    assert record.outcome == "TimedOut"
+    assert record.final
+
+
+def test_a_trial_that_hangs_is_out_of_time(our_node: Cluster) -> None:
+    with restricted_namespace(our_node) as experiments:
+        endless = pods.a_small_training(epochs=FOR_EVER)
+        experiments.create(_search("stopped", training=endless, deadlineSeconds=20))
+        (pod,) = pods.running(experiments)
+        pods.send(pod, signal.SIGSTOP)
+        (record,) = _records(experiments, "stopped")
+        assert record.outcome == "TimedOut"
+
+
+def test_an_evicted_trial_goes_on_from_its_checkpoint(experiments: Experiments) -> None:
+    cluster = experiments.cluster
+    cluster.api.create(f"/api/v1/namespaces/{experiments.namespace}/persistentvolumeclaims", {
+        "metadata": {"name": "output"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    })  # fmt: skip
+    lasting = pods.a_small_training(epochs=4000, checkpointEvery=50)
+    experiments.create(_search("evicted", training=lasting, pod={"outputClaim": "output"}))
+    (pod,) = pods.running(experiments)
+    find = (
+        "exec",
+        "-n",
+        experiments.namespace,
+        pod["metadata"]["name"],
+        "--",
+        "find",
+        "/output",
+        "-name",
+        CHECKPOINT,
+    )
+    eventually(lambda: cluster.kubectl(*find), within_seconds=60, every_seconds=0.2, what="there is a checkpoint")
+    pods.evict(cluster, pod)
+    first, second = _records(experiments, "evicted")
+    assert (first.outcome, first.final) == ("Evicted", False)
+    assert (second.outcome, second.attempt, second.epochs) == ("Succeeded", 2, 4000)
+    assert second.resumed_from >= 50
+
+
+def test_a_rank_that_dies_ends_its_trial_and_is_named(our_node: Cluster) -> None:
+    with restricted_namespace(our_node) as experiments:
+        endless = pods.a_small_training(epochs=FOR_EVER)
+        experiments.create(_search("ranks", training=endless, workers=2))
+        for pod in pods.running(experiments, 2):
+            if pod["metadata"]["name"].endswith("worker-0"):
+                pods.send(pod, signal.SIGKILL)
+        (record,) = _records(experiments, "ranks")
+        assert (record.outcome, record.failed_rank, record.exit_code) == ("Crashed", 1, 137)
+        eventually(
+            lambda: all(pod["status"]["phase"] not in ("Running", "Pending") for pod in experiments.pods()),
+            within_seconds=60,
+            what="no pod of it runs any more",
+        )
