@@ -1,0 +1,138 @@
+"""Data goes to a volume, artefacts come from another, and a trial that lost its pod goes on from its checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from cluster.api import Json
+from cluster.operatorprocess import Experiments, a_search
+from cluster.programs import build
+from cluster.testcluster import CommandFailed
+from eventually import eventually
+from node.place import ROOT
+from node.pods import evict, records, running
+from trainer.checkpoint import CHECKPOINT
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record, decode
+from trainer.local.ledger import read_ledger
+
+DATA, OUTPUT = "trialrun-data", "trialrun-output"
+
+
+@pytest.fixture
+def volumes(experiments: Experiments) -> Experiments:
+    """A namespace with the two claims of examples/volumes.yaml."""
+    experiments.cluster.kubectl("apply", "-n", experiments.namespace, "-f", str(ROOT / "examples" / "volumes.yaml"))
+    return experiments
+
+
+def trainer(experiments: Experiments, *arguments: str | Path, cwd: Path) -> str:
+    """What `python -m trainer …` prints, in a folder, with the cluster's kubectl."""
+    path = f"{build.program('kubectl').parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *map(str, arguments)],
+        cwd=cwd,
+        env=experiments.cluster.environment() | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_rows(path: Path) -> None:
+    days = [date(2024, 1, 1) + timedelta(days=day) for day in range(300)]
+    rows = [f"{day},{100 + n % 7},{101 + n % 11},{99 - n % 5},{100 + n % 13},1000" for n, day in enumerate(days)]
+    path.write_text("\n".join(["Date,Open,High,Low,Close,Volume", *rows]))
+
+
+def test_a_search_on_uploaded_rows_leaves_artefacts_here_that_predict(volumes: Experiments, tmp_path: Path) -> None:
+    data = {"source": "csv", "path": "rows.csv", "window": 5}
+    model, train = {"hiddenSize": 8, "layers": 1}, {"epochs": 3, "batchSize": 32}
+    search = a_search(
+        trials=2,
+        training={"data": data, "model": model, "train": train},
+        pod={"dataClaim": DATA, "outputClaim": OUTPUT},
+    )
+    write_rows(tmp_path / "rows.csv")
+    (tmp_path / "search.yaml").write_text(json.dumps(search))
+    namespace = volumes.namespace
+    said = trainer(
+        volumes, "data", "upload", "rows.csv", "search.yaml", "--claim", DATA, "-n", namespace, cwd=tmp_path
+    )
+    assert "as /data/rows.csv" in said
+
+    volumes.cluster.kubectl("apply", "-n", namespace, "-f", str(ROOT / "examples" / "data-job.yaml"))
+    volumes.cluster.kubectl("wait", "-n", namespace, "--for=condition=Complete", "--timeout=110s", f"job/{DATA}")
+    assert "/data/shards/csv-" in volumes.cluster.kubectl("logs", "-n", namespace, f"job/{DATA}")
+
+    volumes.create(search)
+    volumes.finished("search")
+    found = records(volumes)
+    assert [record.outcome for record in found] == [Outcome.SUCCEEDED] * 2, [record.error for record in found]
+
+    trainer(volumes, "fetch", "hps/search", "out", "-n", namespace, cwd=tmp_path)
+    assert [record.id for record in read_ledger(tmp_path / "out")] == [
+        record.id for record in sorted(found, key=lambda each: each.finished_at)
+    ]
+    listed = trainer(volumes, "list", "search.yaml", "--json", cwd=tmp_path)
+    for identity in (json.loads(line)["id"] for line in listed.splitlines()):
+        folder = tmp_path / "out" / "trials" / identity
+        assert {path.name for path in folder.iterdir()} == {
+            "config.json", "history.jsonl", "metrics.json", "normalization.json", "weights.safetensors"
+        }  # fmt: skip
+        assert len(trainer(volumes, "predict", folder, cwd=tmp_path).splitlines()) > 10
+    assert "trialrun-volume-" not in volumes.cluster.kubectl("get", "pods", "-n", namespace, "-o", "name")
+
+
+def records_of(experiments: Experiments, name: str) -> list[Record]:
+    """The records of one experiment, in the order of their attempts."""
+    ledgers = experiments.ledgers(**{"trialrun.dev/experiment": name})
+    lines = [line for ledger in ledgers for line in ledger["data"].values()]
+    return sorted(map(decode, lines), key=lambda record: record.attempt)
+
+
+def has_checkpoint(pod: Json, experiments: Experiments) -> bool:
+    look = f"import pathlib, sys; sys.exit(not list(pathlib.Path('/output').rglob('{CHECKPOINT}')))"
+    try:
+        experiments.cluster.kubectl(
+            "exec", "-n", experiments.namespace, pod["metadata"]["name"], "--", "python", "-c", look
+        )
+    except CommandFailed:
+        return False
+    return True
+
+
+def test_an_evicted_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(volumes: Experiments) -> None:
+    training = {
+        "data": {"source": "synthetic", "rows": 3_000, "window": 20},
+        "model": {"hiddenSize": 64, "layers": 2, "dropout": 0.2},
+        "train": {"epochs": 100, "batchSize": 32, "checkpointEvery": 1},
+    }
+    for name in ("disturbed", "undisturbed"):
+        search = a_search(name, trials=1, training=training, pod={"outputClaim": OUTPUT})
+        volumes.create(search)
+        if name == "disturbed":
+            (pod,) = running(volumes)
+            eventually(
+                lambda pod=pod: has_checkpoint(pod, volumes),
+                within_seconds=120,
+                every_seconds=0.5,
+                what="a checkpoint",
+            )
+            evict(volumes.cluster, pod)
+        volumes.finished(name, within_seconds=300)
+    (evicted, resumed), (undisturbed,) = records_of(volumes, "disturbed"), records_of(volumes, "undisturbed")
+    assert [record.outcome for record in (evicted, resumed, undisturbed)] == [
+        Outcome.EVICTED, Outcome.SUCCEEDED, Outcome.SUCCEEDED
+    ], resumed.error  # fmt: skip
+    assert (evicted.final, resumed.attempt) == (False, 2)
+    assert 0 < resumed.resumed_from < 100
+    assert resumed.epochs == undisturbed.epochs == 100
+    assert resumed.metrics == undisturbed.metrics
