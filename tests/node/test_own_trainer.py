@@ -31,7 +31,7 @@ def own_image() -> str:
 def test_the_example_s_search_finds_the_best_of_its_six_trials(own_image: str, experiments: Experiments) -> None:
     experiments.create(yaml.safe_load((OWN / "search.yaml").read_text()))
     status = experiments.finished("own-trainer", within_seconds=240)["status"]
-    found = records(experiments)
+    found = records(experiments, "own-trainer")
     assert [record.outcome for record in found] == [Outcome.SUCCEEDED] * 6, [record.error for record in found]
     best = min(found, key=lambda record: record.metrics["validMse"])
     assert status["summary"]["best"]["id"] == best.id

@@ -18,7 +18,6 @@ from node.place import ROOT
 from node.pods import evict, records, running
 from trainer.checkpoint import CHECKPOINT
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record, decode
 from trainer.local.ledger import read_ledger
 
 DATA, OUTPUT = "trialrun-data", "trialrun-output"
@@ -74,7 +73,7 @@ def test_a_search_on_uploaded_rows_leaves_artefacts_here_that_predict(volumes: E
 
     volumes.create(search)
     volumes.finished("search")
-    found = records(volumes)
+    found = records(volumes, "search")
     assert [record.outcome for record in found] == [Outcome.SUCCEEDED] * 2, [record.error for record in found]
 
     trainer(volumes, "fetch", "hps/search", "out", "-n", namespace, cwd=tmp_path)
@@ -89,13 +88,6 @@ def test_a_search_on_uploaded_rows_leaves_artefacts_here_that_predict(volumes: E
         }  # fmt: skip
         assert len(trainer(volumes, "predict", folder, cwd=tmp_path).splitlines()) > 10
     assert "trialrun-volume-" not in volumes.cluster.kubectl("get", "pods", "-n", namespace, "-o", "name")
-
-
-def records_of(experiments: Experiments, name: str) -> list[Record]:
-    """The records of one experiment, in the order of their attempts."""
-    ledgers = experiments.ledgers(**{"trialrun.dev/experiment": name})
-    lines = [line for ledger in ledgers for line in ledger["data"].values()]
-    return sorted(map(decode, lines), key=lambda record: record.attempt)
 
 
 def has_checkpoint(pod: Json, experiments: Experiments) -> bool:
@@ -128,7 +120,7 @@ def test_an_evicted_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_bit
             )
             evict(volumes.cluster, pod)
         volumes.finished(name, within_seconds=300)
-    (evicted, resumed), (undisturbed,) = records_of(volumes, "disturbed"), records_of(volumes, "undisturbed")
+    (evicted, resumed), (undisturbed,) = records(volumes, "disturbed"), records(volumes, "undisturbed")
     assert [record.outcome for record in (evicted, resumed, undisturbed)] == [
         Outcome.EVICTED, Outcome.SUCCEEDED, Outcome.SUCCEEDED
     ], resumed.error  # fmt: skip
