@@ -2,10 +2,10 @@
 
 import platform
 
-from benchmarks import loops, memory, runner, systems
+from benchmarks import loops, memory, runner, scale, systems
 from trainer.environment import cpu_model
 
 if __name__ == "__main__":
     print(f"{cpu_model()}, {platform.platform()}, Python {platform.python_version()}")
-    for bench in (loops, memory, runner, systems):
+    for bench in (loops, memory, runner, scale, systems):
         bench.main()

@@ -1,0 +1,114 @@
+"""Both versions of cgroups, read and written as files that look like the kernel's."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.cgroup import Group, Nursery
+from trainer.memory import Gauge, Readings, ticking
+
+MIB = 2**20
+
+
+def first_version(folder: Path) -> Group:
+    files = {
+        "memory.usage_in_bytes": 300 * MIB,
+        "memory.max_usage_in_bytes": 400 * MIB,
+        "memory.stat": f"active_file 1\ntotal_active_file {30 * MIB}\ntotal_inactive_file {20 * MIB}",
+        "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2",
+        "memory.failcnt": 3,
+        "memory.limit_in_bytes": 2**63 - 4096,
+    }
+    return written(folder, files)
+
+
+def second_version(folder: Path) -> Group:
+    files = {
+        "memory.current": 300 * MIB,
+        "memory.peak": 400 * MIB,
+        "memory.stat": f"anon {250 * MIB}\nactive_file {30 * MIB}\ninactive_file {20 * MIB}",
+        "memory.events": "low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\noom_group_kill 0",
+        "memory.max": "max",
+        "memory.swap.max": "max",
+    }
+    return written(folder, files)
+
+
+def written(folder: Path, files: dict[str, object]) -> Group:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(f"{content}\n")
+    return Group(folder)
+
+
+@pytest.mark.parametrize("version", [first_version, second_version])
+def test_what_a_group_is_charged_with_leaves_cached_pages_of_files_out(version, tmp_path: Path) -> None:
+    group = version(tmp_path)
+    assert group.charged() == (250 * MIB, 350 * MIB)
+    assert (group.kills(), group.refusals()) == (2, 3)
+
+
+def test_an_older_second_version_has_no_peak_of_its_own(tmp_path: Path) -> None:
+    group = second_version(tmp_path)
+    (tmp_path / "memory.peak").unlink()
+    assert group.charged() == (250 * MIB, 250 * MIB)
+
+
+def test_a_limit_leaves_no_way_out_to_swap(tmp_path: Path) -> None:
+    second_version(tmp_path / "two").limit(5 * MIB)
+    assert (tmp_path / "two" / "memory.max").read_text() == str(5 * MIB)
+    assert (tmp_path / "two" / "memory.swap.max").read_text() == "0"
+    one = first_version(tmp_path / "one")
+    (tmp_path / "one" / "memory.memsw.limit_in_bytes").write_text("")
+    one.limit(5 * MIB)
+    assert (tmp_path / "one" / "memory.limit_in_bytes").read_text() == str(5 * MIB)
+    assert (tmp_path / "one" / "memory.memsw.limit_in_bytes").read_text() == str(5 * MIB)
+
+
+def test_where_swap_is_counted_its_refusals_count_too(tmp_path: Path) -> None:
+    group = first_version(tmp_path)
+    (tmp_path / "memory.memsw.failcnt").write_text("40\n")
+    assert group.refusals() == 43
+
+
+def test_groups_of_processes_that_are_gone_are_removed_and_others_stay(tmp_path: Path) -> None:
+    nursery = Nursery(tmp_path)
+    ours = nursery.make("1")
+    for name in ("trialrun-4194999-12345-1", "trialrun-1-0-1", "trialrun-of-somebody", "another"):
+        (tmp_path / name).mkdir()
+    nursery.sweep()
+    assert {path.name for path in tmp_path.iterdir()} == {ours.folder.name, "trialrun-of-somebody", "another"}
+
+
+def test_a_gauge_reads_floor_peak_and_mean_of_its_group(tmp_path: Path) -> None:
+    group = second_version(tmp_path)
+    (tmp_path / "memory.peak").write_text(str(300 * MIB))
+    gauge = Gauge(group)
+    (tmp_path / "memory.current").write_text(str(400 * MIB))
+    (tmp_path / "memory.peak").write_text(str(450 * MIB))
+    memory = gauge.result()
+    assert memory.cgroup is not None
+    assert memory.cgroup.floor_bytes == memory.counted_floor == 250 * MIB
+    assert memory.cgroup.peak_bytes == memory.counted_peak == 400 * MIB
+    assert memory.cgroup.mean_bytes == 300 * MIB
+    assert memory.floor_bytes is not None
+    assert 0 < memory.floor_bytes <= memory.peak_bytes
+
+
+def test_readings_have_a_first_a_highest_and_a_mean() -> None:
+    readings = Readings(10)
+    readings.add(40, 50)
+    readings.add(10, 30)
+    assert (readings.first, readings.highest, readings.mean) == (10, 50, 20)
+
+
+def test_a_full_disk_ends_the_ticking_and_not_what_it_watches() -> None:
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise OSError(28, "No space left on device")
+
+    with ticking(fail):
+        pass
+    assert calls == [1]
