@@ -30,8 +30,8 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 	$(BIN)/python -m trainer run examples/scaletest.yaml
 	@printf '\nTwo pages to open in a browser:\n'; printf '  file://%s/runs/%s/report.html\n' "$$PWD" sp500-grid "$$PWD" sp500-scale
 
-test: .venv/dev.stamp programs ## Run everything this machine can test
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/dev.stamp programs ## Run everything this machine can test, but for real pods (make e2e)
+	$(BIN)/python -m pytest --ignore tests/node $(ARGS)
 
 lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no torch
 	.lint/bin/ruff format --check .
@@ -60,10 +60,10 @@ cluster: .venv/dev.stamp ## Start a Kubernetes with the training operator and th
 cluster-down: .venv/dev.stamp ## End it; nothing of it stays
 	PYTHONPATH=tests $(BIN)/python -m node down
 
-deploy: .venv/dev.stamp ## Install what is missing in the cluster of KUBECONFIG: training operator, namespace, chart
-	PYTHONPATH=tests $(BIN)/python -m node deploy $(ARGS)
+deploy: ## Install on an existing cluster what is missing: training operator, volumes, chart (see scripts/deploy)
+	scripts/deploy $(ARGS)
 
-e2e: .venv/dev.stamp programs ## Test with real pods, on the cluster of `make cluster` or ARGS='--kubeconfig FILE'
+e2e: .venv/dev.stamp ## Test with real pods, on the cluster of `make cluster` or ARGS='--kubeconfig FILE'
 	$(BIN)/python -m pytest tests/node $(ARGS)
 
 programs: .venv/dev.stamp ## Build the Kubernetes programs that the tests need (Go, once, minutes)

@@ -4,6 +4,7 @@ PYTHONPATH=tests python -m node up
 """
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -43,11 +44,10 @@ def down(where: Place) -> None:
 
 
 def _explain(where: Place) -> None:
-    folders = ":".join(str(build.program(name).parent) for name in ("kubectl", "helm4"))
     print(f"""\
 The cluster is ready, and runs until `make cluster-down`. Logs lie in {where.state}
 
-  export KUBECONFIG={where.kubeconfig} PATH={folders}:$PATH
+  export KUBECONFIG={where.kubeconfig} PATH={where.state / "bin"}:$PATH
   kubectl apply -f examples/search.yaml
   kubectl get hps --watch""")
 
@@ -62,9 +62,12 @@ def _timed(what: str) -> Iterator[None]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m node", description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=("up", "down"))
+    command = parser.parse_args().command
     where = place.default()
+    if host.has_docker():
+        return subprocess.run([place.ROOT / "scripts" / "kind", command], check=False).returncode
     try:
-        if parser.parse_args().command == "down":
+        if command == "down":
             down(where)
         else:
             up(where)

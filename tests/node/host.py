@@ -43,6 +43,13 @@ class NotPossible(Exception):
     """This machine can't run the cluster; the sentence says what is missing."""
 
 
+def has_docker() -> bool:
+    """Whether kind can make the cluster: it is there, and so is Docker's daemon."""
+    if shutil.which("kind") is None or shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
 @contextmanager
 def alone(place: Place) -> Iterator[None]:
     """Keeps others from starting or ending the cluster meanwhile."""
@@ -57,7 +64,7 @@ def require(place: Place) -> None:
     if platform.system() != "Linux" or os.geteuid() != 0:
         raise NotPossible(
             "a one-node cluster needs Linux and root (it makes namespaces and cgroups), got"
-            f" {platform.system()} as user {os.geteuid()}; start Docker, and the cluster runs in kind instead"
+            f" {platform.system()} as user {os.geteuid()}; or install kind and start Docker"
         )
     for folder in (place.state, place.cache):
         if folder.is_relative_to("/var") or folder.is_relative_to("/tmp"):  # noqa: S108 - the machine's

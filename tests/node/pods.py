@@ -58,7 +58,7 @@ def run(experiments: Experiments, image: str, command: list[str], files: dict[st
         now: str = cluster.api.get(f"{where}/pods/ours")["status"].get("phase", "")
         return now if now in ("Succeeded", "Failed") else None
 
-    ended = eventually(phase, within_seconds=240, every_seconds=0.3, what=f"{command} has ended")
+    ended = eventually(phase, within_seconds=400, every_seconds=0.3, what="the pod has ended")
     said = cluster.kubectl("logs", "-n", namespace, "ours")
     assert ended == "Succeeded", said
     return said

@@ -1,8 +1,10 @@
 """The chart on a cluster: installed, upgraded, waited for."""
 
+import subprocess
 from pathlib import Path
 
-from cluster.testcluster import Cluster
+from cluster.programs import build
+from cluster.testcluster import Cluster, CommandFailed
 from node.images import Images
 from node.place import ROOT
 
@@ -13,10 +15,18 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def install(cluster: Cluster, *options: str) -> None:
-    """Installs the chart into a namespace of its own, or upgrades to it, and waits until the operator answers."""
-    if cluster.api.get_if_there(f"/api/v1/namespaces/{NAMESPACE}") is None:
-        cluster.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": RESTRICTED}})
-    upgrade(cluster, CHART, *options)
+    """What `make deploy` does, by the programs of the tests' own."""
+    programs = cluster.workdir / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, program in {"kubectl": "kubectl", "helm": "helm4"}.items():
+        (programs / name).unlink(missing_ok=True)
+        (programs / name).symlink_to(build.program(program))
+    environment = cluster.environment()
+    environment |= {"PATH": f"{programs}:{environment['PATH']}", "NAMESPACE": NAMESPACE}
+    command = [str(ROOT / "scripts" / "deploy"), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise CommandFailed(command, done.returncode, done.stdout, done.stderr)
 
 
 def upgrade(cluster: Cluster, chart: Path, *options: str) -> None:
