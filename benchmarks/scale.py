@@ -1,7 +1,5 @@
 """What a multiplied training set costs in time and memory as it grows, beside a DataLoader over the whole of it."""
 
-import sys
-
 from benchmarks.timing import in_turn, line, median, process, ratio
 
 ROUNDS = 7
@@ -78,4 +76,4 @@ def _run(program: str, *arguments: str) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from trainer.cgroup import own_group
 from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
 from trainer.distributed import Ranks, ranks_from_environment
@@ -18,6 +19,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
+from trainer.memory import Gauge
 from trainer.trial import Place, failure, run_rank
 
 VARIABLE = "TRIALRUN_TRIAL"
@@ -38,7 +40,13 @@ def main(options: argparse.Namespace) -> int:
     except (UserError, ValueError) as error:
         report = failure(ranks, error)
     else:
-        report = run_rank(training, place, started=process_started(), on_epoch=_shower(training.train.epochs))
+        report = run_rank(
+            training,
+            place,
+            started=process_started(),
+            on_epoch=_shower(training.train.epochs),
+            gauge=Gauge(own_group()),  # the container's, in which this is the only process
+        )
     leave(report, options.message)
     print(f"rank {report.rank}: {report.outcome} {report.error}".rstrip(), file=sys.stderr)
     return EXIT_CODES[report.outcome]
