@@ -77,11 +77,14 @@ class Pod:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A job with its pods; None when only pods are left. `confirmed` once its pods were listed after its end."""
+    """A job with its pods; None when only pods are left.
+
+    `confirmed` is when its pods were listed because of a doubt (milliseconds since 1970), None if they were not.
+    """
 
     job: Job | None
     pods: tuple[Pod, ...]
-    confirmed: bool = False
+    confirmed: int | None = None
     # For `verdicts`, which remembers here what it has said. Whatever changes makes another attempt.
     said: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 

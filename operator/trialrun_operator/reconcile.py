@@ -18,7 +18,7 @@ from trialrun_operator.kube import ApiFailure, Kube, Refused
 from trialrun_operator.memory import BEAT_SECONDS, Memories, Memory
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import ATTEMPT_LABEL, PODS, TRIAL_LABEL, UID_LABEL, Key
-from trialrun_operator.observe import Attempt, Job
+from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.queue import Queue
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
@@ -104,8 +104,7 @@ class Reconciler:
                 computed += seconds
             if not found.doubts:
                 break
-            for job in found.doubts:
-                await self._confirm(job)
+            await self._confirm(found.doubts)
         beat = memory.beat_due()
         # None of these waits for another: what is deleted was recorded before, and so was what an attempt follows on.
         done = await asyncio.gather(
@@ -228,14 +227,20 @@ class Reconciler:
             self._store.remove(seen.uid)
         self._queue.add(seen.key)
 
-    async def _confirm(self, job: Job) -> None:
-        """LISTs a job's pods before something is believed that rests on a pod or a message that is not there."""
-        selector = f"{UID_LABEL}={job.experiment_uid},{TRIAL_LABEL}={job.trial},{ATTEMPT_LABEL}={job.attempt}"
-        async for page, _ in self._kube.pages(PODS, job.key.namespace, selector):
-            for document in page:
-                if (pod := observe.pod(document)) is not None:
-                    self._store.put(pod)
-        self._store.confirm(job)
+    async def _confirm(self, jobs: Sequence[Job]) -> None:
+        """LISTs the pods of some jobs before something is believed that rests on a pod, or an end, not seen."""
+        selector = f"{UID_LABEL}={jobs[0].experiment_uid}"
+        if len(jobs) == 1:
+            selector += f",{TRIAL_LABEL}={jobs[0].trial},{ATTEMPT_LABEL}={jobs[0].attempt}"
+        listed: list[Pod] = []
+        version = 0
+        async for page, moment in self._kube.pages(PODS, jobs[0].key.namespace, selector):
+            listed += (pod for document in page if (pod := observe.pod(document)) is not None)
+            version = moment
+        uids = {job.uid for job in jobs}
+        self._store.replace(listed, version, lambda value: isinstance(value, Pod) and value.job_uid in uids)
+        for job in jobs:
+            self._store.confirm(job, self._now())
 
 
 def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:

@@ -68,7 +68,7 @@ class Store:
         self._pods: dict[str, dict[str, None]] = {}
         # Attempts by job uid, until something of theirs changes.
         self._attempts: dict[str, Attempt] = {}
-        self._confirmed: set[str] = set()
+        self._confirmed: dict[str, int] = {}
         self._deleted: dict[str, None] = {}
 
     def put(self, value: Value) -> bool:
@@ -108,7 +108,7 @@ class Store:
             if self._by_key.get(value.key) == uid:
                 del self._by_key[value.key]
         elif isinstance(value, Job):
-            self._confirmed.discard(uid)
+            self._confirmed.pop(uid, None)
             for pod in [pod for pod in self._pods.get(uid, ()) if pod in self._deleted]:
                 self._drop_pod(uid, pod)
             self._drop_empty(value.experiment_uid, uid)
@@ -141,9 +141,9 @@ class Store:
             news.add(value.key)
         return news
 
-    def confirm(self, job: Job) -> None:
-        """Notes that a job's pods were listed after its end, and that there are no others."""
-        self._confirmed.add(job.uid)
+    def confirm(self, job: Job, now: int) -> None:
+        """Notes that a job's pods were listed at `now`, and that there are no others."""
+        self._confirmed[job.uid] = now
         self._attempts.pop(job.uid, None)
 
     def experiment(self, key: Key) -> ExperimentObject | None:
@@ -169,7 +169,7 @@ class Store:
     def _attempt(self, uid: str) -> Attempt:
         job = self._values.get(uid)
         pods = tuple(pod for each in self._pods.get(uid, ()) if isinstance(pod := self._values.get(each), Pod))
-        return Attempt(job if isinstance(job, Job) else None, pods, uid in self._confirmed)
+        return Attempt(job if isinstance(job, Job) else None, pods, self._confirmed.get(uid))
 
     def _drop_pod(self, job_uid: str, uid: str) -> None:
         self._values.pop(uid, None)

@@ -15,6 +15,8 @@ from trialrun_operator.workload import Workload
 GRACE_MILLISECONDS = 30_000
 # The kubelet ends a pod at its deadline; when this much later it has not, the operator does.
 BACKSTOP_MILLISECONDS = 30_000
+# A LIST of an attempt's pods settles a doubt for so long; the watch of pods may stand still.
+CONFIRMED_MILLISECONDS = 30_000
 # An API server's times have whole seconds, cut off; a report's clock, in milliseconds, is believed within this.
 _CLOCK_MILLISECONDS = 2_000
 
@@ -35,7 +37,7 @@ class Waits:
 
 @dataclass(frozen=True)
 class Doubtful:
-    """The evidence is missing: a LIST of this job's pods must confirm that before it is believed."""
+    """A pod, its end or its report was not seen; a LIST of this job's pods must confirm that first."""
 
     job: Job
 
@@ -82,7 +84,8 @@ def _think(
             return Waits(since + GRACE_MILLISECONDS)
         if not endings:
             said = f"; the job says: {job.message}" if job.message else ""
-            endings = [Ending(0, platform=Outcome.NODE_LOST, error=f"its pods are gone{said}")]
+            what = "its pods have not ended" if ranks else "its pods are gone"
+            endings = [Ending(0, platform=Outcome.NODE_LOST, error=f"{what}{said}")]
         return _record(attempt, trial, work, endings, accepted, retries_left, now)
     due, late = _deadline(job, ranks, trial, work, now)
     if late is None:
@@ -151,8 +154,9 @@ def _record(
         times=_times(attempt, endings, accepted, now),
         retries_left=retries_left,
     )
-    bare = record.outcome is Outcome.METRICS_MISSING or not attempt.pods
-    if bare and attempt.job is not None and not attempt.confirmed:
+    unseen = sum(pod.ending is not None for pod in attempt.ranks.values()) < trial.workers
+    doubtful = unseen or record.outcome is Outcome.METRICS_MISSING
+    if doubtful and attempt.job is not None and not _is_confirmed(attempt, now):
         return Doubtful(attempt.job)
     if record.outcome is Outcome.TIMED_OUT:
         ran = record.seconds.total - record.seconds.start
@@ -163,6 +167,10 @@ def _record(
         environment = record.environment.model_copy(update={"image": lead.image})
         record = record.model_copy(update={"environment": environment})
     return Over(record)
+
+
+def _is_confirmed(attempt: Attempt, now: int) -> bool:
+    return attempt.confirmed is not None and now < attempt.confirmed + CONFIRMED_MILLISECONDS
 
 
 def _times(attempt: Attempt, endings: list[Ending], accepted: int, now: int) -> Times:

@@ -11,7 +11,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trialrun_operator import manifests, observe
 from trialrun_operator.observe import Attempt, milliseconds, timestamp
-from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
+from trialrun_operator.verdicts import CONFIRMED_MILLISECONDS, GRACE_MILLISECONDS, Doubtful, Over, Waits, verdict
 from unit.builders import START
 from unit.objects import KEY, UID, a_job, a_workload, message, observed, pod_document
 
@@ -75,7 +75,7 @@ OWN_ERROR = message(outcome="Diverged", error="loss is NaN in epoch 3", metrics=
 def test_the_end_of_a_pod_becomes_an_outcome_with_its_evidence(
     document: dict[str, Any], outcome: Outcome, error: str
 ) -> None:
-    attempt = Attempt(a_job(TRIAL), (observed(document),), confirmed=True)
+    attempt = Attempt(a_job(TRIAL), (observed(document),), confirmed=START + 60_000)
     found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
     assert isinstance(found, Over)
     assert found.record.outcome is outcome
@@ -117,10 +117,26 @@ def test_a_failed_job_without_pods_has_lost_its_node_once_the_pods_were_listed()
     job = a_job(TRIAL, ended=START, message="it failed")
     bare = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START)
     assert isinstance(bare, Doubtful)
-    sure = verdict(Attempt(job, (), True), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    sure = verdict(Attempt(job, (), START), TRIAL, WORK, accepted=START, retries_left=True, now=START)
     assert isinstance(sure, Over)
     assert sure.record.outcome is Outcome.NODE_LOST
     assert "it failed" in sure.record.error
+
+
+def test_a_job_that_succeeded_while_no_watch_told_of_its_pod_has_not_lost_it() -> None:
+    job, stale, late = (
+        a_job(TRIAL, ended=START),
+        observed(after(RUNS)),
+        START + max(GRACE_MILLISECONDS, CONFIRMED_MILLISECONDS),
+    )
+    unseen = verdict(Attempt(job, (stale,)), TRIAL, WORK, accepted=START, retries_left=True, now=late)
+    assert isinstance(unseen, Doubtful)
+    old = verdict(Attempt(job, (stale,), START), TRIAL, WORK, accepted=START, retries_left=True, now=late)
+    assert isinstance(old, Doubtful), "a LIST of half a minute ago settles nothing"
+    hangs = verdict(Attempt(job, (stale,), late), TRIAL, WORK, accepted=START, retries_left=True, now=late)
+    assert isinstance(hangs, Over)
+    assert hangs.record.outcome is Outcome.NODE_LOST
+    assert "its pods have not ended" in hangs.record.error
 
 
 def test_a_pod_that_was_deleted_while_it_ran_is_evicted_unless_its_job_was_deleted() -> None:

@@ -197,7 +197,9 @@ def test_an_image_that_never_comes_ends_at_the_pending_deadline() -> None:
     early = plan_of([stuck], now=START + 599_000)
     assert (early.records, early.wake) == ((), START + 600_000)
     late = plan_of([stuck], now=START + 600_000)
-    assert [record.outcome for record in late.records] == [Outcome.IMAGE_UNAVAILABLE]
+    assert (late.records, late.doubts) == ((), (stuck.job,)), "its pods are listed first"
+    sure = plan_of([replace(stuck, confirmed=START + 600_000)], now=START + 600_000)
+    assert [record.outcome for record in sure.records] == [Outcome.IMAGE_UNAVAILABLE]
 
 
 # --- properties -----------------------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class World:
         self.count = 0
 
     def attempts(self) -> list[Attempt]:
-        found = [Attempt(job, tuple(pods.values()), confirmed=True) for job, pods in self.jobs.values()]
+        found = [Attempt(job, tuple(pods.values()), confirmed=self.now) for job, pods in self.jobs.values()]
         self.rng.shuffle(found)
         return found
 
@@ -306,8 +308,11 @@ def test_a_record_waits_for_all_ranks_or_the_grace_period() -> None:
     attempt = Attempt(a_job(work.trials[0], ended=START + 50_000), (first, a_running_pod(work.trials[0], rank=1)))
     early = plan_of([attempt], work=work, now=START + 51_000)
     assert (early.records, early.wake) == ((), START + 50_000 + GRACE_MILLISECONDS)
-    late = plan_of([attempt], work=work, now=START + 50_000 + GRACE_MILLISECONDS)
-    assert [record.outcome for record in late.records] == [Outcome.CRASHED]
+    due = START + 50_000 + GRACE_MILLISECONDS
+    late = plan_of([attempt], work=work, now=due)
+    assert (late.records, late.doubts) == ((), (attempt.job,)), "its pods are listed first"
+    sure = plan_of([replace(attempt, confirmed=due)], work=work, now=due)
+    assert [record.outcome for record in sure.records] == [Outcome.CRASHED]
 
 
 def test_ids_of_objects_follow_from_the_experiment() -> None:
