@@ -72,7 +72,7 @@ def test_a_search_on_uploaded_rows_leaves_artefacts_here_that_predict(volumes: E
     assert "/data/shards/csv-" in volumes.cluster.kubectl("logs", "-n", namespace, f"job/{DATA}")
 
     volumes.create(search)
-    volumes.finished("search")
+    volumes.finished("search", within_seconds=300)
     found = records(volumes, "search")
     assert [record.outcome for record in found] == [Outcome.SUCCEEDED] * 2, [record.error for record in found]
 

@@ -1,8 +1,10 @@
 """Volumes of the one node: folders made beforehand, which claims are bound to. A cloud would make them on demand."""
 
+import shutil
 from pathlib import Path
 
 from cluster.testcluster import Cluster
+from eventually import eventually
 from node.place import NODE
 
 COUNT = 12
@@ -12,7 +14,7 @@ VOLUMES = "/api/v1/persistentvolumes"
 
 
 def make(cluster: Cluster, folder: Path) -> None:
-    """A default storage class, and volumes of it where they are missing. Each is for one claim, once."""
+    """A default storage class, and volumes of it where they are missing or used up. Each is for one claim, once."""
     if cluster.api.get_if_there(f"{STORAGE}/{CLASS}") is None:
         cluster.api.create(STORAGE, {
             "metadata": {
@@ -21,11 +23,17 @@ def make(cluster: Cluster, folder: Path) -> None:
             "provisioner": "kubernetes.io/no-provisioner",
             "volumeBindingMode": "WaitForFirstConsumer",
         })  # fmt: skip
-    there = {volume["metadata"]["name"] for volume in cluster.api.list(VOLUMES)}
+    there = {volume["metadata"]["name"]: volume["status"]["phase"] for volume in cluster.api.list(VOLUMES)}
     for number in range(COUNT):
         name = f"local-{number}"
-        if name not in there:
-            path = folder / name
+        path = folder / name
+        if there.get(name) == "Released":
+            cluster.api.delete(f"{VOLUMES}/{name}")
+            eventually(
+                lambda name=name: cluster.api.get_if_there(f"{VOLUMES}/{name}") is None, what=f"{name} is gone"
+            )
+            shutil.rmtree(path)
+        if there.get(name, "Released") == "Released":
             path.mkdir(parents=True)
             cluster.api.create(VOLUMES, _volume(name, path))
 
