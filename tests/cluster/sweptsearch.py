@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,22 @@ def _without_times(value: Any) -> Any:
     return [_without_times(item) for item in value] if isinstance(value, list) else value
 
 
-def assert_same_outcome(experiments: Experiments, undisturbed: dict[str, Any]) -> None:
-    """The search ends as an undisturbed run; where an answer was lost, its status comes a beat later."""
+def assert_same_outcome(
+    experiments: Experiments,
+    undisturbed: dict[str, Any],
+    seen: Callable[[dict[str, Any]], dict[str, Any]] = lambda found: found,
+) -> None:
+    """The search ends as an undisturbed run; where an answer was lost, its status comes a beat later.
+
+    `seen` takes out of the outcome what is allowed to differ.
+    """
 
     def same() -> bool:
-        found = list(_differences(outcome(experiments), undisturbed, "outcome"))
+        found = list(_differences(seen(outcome(experiments)), undisturbed, "outcome"))
         assert not found, "; ".join(found)
         return True
 
-    eventually(same, within_seconds=60, every_seconds=0.5, what="it ends as an undisturbed run")
+    eventually(same, within_seconds=SECONDS / 4, every_seconds=0.5, what="it ends as an undisturbed run")
 
 
 def _differences(found: Any, expected: Any, path: str) -> Iterator[str]:
@@ -151,7 +158,7 @@ def assert_nothing_twice(
     told = [each for each in experiments.events() if each["involvedObject"].get("uid") == uid]
     # An Event's name follows from what it says, so that a crash can make none twice.
     reasons = Counter(each["reason"] for each in told)
-    assert set(reasons.values()) == {1}, f"each of these Events of the script can happen once only: {reasons}"
+    assert set(reasons.values()) <= {1}, f"each of these Events of the script can happen once only: {reasons}"
     assert {each.get("count", 1) for each in told} == {1}
     return reasons
 
