@@ -20,7 +20,7 @@ from trainer.checkpoint import CHECKPOINT
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
-DATA, OUTPUT = "trialrun-data", "trialrun-output"
+DATA, OUTPUT, JOB = "data", "output", "job/data-build"
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_a_search_on_uploaded_rows_leaves_artefacts_here_that_predict(volumes: E
     assert "as /data/rows.csv" in said
 
     volumes.cluster.kubectl("apply", "-n", namespace, "-f", str(ROOT / "examples" / "data-job.yaml"))
-    volumes.cluster.kubectl("wait", "-n", namespace, "--for=condition=Complete", "--timeout=110s", f"job/{DATA}")
-    assert "/data/shards/csv-" in volumes.cluster.kubectl("logs", "-n", namespace, f"job/{DATA}")
+    volumes.cluster.kubectl("wait", "-n", namespace, "--for=condition=Complete", "--timeout=110s", JOB)
+    assert "/data/shards/csv-" in volumes.cluster.kubectl("logs", "-n", namespace, JOB)
 
     volumes.create(search)
     volumes.finished("search", within_seconds=300)
