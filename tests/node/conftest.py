@@ -12,7 +12,7 @@ from cluster.operatorprocess import Experiments
 from cluster.programs import build
 from cluster.testcluster import Cluster
 from eventually import eventually
-from node import host, place
+from node import host, machine, place
 from node.__main__ import down, up
 from node.release import RESTRICTED
 
@@ -36,11 +36,14 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             build.programs(("kubectl", "helm4"))
             yield Cluster(tmp_path_factory.mktemp("cluster"), kubeconfig.read_test_cluster(given))
             return
-        was_running = host.running(where) is not None
+        if host.running(where) is not None:
+            yield up(where)
+            return
+        before = machine.traces()
         started = up(where)
     yield started
-    if not was_running:
-        down(where)
+    down(where)
+    assert machine.traces() == before
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Where the one-node cluster keeps what it makes, and what it is called."""
 
 import os
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ BRIDGE = "trialrun0"
 ADDRESS = "10.244.0.1"  # the node's, on its bridge
 PODS = "10.244.0.0/16"
 PAUSE = "docker.io/trialrun/pause:1"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 @dataclass(frozen=True)

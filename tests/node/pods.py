@@ -10,9 +10,9 @@ from cluster.testcluster import Cluster
 from eventually import eventually
 from node.inside import hierarchies
 from node.place import NODE
+from node.release import NAMESPACE, RELEASE
 from trainer.experiment.record import Record, decode
 
-TRAINER = "trialrun/trainer"
 USER = 65532
 
 
@@ -21,6 +21,14 @@ def records(experiments: Experiments, name: str) -> list[Record]:
     ledgers = experiments.ledgers(**{"trialrun.dev/experiment": name})
     found = [decode(line) for ledger in ledgers for line in ledger.get("data", {}).values()]
     return sorted(found, key=lambda record: (record.index, record.attempt))
+
+
+def trainer_image(cluster: Cluster) -> str:
+    """The image of trials that name none, as the operator was told."""
+    deployment = cluster.api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (image,) = (each["value"] for each in container["env"] if each["name"] == "TRIALRUN_TRAINER_IMAGE")
+    return str(image)
 
 
 def a_small_training(**train: object) -> Json:
@@ -47,12 +55,12 @@ def _is_ready(pod: Json) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def run(experiments: Experiments, image: str, command: list[str], files: dict[str, str] | None = None) -> str:
-    """What a command prints that runs in a trial's image and under a trial's restrictions, with files in /given."""
+def run(experiments: Experiments, command: list[str], files: dict[str, str] | None = None) -> str:
+    """What a command prints that runs in the trials' image and under a trial's restrictions, with files in /given."""
     cluster, namespace = experiments.cluster, experiments.namespace
     where = f"/api/v1/namespaces/{namespace}"
     cluster.api.create(f"{where}/configmaps", {"metadata": {"name": "given"}, "data": files or {}})
-    cluster.api.create(f"{where}/pods", _pod(image, command))
+    cluster.api.create(f"{where}/pods", _pod(trainer_image(cluster), command))
 
     def phase() -> str | None:
         now: str = cluster.api.get(f"{where}/pods/ours")["status"].get("phase", "")

@@ -12,10 +12,10 @@ from cluster.component import Component, free_port
 from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access
 from cluster.programs import build
-from node.place import ADDRESS, BRIDGE, NODE, PAUSE, PODS, Place
+from node.place import ADDRESS, BRIDGE, NODE, PAUSE, PODS, VERSION, Place
 
 # What waits in a worker's pod for its master: any image with a shell and getent that the node has.
-INIT_IMAGE = "trialrun/trainer"
+INIT_IMAGE = f"trialrun/trainer:{VERSION}"
 CNI_PLUGINS = Path("/usr/lib/cni")
 DOMAIN = "cluster.local"
 # Below /var and /run, which are the namespaces' own.

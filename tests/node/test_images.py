@@ -1,14 +1,12 @@
 """What the images hold, what they take, and how soon a trial trains in one."""
 
 import json
-import tomllib
 
 import pytest
 
 from cluster.operatorprocess import Experiments
 from cluster.testcluster import Cluster, CommandFailed
 from node import images, place, pods
-from node.place import ROOT
 from node.release import NAMESPACE, RELEASE
 
 OPERATOR_MIB, OPERATOR_IDLE_MIB = 250, 160
@@ -55,15 +53,14 @@ def test_an_idle_operator_takes_little_memory(cluster: Cluster) -> None:
 
 
 def test_the_images_say_their_version(our_node: Cluster) -> None:  # noqa: ARG001 - it has built them
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for image in ("operator", "trainer"):
-        labels = images.labels(place.default(), f"trialrun/{image}:{version}")
-        assert labels["org.opencontainers.image.version"] == version
+        labels = images.labels(place.default(), f"trialrun/{image}:{place.VERSION}")
+        assert labels["org.opencontainers.image.version"] == place.VERSION
 
 
 def test_a_trial_of_one_step_takes_little_longer_than_importing_torch(experiments: Experiments) -> None:
     """Prints both: the one ends with the first step, evaluation and report included, and has to import torch too."""
-    said = pods.run(experiments, pods.TRAINER, ["python", "-c", STARTS])
+    said = pods.run(experiments, ["python", "-c", STARTS])
     measured = json.loads(said.splitlines()[-1])
     ratio = measured["trial"] / measured["torch"]
     print(

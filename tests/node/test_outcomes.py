@@ -11,7 +11,6 @@ from cluster.testcluster import Cluster
 from eventually import eventually
 from node import pods
 from node.conftest import restricted_namespace
-from trainer.checkpoint import CHECKPOINT
 from trainer.experiment.record import Record
 
 FOR_EVER = 1_000_000  # epochs
@@ -23,7 +22,7 @@ WITHOUT_AN_IMAGE = "nowhere.invalid/none:1"
 def at_once(cluster: Cluster) -> Iterator[Experiments]:
     """Three searches that go wrong each in a way of its own, at the same time: they mostly wait."""
     with restricted_namespace(cluster) as experiments:
-        experiments.create(_search("image", pod={"image": WITHOUT_AN_IMAGE}, pendingDeadlineSeconds=15))
+        experiments.create(_search("image", pod={"image": WITHOUT_AN_IMAGE}, pendingDeadlineSeconds=45))
         experiments.create(_search("endless", training=pods.a_small_training(epochs=FOR_EVER), deadlineSeconds=25))
         memory = {"limits": {"memory": LIMIT}}
         large = [{"name": "data.multiplier", "choices": [1, TOO_LARGE]}]
@@ -53,7 +52,7 @@ def test_an_image_that_cannot_be_had_is_not_waited_for_until_the_deadline(at_onc
     (record,) = _records(at_once, "image")
     assert record.outcome == "ImageUnavailable"
     assert WITHOUT_AN_IMAGE in record.error
-    assert (record.finished_at - record.accepted_at) / 1000 < 60  # its deadline is at 600 s
+    assert (record.finished_at - record.accepted_at) / 1000 < 120  # its deadline is at 600 s
 
 
 def test_a_trial_without_end_is_out_of_time(at_once: Experiments) -> None:
@@ -70,34 +69,6 @@ def test_a_trial_that_hangs_is_out_of_time(our_node: Cluster) -> None:
         pods.send(pod, signal.SIGSTOP)
         (record,) = _records(experiments, "stopped")
         assert record.outcome == "TimedOut"
-
-
-def test_an_evicted_trial_goes_on_from_its_checkpoint(experiments: Experiments) -> None:
-    cluster = experiments.cluster
-    cluster.api.create(f"/api/v1/namespaces/{experiments.namespace}/persistentvolumeclaims", {
-        "metadata": {"name": "output"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-    })  # fmt: skip
-    lasting = pods.a_small_training(epochs=4000, checkpointEvery=50)
-    experiments.create(_search("evicted", training=lasting, pod={"outputClaim": "output"}))
-    (pod,) = pods.running(experiments)
-    find = (
-        "exec",
-        "-n",
-        experiments.namespace,
-        pod["metadata"]["name"],
-        "--",
-        "find",
-        "/output",
-        "-name",
-        CHECKPOINT,
-    )
-    eventually(lambda: cluster.kubectl(*find), within_seconds=60, every_seconds=0.2, what="there is a checkpoint")
-    pods.evict(cluster, pod)
-    first, second = _records(experiments, "evicted")
-    assert (first.outcome, first.final) == ("Evicted", False)
-    assert (second.outcome, second.attempt, second.epochs) == ("Succeeded", 2, 4000)
-    assert second.resumed_from >= 50
 
 
 def test_a_rank_that_dies_ends_its_trial_and_is_named(our_node: Cluster) -> None:

@@ -36,7 +36,7 @@ def on_the_cluster(applied: Experiments) -> list[Record]:
 @pytest.fixture(scope="module")
 def on_one_machine(applied: Experiments) -> list[Record]:
     """The same file, one trial after another, in a pod of the same image with as many threads."""
-    said = pods.run(applied, pods.TRAINER, ["sh", "-c", LOCALLY], {"search.yaml": EXAMPLE.read_text()})
+    said = pods.run(applied, ["sh", "-c", LOCALLY], {"search.yaml": EXAMPLE.read_text()})
     lines = [line for line in said.splitlines() if line.startswith('{"')]
     return sorted((decode(line) for line in lines), key=lambda record: record.index)
 
