@@ -124,17 +124,20 @@ def run_once(
         finished(here.experiments)
         assert_same_outcome(here.experiments, undisturbed, Ghost.laid)
         seconds = time.monotonic() - began
-        assert_nothing_twice(here.experiments, [proxy], deleted)
         eventually(
             lambda: (
-                process.log.count(ENDED) + process.exits.count(-SIGKILL) == len(process.exits) == process.starts - 1
+                process.exits
+                and process.log.count(ENDED) + process.exits.count(-SIGKILL)
+                == len(process.exits)
+                == process.starts - 1
             ),
             within_seconds=SECONDS,
             every_seconds=0.5,
-            what="the process ended only when kopf ended it",
+            what="kopf has ended the process, and nothing else has",
         )
+        assert_same_outcome(here.experiments, undisturbed, Ghost.laid)
+        assert_nothing_twice(here.experiments, [proxy], deleted)
         assert gremlin.told["watch failed"] == 1
-        assert process.exits
     return Round(seconds, gremlin.told, Counter(process.exits))
 
 
