@@ -92,9 +92,8 @@ def workload(document: Mapping[str, Any]) -> Workload:
     """
     experiment = load(document)
     if isinstance(experiment, ScaleTest) and experiment.spec.cell.memory_above_floor is not None:
-        raise InvalidExperiment(
-            ["spec.cell.memoryAboveFloor: must be left out, since the operator cannot measure a floor yet; "
-             f"set memoryLimit, got {experiment.spec.cell.memory_above_floor}"]
-        )  # fmt: skip
+        given = experiment.spec.cell.memory_above_floor
+        rule = "must be left out, since the operator cannot measure a floor yet; set memoryLimit"
+        raise InvalidExperiment([f"spec.cell.memoryAboveFloor: {rule}, got {given}"])
     trials = expand(experiment)
     return Workload(experiment, tuple(trials), tuple(running_order(experiment, trials)))

@@ -34,7 +34,8 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 class TrainingOperator:
     """As in a cluster, but for the address: it acts as its own service account, and its webhook validates by URL.
 
-    It serves PyTorchJobs only; `init_image` is what workers wait in. Making one prepares its certificates and needs no API server yet.
+    It serves PyTorchJobs only; `init_image` is what workers wait in. Making one prepares its certificates and needs
+    no API server yet.
     """
 
     def __init__(self, workdir: Path, init_image: str | None = None) -> None:

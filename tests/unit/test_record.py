@@ -35,7 +35,8 @@ LINE = (
     '"seconds":{"queued":0.0,"start":0.1,"data":0.2,"train":1.6,"total":2.0},'
     '"memory":[{"peakBytes":432013312,"meanBytes":419430400,"floorBytes":null,"cgroup":null,"limit":null,'
     '"devicePeakBytes":null}],"samples":860,"datasetBytes":0,"epochs":20,"resumedFrom":0,'
-    '"oversubscribed":false,"environment":{"image":null,"packages":{"python":"3.12.3","torch":"2.10.0"},"cpu":"A CPU","device":"cpu",'
+    '"oversubscribed":false,"environment":{"image":null,"packages":{"python":"3.12.3","torch":"2.10.0"},'
+    '"cpu":"A CPU","device":"cpu",'
     '"threads":1,"cpus":null,"memoryLimitBytes":null},"acceptedAt":1700000000000,"startedAt":1700000000000,'
     '"finishedAt":1700000002000}'
 )
