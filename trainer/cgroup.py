@@ -55,14 +55,6 @@ class Group:
         name = "memory.events" if self.second else "memory.oom_control"
         return _fields((self.folder / name).read_text())["oom_kill"]
 
-    def refusals(self) -> int:
-        """How often it reached its limit."""
-        if self.second:
-            return _fields((self.folder / "memory.events").read_text())["max"]
-        # Where memory and swap are limited alike, the sum of both is refused first.
-        names = ("memory.failcnt", "memory.memsw.failcnt")
-        return sum(self._number(name) for name in names if (self.folder / name).exists())
-
     def remove(self) -> None:
         """Removes it if it has no processes left."""
         with contextlib.suppress(OSError):

@@ -62,19 +62,26 @@ class Clock:
     def __init__(self, spent: dict[str, float], started: float) -> None:
         self._spent = spent
         self._started = started
+        self._running: tuple[str, float] | None = None
 
     @contextmanager
     def measure(self, what: str) -> Iterator[None]:
         """Adds what passes inside the context to `what`, a field of `Seconds`."""
-        begun = time.perf_counter()
+        self._running = (what, time.perf_counter())
         try:
             yield
         finally:
-            self._spent[what] = self._spent.get(what, 0.0) + time.perf_counter() - begun
+            self._spent, self._running = self._so_far(), None
 
     def seconds(self) -> Seconds:
-        """What was measured so far."""
-        return Seconds(**self._spent, total=max(0.0, time.time() - self._started))
+        """What was measured so far, of what is being measured too."""
+        return Seconds(**self._so_far(), total=max(0.0, time.time() - self._started))
+
+    def _so_far(self) -> dict[str, float]:
+        if (running := self._running) is None:  # taken once: a thread may ask
+            return self._spent
+        what, begun = running
+        return self._spent | {what: self._spent.get(what, 0.0) + time.perf_counter() - begun}
 
 
 def run_rank(

@@ -16,7 +16,6 @@ def first_version(folder: Path) -> Group:
         "memory.max_usage_in_bytes": 400 * MIB,
         "memory.stat": f"active_file 1\ntotal_active_file {30 * MIB}\ntotal_inactive_file {20 * MIB}",
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2",
-        "memory.failcnt": 3,
         "memory.limit_in_bytes": 2**63 - 4096,
     }
     return written(folder, files)
@@ -45,7 +44,7 @@ def written(folder: Path, files: dict[str, object]) -> Group:
 def test_what_a_group_is_charged_with_leaves_cached_pages_of_files_out(version, tmp_path: Path) -> None:
     group = version(tmp_path)
     assert group.charged() == (250 * MIB, 350 * MIB)
-    assert (group.kills(), group.refusals()) == (2, 3)
+    assert group.kills() == 2
 
 
 def test_an_older_second_version_has_no_peak_of_its_own(tmp_path: Path) -> None:
@@ -63,12 +62,6 @@ def test_a_limit_leaves_no_way_out_to_swap(tmp_path: Path) -> None:
     one.limit(5 * MIB)
     assert (tmp_path / "one" / "memory.limit_in_bytes").read_text() == str(5 * MIB)
     assert (tmp_path / "one" / "memory.memsw.limit_in_bytes").read_text() == str(5 * MIB)
-
-
-def test_where_swap_is_counted_its_refusals_count_too(tmp_path: Path) -> None:
-    group = first_version(tmp_path)
-    (tmp_path / "memory.memsw.failcnt").write_text("40\n")
-    assert group.refusals() == 43
 
 
 def test_groups_of_processes_that_are_gone_are_removed_and_others_stay(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def _ending(one: _Rank, code: int) -> Ending:
     kills = 0
     if one.group is not None:
         kills, (_, peak) = one.group.kills(), one.group.charged()
-        evidence |= {"oomKills": kills, "limitReached": one.group.refusals(), "cgroupPeakBytes": peak}
+        evidence |= {"oomKills": kills, "cgroupPeakBytes": peak}
         report = _with_peak(report, peak)
     limit = "none" if one.limit is None else memory(one.limit.bytes)
     if code == -signal.SIGKILL and kills:

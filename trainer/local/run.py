@@ -95,6 +95,8 @@ def run(
             until = time.monotonic() + starting + deadline(experiment)
             running[trial.id] = _Running(trial, attempt, now, now, until)
             progress.started(trial)
+        if not running:  # the last ones were skipped
+            break
         for event in processes.events(timeout=_until_next_deadline(running.values())):
             if isinstance(event, Epoch):
                 trial = running[event.trial].trial
