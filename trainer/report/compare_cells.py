@@ -86,7 +86,7 @@ def _cell(records: Sequence[Record]) -> Measured:
         for record in told
         if record.outcome is Outcome.SUCCEEDED and record.seconds.train > 0
     ]
-    peaks = [rank.peak_bytes for record in told for rank in record.memory if rank is not None]
+    peaks = [rank.counted_peak for record in told for rank in record.memory if rank is not None]
     ran = [record.seconds.total for record in told if record.outcome is not Outcome.SKIPPED]
     return Measured(
         outcome=told[0].outcome,
