@@ -78,11 +78,11 @@ def _by_size(
             x, y = zip(*((cell.multiplier, figure) for cell, figure in failed), strict=True)
             axes.plot(x, y, "x", color=FAILED, markersize=9, markeredgewidth=2.2, label="failed")
             for cell, figure in failed:
-                # To the left: the largest sizes fail.
-                axes.annotate(
-                    cell.outcome, (cell.multiplier, figure), (4, 9), textcoords="offset points", ha="right",
-                    color=FAILED, fontsize=11,
-                )  # fmt: skip
+                # To the left, as the largest sizes fail, and on the side that the line doesn't come from.
+                smaller = [other for one in lines for seen, other in one.cells if _precedes(seen, cell)]
+                above = not smaller or smaller[-1] <= figure
+                offset = {"xytext": (4, 9 if above else -18), "textcoords": "offset points", "ha": "right"}
+                axes.annotate(cell.outcome, (cell.multiplier, figure), color=FAILED, fontsize=11, **offset)
         if len(limits) == 1:
             axes.axhline(limits[0], color=INK, linewidth=1, linestyle=(0, (4, 4)), label="limit")
         axes.margins(x=0.08, y=0.15)
@@ -95,6 +95,10 @@ def _by_size(
         legend(axes)
 
     return draw(name, title, _words(failed, limits), paint)
+
+
+def _precedes(one: CellFigures, other: CellFigures) -> bool:
+    return one.workers == other.workers and one.multiplier < other.multiplier
 
 
 def _words(failed: Sequence[tuple[CellFigures, float]], limits: Sequence[float]) -> str:
