@@ -47,7 +47,7 @@ def running(experiments: Experiments, count: int = 1) -> list[Json]:
         ready = [pod for pod in experiments.pods() if _is_ready(pod)]
         return ready if len(ready) >= count else []
 
-    return eventually(training, within_seconds=120, every_seconds=0.2, what=f"{count} pods run")
+    return eventually(training, within_seconds=300, every_seconds=0.2, what=f"{count} pods run")
 
 
 def _is_ready(pod: Json) -> bool:
@@ -66,7 +66,7 @@ def run(experiments: Experiments, command: list[str], files: dict[str, str] | No
         now: str = cluster.api.get(f"{where}/pods/ours")["status"].get("phase", "")
         return now if now in ("Succeeded", "Failed") else None
 
-    ended = eventually(phase, within_seconds=400, every_seconds=0.3, what="the pod has ended")
+    ended = eventually(phase, within_seconds=900, every_seconds=0.3, what="the pod has ended")
     said = cluster.kubectl("logs", "-n", namespace, "ours")
     assert ended == "Succeeded", said
     return said

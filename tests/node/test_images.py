@@ -26,8 +26,8 @@ for _ in range(5):
         began = time.perf_counter()
         subprocess.run([sys.executable, *command], env=environment, check=True, stderr=subprocess.DEVNULL)
         seconds[name].append(time.perf_counter() - began)
-    outcome = json.loads(open("/tmp/message").read())["outcome"]
-print(json.dumps({name: statistics.median(each) for name, each in seconds.items()} | {"outcome": outcome}))
+    metrics = json.loads(open("/tmp/message").read())["metrics"]
+print(json.dumps({name: statistics.median(each) for name, each in seconds.items()} | {"metrics": metrics}))
 """
 
 
@@ -66,4 +66,4 @@ def test_a_trial_of_one_step_takes_little_longer_than_importing_torch(experiment
     print(
         f"\nimport torch {measured['torch']:.2f} s, a trial of one step {measured['trial']:.2f} s: {ratio:.2f} times"
     )
-    assert measured["outcome"] == "Succeeded"
+    assert measured["metrics"]["validMse"] > 0

@@ -41,13 +41,13 @@ def _begin(experiments: Experiments, trials: int) -> None:
     """A search that has trials behind it, under way and ahead."""
     training = pods.a_small_training(epochs=300)
     experiments.create(a_search(trials=trials, training=training, parallelTrials=2))
-    eventually(lambda: pods.records(experiments, "search"), within_seconds=120, every_seconds=0.2,
+    eventually(lambda: pods.records(experiments, "search"), within_seconds=300, every_seconds=0.2,
                what="a trial is recorded")  # fmt: skip
 
 
 def _end(experiments: Experiments, trials: int) -> None:
     """Every trial was run, once."""
-    assert experiments.finished("search", within_seconds=240)["status"]["done"] == f"{trials}/{trials}"
+    assert experiments.finished("search", within_seconds=600)["status"]["done"] == f"{trials}/{trials}"
     found = pods.records(experiments, "search")
     assert Counter(record.index for record in found) == dict.fromkeys(range(trials), 1)
     assert {record.attempt for record in found} == {1}
@@ -80,7 +80,7 @@ def test_uninstalling_keeps_experiments_and_their_results_and_lets_them_be_delet
     installed: Cluster, experiments: Experiments
 ) -> None:
     experiments.create(a_search(trials=1, training=pods.a_small_training()))
-    experiments.finished("search", within_seconds=120)
+    experiments.finished("search", within_seconds=300)
     installed.helm("uninstall", release.RELEASE, "-n", release.NAMESPACE, "--wait")
     assert {crd["metadata"]["name"] for crd in installed.api.list(CRDS)} >= {
         "hyperparamsearches.trialrun.dev", "scaletests.trialrun.dev",

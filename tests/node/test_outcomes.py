@@ -36,7 +36,7 @@ def _search(name: str, **spec: object) -> Json:
 
 def _records(experiments: Experiments, name: str) -> list[Record]:
     """The records of an experiment, once it has finished."""
-    experiments.finished(name, within_seconds=180)
+    experiments.finished(name, within_seconds=600)
     return pods.records(experiments, name)
 
 
