@@ -160,7 +160,7 @@ def assert_nothing_twice(
     reasons = Counter(each["reason"] for each in told)
     most = Counter(dict.fromkeys(reasons, 1)) + Counter({"TrialRetried": len(deleted)})
     assert reasons <= most, f"each of these Events can happen once only: {reasons}"
-    assert {each.get("count", 1) for each in told} == {1}
+    assert {each.get("count", 1) for each in told} <= {1}
     return reasons
 
 
