@@ -78,6 +78,14 @@ def test_pod_security_refuses_a_privileged_pod_where_the_namespace_says_so(clust
     cluster.api.create(f"{pods}?dryRun=All", pod("before", privileged=True))
     label = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.api.patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": label}})
+
+    def is_refused() -> bool:
+        with contextlib.suppress(ApiError):
+            cluster.api.create(f"{pods}?dryRun=All", pod("after", privileged=True))
+            return False
+        return True
+
+    eventually(is_refused, what="the label is known to the admission of pods")
     with pytest.raises(ApiError, match="violates PodSecurity"):
         cluster.api.create(pods, pod("after", privileged=True))
 
