@@ -101,20 +101,22 @@ def start(place: Place) -> None:
         listener.set_inheritable(True)
         command = ["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc", *FIRST]
         inside = [sys.executable, "-m", "node.inside", str(place.state), str(place.cache)]
-        process = subprocess.Popen(
+        # Not by subprocess, which would complain that nobody waits for its end.
+        pid = os.posix_spawnp(
+            command[0],
             [*command, *inside, str(port), str(listener.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1"},
-            pass_fds=[listener.fileno()],
-            start_new_session=True,
+            os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+            ],
+            setsid=True,
         )
-        place.process.write_text(f"{process.pid} {_began(process.pid)}\n")
+        place.process.write_text(f"{pid} {_began(pid)}\n")
     deadline = time.monotonic() + START_SECONDS
     while not place.ready.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
+        if running(place) is None or time.monotonic() > deadline:
             said = place.log.read_text(errors="replace")
             kill(place)
             raise NotPossible(f"the node did not become ready; logs lie in {place.state}\n{said}")
