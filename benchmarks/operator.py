@@ -28,6 +28,7 @@ from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access
 from cluster.operatorprocess import Experiments, OperatorProcess, apply_crds, is_served, service_account
 from cluster.programs import build
+from eventually import eventually
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
 from trialrun_operator.workload import workload
@@ -133,15 +134,7 @@ def prepare(plane: ControlPlane) -> None:
     for namespace in (NAMESPACE, PLAIN):
         plane.api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         plane.api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "default"}})
-    wait(lambda: is_served(plane.api, JOBS.format(NAMESPACE)), 30)
-
-
-def wait(probe: Any, seconds: float, pause: float = 0.05) -> None:
-    """Waits until `probe` gives something true."""
-    deadline = time.monotonic() + seconds
-    while not probe():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(pause)
+    eventually(lambda: is_served(plane.api, JOBS.format(NAMESPACE)), within_seconds=30)
 
 
 def count(api: Api, path: str) -> int:
@@ -165,7 +158,7 @@ def creation_rate(api: Api, path: str, target: int) -> float:
         samples.append((time.perf_counter(), count(api, path)))
         return samples[-1][1] >= target
 
-    wait(is_reached, 120, 0.2)
+    eventually(is_reached, within_seconds=120, every_seconds=0.2)
     # The last one came up to a pause after the target was reached; the one before it is exact.
     (began, first), (ended, last) = samples[0], samples[-2]
     return (last - first) / (ended - began)
@@ -181,14 +174,14 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         process.wait_until_ready()
         experiments.create(search)
         jobs = JOBS.format(NAMESPACE)
-        wait(lambda: count(plane.api, jobs) > 0, 60, 0.02)
+        eventually(lambda: count(plane.api, jobs) > 0, within_seconds=60, every_seconds=0.02)
         figures.operator_creates_per_second = creation_rate(plane.api, jobs, min(PARALLEL, figures.trials))
         helper = multiprocessing.get_context("spawn").Process(
             target=stand_in, args=(plane.kubeconfig, NAMESPACE), daemon=True
         )
         began = time.perf_counter()
         helper.start()
-        wait(lambda: is_finished(experiments, began), 900, 1.0)
+        eventually(lambda: is_finished(experiments, began), within_seconds=900, every_seconds=1.0)
         figures.seconds_to_finish = time.perf_counter() - began
         figures.trials_per_second = figures.trials / figures.seconds_to_finish
         helper.terminate()
@@ -202,9 +195,9 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         figures.cpu_seconds = cpu_seconds(process.pid)
         process.kill()
         began = time.perf_counter()
-        wait(lambda: not process.is_running, 10, 0.01)
+        eventually(lambda: not process.is_running, within_seconds=10, every_seconds=0.01)
         process.wait_until_ready(120)
-        wait(lambda: any(name.startswith("trialrun_reconciles_total") for name in process.figures()), 60)
+        eventually(lambda: any(name.startswith("trialrun_reconciles_total") for name in process.figures()))
         figures.restart_seconds = time.perf_counter() - began
         time.sleep(5)  # kopf's own listing follows ours
         figures.restart_cpu_seconds = cpu_seconds(process.pid)
