@@ -1,9 +1,21 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, in folders that can be written."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder and tries it out: before the work, not after hours of it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 @contextmanager

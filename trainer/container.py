@@ -4,9 +4,9 @@ Imports no torch: what runs a whole search in a container leaves that to its tri
 """
 
 import os
-import tempfile
 from pathlib import Path
 
+from trainer import atomic
 from trainer.experiment.errors import UserError
 from trainer.experiment.record import RankReport, encode_report
 
@@ -28,9 +28,7 @@ def require_writable(folder: Path) -> None:
         UserError: it can't be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        atomic.require_writable(folder)
     except OSError as error:
         raise UserError(
             f"spec.pod.outputClaim: a volume that user {os.getuid()} can write is needed, got {error.strerror} in "

@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from trainer import atomic
 from trainer.data.build import default_cache
 from trainer.distributed import ranks_from_environment
 from trainer.environment import process_started
@@ -51,9 +51,7 @@ def main(options: argparse.Namespace) -> int:
 def _require_writable(folder: Path) -> None:
     """Before the training, not after hours of it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        atomic.require_writable(folder)
     except OSError as error:
         raise UserError(
             f"--out: a folder that can be written is needed, got {folder} ({error.strerror or error})"
