@@ -10,6 +10,8 @@ BIN := .venv/bin
 TORCH_BACKEND ?=
 # Extra options for the tests, as in `make test ARGS='-k kill -x'`.
 ARGS ?=
+# Most tests wait most of the time. Files stay whole, in their order: those with a control plane take longest and go first.
+SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 # Some machines forbid bytecode files; every start would then compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +33,7 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 	@printf '\nTwo pages to open in a browser:\n'; printf '  file://%s/runs/%s/report.html\n' "$$PWD" sp500-grid "$$PWD" sp500-scale
 
 test: .venv/dev.stamp programs ## Run everything this machine can test, but for real pods (make e2e)
-	$(BIN)/python -m pytest --ignore tests/node $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/node $(SIDE_BY_SIDE) $(ARGS)
 
 lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no torch
 	.lint/bin/ruff format --check .

@@ -14,8 +14,10 @@ from node import pods
 TRIAL_SECONDS = 120 if TORTURE else 10
 TRIALS, SLOTS = 4, 2
 TRIED_EPOCHS = 40
-# How much of the slots' time may be told wrongly. Short trials on a busy machine say little.
-UNEXPLAINED = 0.05 if TORTURE else 0.25
+# How much of the slots' time may be left unexplained: by the split alone where trials have a core each, and, where
+# other work slows them down at times, with what the training took longer than the baseline's. The baseline's own
+# start is in neither.
+UNEXPLAINED, UNEXPLAINED_WHEN_BUSY = 0.05, 0.15
 
 
 def _search(name: str, epochs: int, trials: int, **spec: object) -> Json:
@@ -65,13 +67,17 @@ def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
     comparison, split = summary["comparison"], summary["timing"]["split"]
     missing = 1 - comparison["efficiency"]
     explained = split["queue"] + split["start"] + split["data"]
+    slowed = split["train"] * (1 - 1 / comparison["trainRatio"])
     records = pods.records(experiments, "search")
     say(
         f"{len(records)} trials of {min(record.seconds.train for record in records):.1f} s and more in {SLOTS} slots:"
         f" speedup {comparison['speedup']:.3f}, efficiency {comparison['efficiency']:.3f};"
         f" of what is missing, {missing:.3f}, queue {split['queue']:.3f}, start {split['start']:.3f} and data"
-        f" {split['data']:.3f} are {explained:.3f}; training took {comparison['trainRatio']:.3f} times the baseline's"
+        f" {split['data']:.3f} are {explained:.3f}; training took {comparison['trainRatio']:.3f} times the baseline's,"
+        f" which is {slowed:.3f}"
     )
     assert comparison["slots"] == SLOTS
     assert comparison["sameBest"] is True
-    assert abs(missing - explained) <= UNEXPLAINED
+    assert abs(missing - explained - slowed) <= UNEXPLAINED_WHEN_BUSY
+    if TORTURE:
+        assert abs(missing - explained) <= UNEXPLAINED
