@@ -73,8 +73,8 @@ def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
         f"{len(records)} trials of {min(record.seconds.train for record in records):.1f} s and more in {SLOTS} slots:"
         f" speedup {comparison['speedup']:.3f}, efficiency {comparison['efficiency']:.3f};"
         f" of what is missing, {missing:.3f}, queue {split['queue']:.3f}, start {split['start']:.3f} and data"
-        f" {split['data']:.3f} are {explained:.3f}; training took {comparison['trainRatio']:.3f} times the baseline's,"
-        f" which is {slowed:.3f}"
+        f" {split['data']:.3f} are {explained:.3f}; training took {comparison['trainRatio']:.3f} times the"
+        f" baseline's, which is {slowed:.3f}"
     )
     assert comparison["slots"] == SLOTS
     assert comparison["sameBest"] is True
