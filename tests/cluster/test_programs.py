@@ -50,7 +50,7 @@ def test_a_failed_build_leaves_nothing_and_says_what_the_compiler_said(cache: Pa
     put_go(cache, FAILING_GO)
     with pytest.raises(build.ProgramMissing, match="syntax error"):
         build.program("kubectl")
-    assert [file.name for file in cache.rglob("*") if file.is_file()] == ["go", "build.lock"]
+    assert [file.name for file in cache.rglob("*") if file.is_file()] == ["go", "kubectl.lock"]
 
 
 def test_without_go_the_sentence_says_what_to_do(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,10 @@ def up(where: Place) -> Cluster:
     """Starts the cluster where there is none, and brings what runs on it up to date."""
     host.require(where)
     with host.alone(where):
-        with _timed("programs"):
-            build.programs((*build.PROGRAMS, *build.NODE_PROGRAMS))
         with _timed("images"):
             wanted = images.built(where)
+        with _timed("programs"):
+            build.programs((*build.NODE_PROGRAMS, *build.PROGRAMS))
         if host.running(where) is None:
             with _timed("node"):
                 host.start(where)

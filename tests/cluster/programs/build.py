@@ -88,11 +88,11 @@ def program(name: str) -> Path:
 
 
 def programs(names: Iterable[str] = PROGRAMS) -> dict[str, Path]:
-    """The path of each program; what is missing is built, under a lock so that two runs don't build it twice."""
+    """The path of each program; what is missing is built, each under a lock so that two runs don't build it twice."""
     wanted = [_ALL[name] for name in names]
-    if not all(_path(each).exists() for each in wanted):
-        with _lock():
-            for each in wanted:
+    for each in wanted:
+        if not _path(each).exists():
+            with _lock(each):
                 if not _path(each).exists():
                     _build(each)
     return {each.name: _path(each) for each in wanted}
@@ -124,13 +124,13 @@ def _key(wanted: Program) -> str:
 
 
 @contextmanager
-def _lock() -> Iterator[None]:
+def _lock(wanted: Program) -> Iterator[None]:
     _cache().mkdir(parents=True, exist_ok=True)
-    with (_cache() / "build.lock").open("w") as file:
+    with (_cache() / f"{wanted.name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("waiting for another build of the test programs to end")
+            _say(f"{wanted.name:<24} waiting for another build of it to end")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
