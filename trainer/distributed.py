@@ -53,6 +53,18 @@ class Ranks:
             torch.distributed.all_reduce(tensor)
         return tensor
 
+    def largest(self, tensor: Tensor) -> Tensor:
+        """The largest of each of `tensor`'s numbers over all ranks, in place."""
+        if self.count > 1:
+            torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+        return tensor
+
+    def exchange(self, rows: Tensor, sent: list[int], received: list[int]) -> Tensor:
+        """Gives the first `sent[0]` rows to rank 0, the next `sent[1]` to rank 1, …; what came, by rank."""
+        came = rows.new_empty(sum(received), *rows.shape[1:])
+        torch.distributed.all_to_all_single(came, rows.contiguous(), received, sent)
+        return came
+
     def copy_from_lead(self, tensor: Tensor) -> None:
         """Overwrites `tensor` by rank 0's."""
         if self.count > 1:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.checkpoint import Checkpoints, Progress, Saver
-from trainer.data.dataset import Dataset
+from trainer.dealing import Hand
 from trainer.distributed import Ranks
 from trainer.evaluate import Figures, evaluate
 from trainer.experiment.training import Train, Training
 from trainer.models import build, dtype_of, outputs_for
 from trainer.optimize import Optimizer
-from trainer.samples import Samples, Source
+from trainer.samples import Samples, SampleSet, Source
 
 
 class Diverged(Exception):
@@ -39,7 +39,7 @@ class Result:
 
 def train(
     training: Training,
-    data: Dataset,
+    data: SampleSet,
     source: Source,
     *,
     ranks: Ranks,
@@ -67,7 +67,9 @@ def train(
     parallel = ranks.wrap(model)
     rate = config.learning_rate * (ranks.count if config.learning_rate_scaling == "Linear" else 1)
     optimizer = Optimizer(config, model.parameters(), rate)
-    samples = Samples(source, config, ranks, device, dtype, resident=training.data.residency == "InMemory")
+    # What was dealt to this rank is in memory already, though not in a GPU's.
+    resident = training.data.residency == "InMemory" and not (isinstance(source, Hand) and device.type == "cpu")
+    samples = Samples(source, config, ranks, device, dtype, resident=resident)
     criterion = functional.mse_loss if classes == 1 else functional.cross_entropy
     like = torch.empty(0, dtype=dtype, device=device)
 

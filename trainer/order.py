@@ -48,6 +48,12 @@ def lanes_of_rank(batch: int, *, rank: int, ranks: int) -> int:
     return len(range(rank, batch, ranks))
 
 
+def owner(indices: Indices, batch: int, *, ranks: int) -> Indices:
+    """The rank in whose lanes each of `indices` lies."""
+    owners: Indices = indices % batch % ranks
+    return owners
+
+
 def slot(indices: Indices, batch: int, *, rank: int, ranks: int) -> Indices:
     """Where a rank that holds its own samples, ascending, finds those of `indices`."""
     if ranks == 1:

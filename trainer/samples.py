@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer import order
+from trainer.data.manifest import Manifest
 from trainer.distributed import Ranks
 from trainer.experiment.training import Train
 
@@ -24,6 +25,40 @@ class Source(Protocol):
     def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.generic]]: ...
 
 
+class Part(Source, Protocol):
+    """A part of a data set: `trainer.data.dataset.Part`, or what a rank was dealt of one."""
+
+    @property
+    def sample_shape(self) -> tuple[int, int]: ...
+
+    @property
+    def sample_bytes(self) -> int: ...
+
+
+class SampleSet(Protocol):
+    """A data set with its parts: `trainer.data.dataset.Dataset`, or one that was read from Kafka."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def train(self) -> Part: ...
+
+    @property
+    def valid(self) -> Source: ...
+
+    @property
+    def test(self) -> Source: ...
+
+
+def batch_of(train: Train, ranks: Ranks) -> int:
+    """The samples of a step over all ranks. ValueError where a rank would have none."""
+    batch = train.batch_size * (ranks.count if train.batch_per == "Worker" else 1)
+    if batch < ranks.count:
+        raise ValueError(f"train.batchSize must be at least workers ({ranks.count}), got {batch}")
+    return batch
+
+
 class Samples:
     """What one rank trains on. `InMemory` holds the rank's part as tensors; `Streaming` gathers as it goes."""
 
@@ -31,9 +66,7 @@ class Samples:
         self, source: Source, train: Train, ranks: Ranks, device: torch.device, dtype: torch.dtype, *, resident: bool
     ) -> None:
         self.count = len(source)
-        self.batch = train.batch_size * (ranks.count if train.batch_per == "Worker" else 1)
-        if self.batch < ranks.count:
-            raise ValueError(f"train.batchSize must be at least workers ({ranks.count}), got {self.batch}")
+        self.batch = batch_of(train, ranks)
         self._source, self._ranks, self._device, self._dtype = source, ranks, device, dtype
         self._seed, self._shuffle = train.seed, train.shuffle
         self._held: tuple[Tensor, Tensor] | None = None

@@ -16,7 +16,7 @@ import torch
 from trainer.atomic import write_text
 from trainer.checkpoint import CHECKPOINT, Checkpoints, save_tensors
 from trainer.data.build import prepare
-from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.data.scale import training_part
 from trainer.distributed import Ranks, is_loss_of_peer, joined
@@ -25,8 +25,10 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
 from trainer.experiment.training import Training
+from trainer.loading import load
 from trainer.loop import Diverged, Result, train
 from trainer.memory import Gauge, ticking
+from trainer.samples import SampleSet, Source
 
 WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
     "weights.safetensors",
@@ -103,7 +105,7 @@ def run_rank(
     clock = Clock({"start": max(0.0, begun - started)}, started)
     known = RankReport(rank=place.ranks.rank, provisional=True)
 
-    def note(data: Dataset, samples: int) -> None:
+    def note(data: SampleSet, samples: int) -> None:
         nonlocal known
         known = known.model_copy(update={"samples": samples, "dataset_bytes": samples * data.train.sample_bytes})
 
@@ -115,8 +117,8 @@ def run_rank(
     try:
         torch.set_num_threads(training.train.threads)
         with ticking(tell) if meanwhile is not None else nullcontext():
-            result, data, samples, device = _train(training, place, clock, gauge, on_epoch, note)
-        metrics = _metrics(result)
+            result, data, loading, device = _train(training, place, clock, gauge, on_epoch, note)
+        metrics = _metrics(result) | loading
         if place.ranks.lead and place.folder is not None:
             write_artefacts(place.folder, training, data, result, metrics, clock.seconds())
             for folder in (place.folder, *place.earlier):  # they have served
@@ -127,8 +129,8 @@ def run_rank(
             metrics=metrics if place.ranks.lead else {},
             seconds=clock.seconds(),
             memory=_memory(gauge),
-            samples=samples,
-            dataset_bytes=samples * data.train.sample_bytes,
+            samples=known.samples,
+            dataset_bytes=known.dataset_bytes,
             epochs=result.progress.epoch,
             resumed_from=result.resumed_from,
             environment=environment(device, training.train.threads) if place.ranks.lead else None,
@@ -160,15 +162,25 @@ def _train(
     clock: Clock,
     gauge: Gauge,
     on_epoch: Callable[[dict[str, float]], None],
-    note: Callable[[Dataset, int], None],
-) -> tuple[Result, Dataset, int, torch.device]:
-    with clock.measure("data"):
-        data = open_dataset(prepare(training.data, place.cache, ready=place.ready))
-        source = training_part(data, training.data.multiplier, (*place.ready, place.cache))
-        note(data, len(source))
+    note: Callable[[SampleSet, int], None],
+) -> tuple[Result, SampleSet, dict[str, float], torch.device]:
+    """What training came to, on what, and the figures of loading it where that is measured."""
+    data: SampleSet
+    source: Source
+    loading: dict[str, float] = {}
+    if training.data.source != "kafka":
+        with clock.measure("data"):
+            data = dataset = open_dataset(prepare(training.data, place.cache, ready=place.ready))
+            source = training_part(dataset, training.data.multiplier, (*place.ready, place.cache))
+            note(data, len(source))
     with ExitStack() as group:
         with clock.measure("start"):
             device = group.enter_context(joined(place.ranks, training.train.device, place.meeting))
+        if training.data.source == "kafka":  # each time anew, and by all ranks together
+            with clock.measure("data"):
+                data = loaded = load(training.data, training.train, place.ranks, device)
+                source, loading = loaded.train, loaded.figures
+                note(data, len(source))
         group.enter_context(clock.measure("train"))
         require_same_data(data, place.ranks, device)
 
@@ -185,10 +197,10 @@ def _train(
             checkpoints=Checkpoints(place.folder, place.earlier, place.checkpoint_seconds),
             on_epoch=observe,
         )
-    return result, data, len(source), device
+    return result, data, loading, device
 
 
-def require_same_data(data: Dataset, ranks: Ranks, device: torch.device) -> None:
+def require_same_data(data: SampleSet, ranks: Ranks, device: torch.device) -> None:
     """Raises DataUnavailable on a rank whose data set is not rank 0's, as when each machine downloaded its own."""
     wanted = ranks.text_of_lead(data.manifest.hash, device)
     if data.manifest.hash != wanted:
@@ -232,7 +244,7 @@ def now() -> int:
 
 
 def write_artefacts(
-    folder: Path, training: Training, data: Dataset, result: Result, metrics: dict[str, float], seconds: Seconds
+    folder: Path, training: Training, data: SampleSet, result: Result, metrics: dict[str, float], seconds: Seconds
 ) -> None:
     """Everything that a run leaves besides its record: what was trained, how well, and what predicts with it.
 

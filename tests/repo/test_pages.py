@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.__main__ import commands
-from trainer.experiment import pod, spec, training
+from trainer.experiment import kafka, pod, spec, training
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.section import Section
 from trialrun_operator import conditions
@@ -51,6 +51,9 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "cell.": (spec.Cell,),
     "prices.": (spec.Prices,),
     "data.": (training.Data,),
+    "data.split[].": (kafka.Split,),
+    "data.message.": (kafka.Message,),
+    "data.export.": (kafka.Export,),
     "model.": (training.Model,),
     "train.": (training.Train,),
     "evaluate.": (training.Evaluate,),

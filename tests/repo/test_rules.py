@@ -17,6 +17,7 @@ SOURCES = [
 ]
 PROGRAM = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("trainer", "operator")]
 READ_THE_ENVIRONMENT = {
+    "trainer/data/kafka/secrets.py",
     "operator/trialrun_operator/settings.py",
     "trainer/distributed.py",
     "trainer/local/rank.py",

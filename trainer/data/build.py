@@ -16,7 +16,7 @@ from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest, Shard
 from trainer.data.once import once
 from trainer.data.series import Series
 from trainer.data.shards import write_part
-from trainer.data.sources import csv_file, npz_file, parquet_file, sp500, synthetic, yahoo
+from trainer.data.sources import csv_file, kafka_topic, npz_file, parquet_file, sp500, synthetic, yahoo
 from trainer.data.split import PARTS
 from trainer.data.windows import Windowed, cut
 from trainer.experiment.training import Data
@@ -28,7 +28,10 @@ _SOURCES: dict[str, ModuleType] = {
     "parquet": parquet_file,
     "npz": npz_file,
     "synthetic": synthetic,
+    "kafka": kafka_topic,
 }
+# Their samples come as windows, with their targets.
+_WINDOWED = ("npz", "kafka")
 # Told after each block how many samples are written, of how many.
 Progress = Callable[[int, int], None]
 
@@ -47,8 +50,8 @@ def prepare(data: Data, cache: Path, progress: Progress | None = None, *, ready:
     content and the format's version; so equal sets are built once, and `multiplier` and `residency` make no
     difference. Two processes that ask at the same time build once. Raises DataUnavailable.
     """
-    inputs = _inputs(data, cache)
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    inputs = inputs_of(data, _SOURCES[data.source].identity(data, cache))
+    key = hash_of(inputs)
     name = f"{data.source}-{key[:16]}"
     folder = next((place / name for place in ready if (place / name).is_dir()), cache / name)
     once(folder, lambda part: _build(data, cache, part, key, inputs["source"], progress))
@@ -58,21 +61,28 @@ def prepare(data: Data, cache: Path, progress: Progress | None = None, *, ready:
 
 
 def rows_of(data: Data, cache: Path) -> list[Series]:
-    """The rows that windows are cut from, a series per ticker. An npz has none: its samples come as windows."""
+    """The rows that windows are cut from, a series per ticker. An npz and a topic have none: they hold windows."""
     rows: list[Series] = _SOURCES[data.source].rows(data, cache)
     return rows
 
 
-def _inputs(data: Data, cache: Path) -> dict[str, JsonValue]:
-    """All that the samples depend on, as JSON."""
+def hash_of(inputs: dict[str, JsonValue]) -> str:
+    """SHA-256 over what samples depend on."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def inputs_of(data: Data, identity: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """All that the samples depend on, as JSON. `identity` is what the source says of its content."""
     fields = ["columns", "window", "task", "normalize", "valid_fraction"]
     if data.task == "Classification":
         fields.append("classes")
-    if data.source != "npz":
+    if data.source == "kafka":
+        fields.append("test_fraction")
+    elif data.source != "npz":
         fields += ["target", "test_fraction"]
     return {
         "format": FORMAT_VERSION,
-        "source": {"name": data.source, **_SOURCES[data.source].identity(data, cache)},
+        "source": {"name": data.source, **identity},
         "data": data.model_dump(mode="json", by_alias=True, include=set(fields)),
     }
 
@@ -95,14 +105,14 @@ def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, p
         source=source if isinstance(source, dict) else {},
         tickers=windowed.tickers,
         columns=data.columns,
-        target=None if data.source == "npz" else data.target,
+        target=None if data.source in _WINDOWED else data.target,
         window=data.window,
         task=data.task,
         classes=data.classes if data.task == "Classification" else None,
         class_edges=windowed.class_edges,
         counts=Counts(**{part: windowed.parts[part].count for part in PARTS}),
         scalers=windowed.scalers,
-        target_mean=_target_mean(folder, shards),
+        target_mean=_target_mean(folder, shards) if windowed.target_mean is None else windowed.target_mean,
         bytes=sum(shard.bytes for shard in shards),
         shards=tuple(shards),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -110,8 +120,9 @@ def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, p
 
 
 def _windowed(data: Data, cache: Path) -> Windowed:
-    if data.source == "npz":
-        return npz_file.read(data)
+    if data.source in _WINDOWED:
+        windowed: Windowed = _SOURCES[data.source].read(data)
+        return windowed
     return cut(rows_of(data, cache), data)
 
 

@@ -24,12 +24,16 @@ _BLOCK_BYTES = 2 * 2**20
 
 @dataclass(frozen=True)
 class Windowed:
-    """Samples of each part by name, and what was fitted on the training part to make them."""
+    """Samples of each part by name, and what was fitted on the training part to make them.
+
+    `target_mean` is the mean of its y, None where it is still to be found.
+    """
 
     parts: dict[str, Samples]
     tickers: tuple[str, ...]
     scalers: tuple[Scaler, ...]
     class_edges: tuple[float, ...]
+    target_mean: float | None = None
 
 
 def cut(series: Sequence[Series], data: Data) -> Windowed:

@@ -60,9 +60,22 @@ def _objective(spec: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("spec.objective.metric", f"must be measured by {task} ({', '.join(fitting)}), got {metric}")
         else:
             yield Finding(path, f"must be the task that measures {metric}, {measured.task}, got {task}")
-    # An npz file may hold validation arrays of its own.
     sources = [source for _, source in _given(spec, "data.source")]
-    if measured.part == "metrics" and "npz" not in sources:
+    if measured.source is not None and set(sources) != {measured.source}:
+        wrong = next(source for source in sources if source != measured.source)
+        yield Finding(
+            "spec.objective.metric",
+            f"{metric} is measured with data.source {measured.source} alone, got {show(wrong or 'sp500')}",
+        )
+    if measured.task is None:
+        return
+    # A split of offsets has its own rates.
+    if isinstance(split := _at(spec, "training", "data", "split"), list) and split and set(sources) == {"kafka"}:
+        if len(split) < 2 or _at(split[1], "rate") == 0:
+            yield Finding("spec.training.data.split", f"must have a second part with a rate > 0 to measure {metric}")
+        return
+    # An npz file may hold validation arrays of its own.
+    if "npz" not in sources:
         for path, fraction in _given(spec, "data.validFraction"):
             if fraction == 0 and is_number(fraction):
                 yield Finding(path, f"must be > 0 to measure {metric}, got 0")

@@ -10,11 +10,15 @@ Direction = Literal["Minimize", "Maximize"]
 
 @dataclass(frozen=True)
 class Metric:
-    """`task` is None for a figure that every trial has; `part` says where a record keeps it."""
+    """`task` is None for a figure of trials of any task; `part` says where a record keeps it.
+
+    `source` is the only source whose trials have it, None for a figure that does not depend on that.
+    """
 
     better: Direction
     task: Task | None
     part: Literal["metrics", "seconds"]
+    source: str | None = None
 
 
 # Test metrics are recorded too, but choosing by them would spoil them, so no objective names one.
@@ -25,6 +29,7 @@ OBJECTIVES: dict[str, Metric] = {
     "validLogLoss": Metric("Minimize", "Classification", "metrics"),
     "validAccuracy": Metric("Maximize", "Classification", "metrics"),
     "validF1": Metric("Maximize", "Classification", "metrics"),
+    "loadSeconds": Metric("Minimize", None, "metrics", "kafka"),
     "dataSeconds": Metric("Minimize", None, "seconds"),
     "trainSeconds": Metric("Minimize", None, "seconds"),
     "totalSeconds": Metric("Minimize", None, "seconds"),

@@ -9,7 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from trainer.experiment.section import PERIOD, Count, Fraction, NotNegative, Positive, Section, Seed, Text
+from trainer.experiment.kafka import (
+    Compression,
+    Export,
+    Format,
+    Message,
+    Secrets,
+    Settings,
+    Split,
+    client_problem,
+    ranges_problem,
+    split_problem,
+    topic_problem,
+)
+from trainer.experiment.section import OFFSETS, PERIOD, Count, Fraction, NotNegative, Positive, Section, Seed, Text
 
 Task = Literal["Regression", "Classification"]
 
@@ -17,7 +30,7 @@ Task = Literal["Regression", "Classification"]
 class Data(Section):
     """Where samples come from and how windows are cut from them."""
 
-    source: Literal["sp500", "yfinance", "csv", "parquet", "npz", "synthetic"] = Field(
+    source: Literal["sp500", "yfinance", "csv", "parquet", "npz", "synthetic", "kafka"] = Field(
         "sp500", description="Where the rows come from; sp500 is a daily index series that needs no network."
     )
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
@@ -62,12 +75,77 @@ class Data(Section):
         "InMemory",
         description="Whether a rank holds its part of the training set or makes samples as it goes.",
     )
+    brokers: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None, description="Where to find the brokers: host:port, several with commas (kafka)."
+    )
+    topic: Annotated[str, Field(min_length=1, max_length=249)] | None = Field(
+        None, description="The topic; {format} and {compression} in it stand for those fields (kafka)."
+    )
+    ranges: Annotated[tuple[Annotated[str, Field(pattern=OFFSETS, max_length=40)], ...], Field(max_length=1024)] = (
+        Field(
+            (),
+            description="The messages that are the samples, as partition:start:end with the end included; samples "
+            "count through the ranges in this order (kafka).",
+        )
+    )
+    format: Format = Field(
+        "Avro",
+        description="What a message is: an Avro record without framing, a JSON object, or JSON with such Avro.",
+    )
+    compression: Compression = Field(
+        "None", description="How publishing compresses messages; reading takes them as they are (kafka)."
+    )
+    split: Annotated[tuple[Split, ...], Field(max_length=3)] = Field(
+        (),
+        description="The parts of each range for training, validation and test; by default by the fractions (kafka).",
+    )
+    checksum: Annotated[int, Field(ge=0, le=2**48 - 1)] | None = Field(
+        None, description="What the samples must add up to, as publishing printed it (kafka)."
+    )
+    warmup_messages: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        0, description="Messages that each worker reads and throws away before its load time counts (kafka)."
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        30, description="How long brokers may be silent before reading fails (kafka)."
+    )
+    message: Message = Field(Message(), description="What a message looks like (kafka).")
+    export: Export | None = Field(None, description="The service that publishes and says the ranges (kafka).")
+    client: Settings = Field(
+        default_factory=dict,
+        description="Settings for TLS and SASL as librdkafka names them, without secrets (kafka).",
+    )
+    client_secrets: Secrets = Field(
+        default_factory=dict, description="Secret settings, each as env:VARIABLE or file:PATH (kafka)."
+    )
 
     def disagreement(self) -> str | None:
-        """A file's path must be given."""
+        """A file's path must be given, and what Kafka needs."""
         if self.source in ("csv", "parquet", "npz") and self.path is None:
             return f"path is required with source {self.source}, got none"
-        return None
+        problems = (
+            None if self.topic is None else topic_problem(self.topic),
+            ranges_problem(self.ranges),
+            split_problem(self.split),
+            client_problem(self.client, self.client_secrets),
+            self._kafka_problem() if self.source == "kafka" else None,
+        )
+        return next((problem for problem in problems if problem is not None), None)
+
+    def _kafka_problem(self) -> str | None:
+        missing = [name for name in ("brokers", "topic") if getattr(self, name) is None]
+        if missing:
+            return f"{' and '.join(missing)} must be given with source kafka, got none"
+        if bool(self.ranges) == (self.export is not None):
+            return f"source kafka needs ranges or export, got {'both' if self.ranges else 'neither'}"
+        if self.residency == "Streaming":
+            return "residency must be InMemory with source kafka, whose messages are read once, got Streaming"
+        return None if self.multiplier == 1 else f"multiplier must be 1 with source kafka, got {self.multiplier}"
+
+    @property
+    def topic_name(self) -> str:
+        """The topic with its placeholders filled in."""
+        filled = (self.topic or "").replace("{format}", self.format)
+        return filled.replace("{compression}", self.compression)
 
 
 class Model(Section):

@@ -1,0 +1,150 @@
+"""A real Kafka broker on 127.0.0.1: formatted, started, waited for, frozen, and ended by its process id."""
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster import die_with_parent
+from cluster.component import free_port
+from kafka.jars import BrokerMissing, jars
+
+# A user that may log in where a listener asks for it.
+USER, PASSWORD = "reader", "correct horse"
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.segment.delete.delay.ms=1000
+num.network.threads=2
+num.io.threads=2
+background.threads=2
+num.recovery.threads.per.data.dir=1
+"""
+# A heap of its own size each time, and of the compilers' start only what a short life pays back.
+_JAVA = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+_LOGGING = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+
+@dataclass
+class Broker:
+    """One broker with a data folder of its own. `outlives` says whether it goes on when this process ends."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    sasl_port: int = field(default_factory=free_port)
+    controller_port: int = field(default_factory=free_port)
+    outlives: bool = False
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        """What clients bootstrap from."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def sasl_address(self) -> str:
+        """The same for clients that log in as `USER`."""
+        return f"127.0.0.1:{self.sasl_port}"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise BrokerMissing("the broker was not started")
+        return self._process.pid
+
+    def start(self, *, within_seconds: float = 60.0) -> None:
+        """Formats the data folder where it is new, starts the broker and returns when it takes clients."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        properties = self.folder / "server.properties"
+        properties.write_text(
+            _PROPERTIES.format(
+                port=self.port,
+                sasl=self.sasl_port,
+                controller=self.controller_port,
+                data=self.folder / "data",
+                user=USER,
+                password=PASSWORD,
+            )
+        )
+        if not (self.folder / "data").exists():
+            name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            self._run("kafka.tools.StorageTool", "format", "-t", name, "-c", str(properties))
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._launcher(), *self._java("kafka.Kafka"), str(properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + within_seconds
+        while not self._takes_clients():
+            if self._process.poll() is not None:
+                raise BrokerMissing(f"the broker ended with exit code {self._process.returncode}.{self._tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise BrokerMissing(f"the broker was not ready within {within_seconds:g} s.{self._tail()}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would; what it has acknowledged stays in its folder."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Freezes it: it keeps its connections and answers nothing."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "broker.log"
+
+    def _launcher(self) -> list[str]:
+        if self.outlives:
+            return []
+        return [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
+
+    def _java(self, main: str) -> list[str]:
+        java = subprocess.run(["which", "java"], capture_output=True, text=True, check=True).stdout.strip()
+        return [java, *_JAVA, _LOGGING, "-cp", f"{jars()}/*", main]
+
+    def _run(self, main: str, *arguments: str) -> None:
+        done = subprocess.run([*self._java(main), *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise BrokerMissing(f"{main} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+
+    def _takes_clients(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _tail(self, lines: int = 25) -> str:
+        last = self._log.read_text(errors="replace").splitlines()[-lines:] if self._log.exists() else []
+        return "\n".join([f" The last lines of {self._log}:", *(f"  {line}" for line in last)])

@@ -1,0 +1,63 @@
+"""Samples become messages: the other side of `decode`."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.errors import DataUnavailable
+from trainer.data.kafka.avro import schema_of
+from trainer.experiment.training import Data
+
+Encoder = Callable[[NDArray[np.float32], float, tuple[int, ...]], bytes]
+
+
+def encoder(data: Data) -> Encoder:
+    """What makes a message of a sample's numbers, its label and its shape, in `data.format`.
+
+    JSON gets every digit of each number. DataUnavailable where data.message.avroSchema does not take such a sample.
+    """
+    if data.format == "JSON":
+        return lambda x, label, shape: json.dumps(_record(data, x, label, shape)).encode()
+    avro = _avro(data)
+    if data.format == "Avro":
+        return avro
+    envelope = data.message.envelope
+
+    def enclosed(x: NDArray[np.float32], label: float, shape: tuple[int, ...]) -> bytes:
+        text = base64.b64encode(avro(x, label, shape)).decode()
+        return json.dumps({envelope: {"$binary": {"base64": text, "subType": "00"}}}).encode()
+
+    return enclosed
+
+
+def _record(data: Data, x: NDArray[np.float32], label: float, shape: tuple[int, ...]) -> dict[str, Any]:
+    message = data.message
+    known = int(label) if data.task == "Classification" else float(label)
+    record: dict[str, Any] = {message.data: x.ravel().tolist(), message.label: known}
+    if message.preset == "Earlier":
+        record |= {message.shape: list(shape), message.meta: ""}
+    return record
+
+
+def _avro(data: Data) -> Encoder:
+    import fastavro
+
+    schema = fastavro.parse_schema(schema_of(data.message, data.task))
+
+    def encoded(x: NDArray[np.float32], label: float, shape: tuple[int, ...]) -> bytes:
+        stream = io.BytesIO()
+        try:
+            fastavro.schemaless_writer(stream, schema, _record(data, x, label, shape))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataUnavailable(
+                f"data.message.avroSchema: a schema that takes {data.message.data} and {data.message.label} is "
+                f"required to publish ({error})"
+            ) from error
+        return stream.getvalue()
+
+    return encoded

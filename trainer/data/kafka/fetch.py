@@ -1,0 +1,289 @@
+"""Reads ranges of offsets from a topic: each message once, in order, or an error that names partition and offset.
+
+No consumer group takes part: the ranges say who reads what. Nothing is held but what librdkafka has fetched ahead, at
+most `_AHEAD_KIB`, and one batch.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.data.errors import DataUnavailable
+from trainer.data.kafka.client import Topic, asked, described, made, settings, unknown_topic, unreachable
+from trainer.data.kafka.layout import Segment
+from trainer.experiment.kafka import OffsetRange
+from trainer.experiment.training import Data
+
+_BATCH = 500
+_AHEAD_KIB = 64 * 1024
+_FETCH_BYTES = 8 * 2**20
+_STATISTICS_SECONDS = 0.2
+# Up to so many messages between two ranges are read and passed over; beyond, the consumer jumps.
+_PASSED_OVER = 1000
+
+# Told of consecutive messages of a segment: the segment, how many of it came before, their values.
+Take = Callable[[Segment, int, list[bytes | None]], None]
+
+
+@dataclass
+class Figures:
+    """What reading took: seconds of waiting for messages and of decoding them, and what came."""
+
+    fetch_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    messages: int = 0
+    payload_bytes: int = 0
+
+
+@dataclass
+class _Cursor:
+    """Where reading a partition has come: the segments left, ascending, and the offset that comes next."""
+
+    partition: int
+    left: list[Segment]
+    offset: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.offset = self.left[0].where.start
+
+
+class Reader:
+    """Reads the segments of one rank. Opening it connects, and checks that the log holds what is asked for."""
+
+    def __init__(self, data: Data, topic: Topic, segments: Sequence[Segment]) -> None:
+        self._data, self._topic, self._segments = data, topic, list(segments)
+        self._problems: list[str] = []
+        self._statistics = ("", 0)
+        self._consumer: Any = None
+
+    def open(self) -> None:
+        """Connects and checks the ranges. DataUnavailable names the first that cannot be read, and why."""
+        configuration = settings(
+            self._data,
+            **{
+                "group.id": "trialrun",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # A log that no longer holds an offset is an error, not a reason to go on elsewhere.
+                "auto.offset.reset": "error",
+                "check.crcs": True,
+                "fetch.message.max.bytes": _FETCH_BYTES,
+                "queued.max.messages.kbytes": _AHEAD_KIB,
+                "statistics.interval.ms": int(1000 * _STATISTICS_SECONDS),
+                "stats_cb": self._take_statistics,
+                "error_cb": lambda error: self._problems.append(str(error)),
+            },
+        )
+        self._consumer = made("Consumer", configuration)
+        bounds: dict[int, tuple[int, int]] = {}
+        for segment in self._segments:
+            where = segment.where
+            if where.partition not in self._topic.partitions:
+                raise DataUnavailable(
+                    f"{self._at(where.partition, where.start)}: the topic has partitions "
+                    f"0 to {len(self._topic.partitions) - 1}; correct data.ranges"
+                )
+            if where.partition not in bounds:
+                bounds[where.partition] = self._bounds(where.partition)
+            self._check(where, *bounds[where.partition])
+
+    def close(self) -> None:
+        """Leaves the brokers."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def warm_up(self, messages: int, take: Take) -> None:
+        """Reads the first `messages` of the segments, for whatever `take` does with them."""
+        first: list[Segment] = []
+        for segment in self._segments:
+            kept = min(messages - sum(len(each) for each in first), len(segment))
+            if kept > 0:
+                where = segment.where
+                cut = OffsetRange(where.partition, where.start, where.start + kept - 1)
+                first.append(Segment(cut, segment.part, segment.first))
+        self._read(first, take, Figures())
+
+    def read(self, take: Take) -> Figures:
+        """Reads all segments, each message once. DataUnavailable names the partition and offset where it cannot."""
+        figures = Figures()
+        self._read(self._segments, take, figures)
+        return figures
+
+    def _read(self, segments: Sequence[Segment], take: Take, figures: Figures) -> None:
+        from confluent_kafka import TopicPartition
+
+        cursors = _cursors(segments)
+        self._consumer.assign(
+            [TopicPartition(self._topic.name, each.partition, each.offset) for each in cursors.values()]
+        )
+        last = time.monotonic()
+        while cursors:
+            began = time.perf_counter()
+            messages = self._consumer.consume(_BATCH, timeout=0.2)
+            fetched = time.perf_counter()
+            figures.fetch_seconds += fetched - began
+            taken = figures.messages
+            for cursor, values in self._runs(messages, cursors):
+                figures.messages += len(values)
+                figures.payload_bytes += sum([len(value) for value in values if value is not None])
+                self._hand_on(cursor, values, take)
+            figures.decode_seconds += time.perf_counter() - fetched
+            now = time.monotonic()
+            if figures.messages > taken:
+                last = now
+                for done in [each for each in cursors.values() if not each.left]:
+                    del cursors[done.partition]
+                    self._consumer.pause([TopicPartition(self._topic.name, done.partition)])
+            elif now - last > self._data.timeout_seconds:
+                raise self._silence(next(iter(cursors.values())))
+        self._consumer.unassign()
+
+    def _runs(
+        self, messages: Sequence[Any], cursors: dict[int, _Cursor]
+    ) -> Iterator[tuple[_Cursor, list[bytes | None]]]:
+        """The values of consecutive messages that one segment still lacks."""
+        cursor: _Cursor | None = None
+        values: list[bytes | None] = []
+        room = 0
+        for message in messages:
+            if message.error() is not None:
+                raise self._failure(message, cursors)
+            if cursor is None or message.partition() != cursor.partition or room == 0:
+                if cursor is not None and values:
+                    yield cursor, values
+                cursor, values = cursors.get(message.partition()), []
+                if cursor is None or not cursor.left:
+                    cursor = None
+                    continue
+                room = cursor.left[0].where.end - cursor.offset + 1
+            offset = message.offset()
+            wanted = cursor.offset + len(values)
+            if offset < wanted:  # between two ranges, or fetched before a jump
+                continue
+            if offset > wanted:
+                raise DataUnavailable(
+                    f"{self._at(cursor.partition, wanted)}: the log has no such message, the next is {offset}; it "
+                    "was compacted away, removed, or is a transaction's; choose ranges without gaps"
+                )
+            values.append(message.value())
+            room -= 1
+        if cursor is not None and values:
+            yield cursor, values
+
+    def _hand_on(self, cursor: _Cursor, values: list[bytes | None], take: Take) -> None:
+        from trainer.data.kafka.decode import Undecodable
+
+        segment = cursor.left[0]
+        try:
+            take(segment, cursor.offset - segment.where.start, values)
+        except Undecodable as error:
+            raise DataUnavailable(
+                f"{self._at(cursor.partition, cursor.offset + error.row)}: {error}; correct data.format and "
+                "data.message, or leave the message out of data.ranges"
+            ) from error
+        cursor.offset += len(values)
+        if cursor.offset > segment.where.end:
+            cursor.left.pop(0)
+            if cursor.left:
+                self._advance(cursor, cursor.left[0].where.start)
+
+    def _advance(self, cursor: _Cursor, offset: int) -> None:
+        from confluent_kafka import TopicPartition
+
+        if offset - cursor.offset > _PASSED_OVER:
+            self._consumer.seek(TopicPartition(self._topic.name, cursor.partition, offset))
+        cursor.offset = offset
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        """The first offset that the log still has, and the one after its last."""
+        from confluent_kafka import TopicPartition
+
+        def ask() -> tuple[int, int]:
+            one, seconds = TopicPartition(self._topic.name, partition), self._data.timeout_seconds
+            low, high = self._consumer.get_watermark_offsets(one, timeout=seconds, cached=False)
+            return low, high
+
+        bounds: tuple[int, int] = asked(
+            ask, self._data, self._problems, f"topic {self._topic.name}, partition {partition}"
+        )
+        return bounds
+
+    def _check(self, where: OffsetRange, low: int, high: int) -> None:
+        if where.start < low:
+            raise DataUnavailable(
+                f"{self._at(where.partition, where.start)}: the log begins at offset {low}, what was before has been "
+                "removed (retention); publish again, or correct data.ranges"
+            )
+        if where.end >= high:
+            end = f"ends with offset {high - 1}" if high > low else "is empty"
+            raise DataUnavailable(
+                f"{self._at(where.partition, max(where.start, high))}: the log {end}, data.ranges ask for more: up "
+                f"to {where.end}, included; publish the rest, or correct data.ranges"
+            )
+
+    def _failure(self, message: Any, cursors: dict[int, _Cursor]) -> DataUnavailable:
+        """The error for what came in place of a message."""
+        from confluent_kafka import KafkaError
+
+        error = message.error()
+        cursor = cursors.get(message.partition()) or next(iter(cursors.values()))
+        where = self._at(cursor.partition, cursor.offset)
+        if error.code() in unknown_topic():
+            return DataUnavailable(f"{where}: the topic was deleted while it was read; publish it again")
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            return DataUnavailable(
+                f"{where}: the log does not have it any more ({error.str()}); publish again, or keep messages longer"
+            )
+        return DataUnavailable(f"{where}: it cannot be read ({error.str()}); look at the brokers' logs")
+
+    def _silence(self, cursor: _Cursor) -> DataUnavailable:
+        """The error for brokers that send nothing more: what became of the topic, if they still tell."""
+        where = self._at(cursor.partition, cursor.offset)
+        hurried = self._data.model_copy(update={"timeout_seconds": min(5, self._data.timeout_seconds)})
+        try:
+            now = described(hurried)
+        except DataUnavailable as error:
+            if "have none of this name" in str(error):
+                return DataUnavailable(f"{where}: the topic was deleted while it was read; publish it again")
+        else:
+            if now.id != self._topic.id:
+                return DataUnavailable(f"{where}: the topic was deleted and made anew while it was read; run again")
+        return unreachable(self._data, where, "no message", self._problems)
+
+    def _at(self, partition: int, offset: int) -> str:
+        return f"topic {self._topic.name}, partition {partition}, offset {offset}"
+
+    def _take_statistics(self, text: str) -> None:
+        self._statistics = (text, self._statistics[1] + 1)
+
+    def received_bytes(self) -> int:
+        """What the consumer has received from all brokers so far, compressed as it came. Takes half a second."""
+        # Two reports later: the next one may have been made before this call.
+        until = self._statistics[1] + 2
+        deadline = time.monotonic() + 25 * _STATISTICS_SECONDS
+        while self._statistics[1] < until and time.monotonic() < deadline:
+            self._consumer.poll(_STATISTICS_SECONDS / 4)
+        text = self._statistics[0]
+        return sum(broker["rxbytes"] for broker in json.loads(text)["brokers"].values()) if text else 0
+
+
+@contextmanager
+def opened(data: Data, topic: Topic, segments: Sequence[Segment]) -> Iterator[Reader]:
+    """A reader that is open for as long as the context lasts."""
+    reader = Reader(data, topic, segments)
+    try:
+        reader.open()
+        yield reader
+    finally:
+        reader.close()
+
+
+def _cursors(segments: Sequence[Segment]) -> dict[int, _Cursor]:
+    by_partition: dict[int, list[Segment]] = {}
+    for segment in sorted(segments, key=lambda each: (each.where.partition, each.where.start)):
+        by_partition.setdefault(segment.where.partition, []).append(segment)
+    return {partition: _Cursor(partition, left) for partition, left in by_partition.items()}

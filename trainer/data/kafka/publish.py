@@ -1,0 +1,205 @@
+"""Writes samples to a topic of their own: each once and in order, whatever is sent again underneath."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.data.errors import DataUnavailable
+from trainer.data.kafka.arrays import Samples
+from trainer.data.kafka.checksum import MODULUS, checksum
+from trainer.data.kafka.client import asked, described, made, said, settings
+from trainer.data.kafka.encode import encoder
+from trainer.data.kafka.layout import divided
+from trainer.experiment.kafka import OffsetRange
+from trainer.experiment.training import Data
+
+_COMPRESSIONS = {"None": "none", "Gzip": "gzip", "Snappy": "snappy", "LZ4": "lz4", "Zstd": "zstd"}
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How messages are gathered before they are sent: up to `batch_bytes`, for up to `linger_ms`."""
+
+    batch_bytes: int = 1_000_000
+    linger_ms: int = 50
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written, and how."""
+
+    topic: str
+    ranges: tuple[str, ...]
+    messages: int
+    payload_bytes: int
+    checksum: int
+    format: str
+    compression: str
+    sending: Sending
+    seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "topic": self.topic,
+            "ranges": list(self.ranges),
+            "messages": self.messages,
+            "payloadBytes": self.payload_bytes,
+            "checksum": self.checksum,
+            "format": self.format,
+            "compression": self.compression,
+            "batchBytes": self.sending.batch_bytes,
+            "lingerMs": self.sending.linger_ms,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def publish(
+    data: Data,
+    samples: Samples,
+    *,
+    partitions: int,
+    replace: bool,
+    sending: Sending,
+    progress: Callable[[int, int], None],
+) -> Published:
+    """Makes the topic of `data` and writes the samples to it in `data.format`, partition after partition.
+
+    Each partition has an equal part of the samples, one fewer at most, so that the ranges in their order are the
+    samples in theirs. A topic that is there already is refused, or deleted first with `replace`. DataUnavailable.
+    """
+    began = time.monotonic()
+    _make_topic(data, partitions, replace=replace)
+    sender = _Sender(data, sending)
+    encode = encoder(data)
+    found, done, payload = 0, 0, 0
+    for partition, count in enumerate(divided(len(samples), partitions)):
+        for x, y in samples.between(done, done + count):
+            for row, label in zip(x, y.tolist(), strict=True):
+                value = encode(row, label, samples.shape)
+                payload += len(value)
+                sender.send(partition, value)
+            found = (found + checksum(x, y)) % MODULUS
+            done += len(y)
+            progress(done, len(samples))
+    ranges = sender.finish()
+    return Published(
+        data.topic_name, tuple(map(str, ranges)), done, payload, found, data.format, data.compression, sending,
+        time.monotonic() - began,
+    )  # fmt: skip
+
+
+@dataclass
+class _Sender:
+    """An idempotent producer whose messages must be stored one after another from offset 0."""
+
+    data: Data
+    sending: Sending
+    _problems: list[str] = field(default_factory=list)
+    _sent: dict[int, int] = field(default_factory=dict)
+    _stored: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        more = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": _COMPRESSIONS[self.data.compression],
+            "linger.ms": self.sending.linger_ms,
+            "batch.size": self.sending.batch_bytes,
+            "queue.buffering.max.kbytes": 64 * 1024,
+            "delivery.timeout.ms": 1000 * self.data.timeout_seconds,
+            "error_cb": lambda error: self._problems.append(str(error)),
+        }
+        self._producer = made("Producer", settings(self.data, **more))
+
+    def send(self, partition: int, value: bytes) -> None:
+        """Queues one message; waits while the queue is full."""
+        while True:
+            try:
+                self._producer.produce(self.data.topic_name, value, partition=partition, on_delivery=self._delivered)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+                self._settle()
+        self._sent[partition] = self._sent.get(partition, 0) + 1
+        self._producer.poll(0)
+        self._settle()
+
+    def finish(self) -> list[OffsetRange]:
+        """The ranges that were written, once the brokers have all of it."""
+        deadline = time.monotonic() + self.data.timeout_seconds + 5
+        while (left := self._producer.flush(1.0)) and time.monotonic() < deadline:
+            self._settle()
+        self._settle()
+        if left or self._stored != self._sent:
+            raise DataUnavailable(self._lost(f"{left} messages are not acknowledged"))
+        return [OffsetRange(partition, 0, count - 1) for partition, count in sorted(self._stored.items())]
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        partition = message.partition()
+        if error is not None:
+            self._failed = self._lost(f"partition {partition}: {error.str()}")
+        elif message.offset() != self._stored.get(partition, 0):
+            self._failed = self._lost(
+                f"partition {partition}: offset {self._stored.get(partition, 0)} was expected for a message, got "
+                f"{message.offset()}; somebody else writes to it"
+            )
+        self._stored[partition] = self._stored.get(partition, 0) + 1
+
+    _failed: str = ""
+
+    def _settle(self) -> None:
+        if self._failed:
+            self._producer.purge()
+            with suppress(Exception):
+                self._producer.flush(1.0)
+            raise DataUnavailable(self._failed)
+
+    def _lost(self, what: str) -> str:
+        noticed = f"; last noticed: {self._problems[-1]}" if self._problems else ""
+        return (
+            f"topic {self.data.topic_name}: every message must be stored by the brokers at {self.data.brokers}, got "
+            f"{what}{noticed}; publish again with --replace"
+        )
+
+
+def _make_topic(data: Data, partitions: int, *, replace: bool) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import NewTopic
+
+    name = data.topic_name
+    problems: list[str] = []
+    admin = made("AdminClient", settings(data, error_cb=lambda error: problems.append(str(error))))
+    what = f"topic {name}"
+    seconds = data.timeout_seconds
+    known = asked(lambda: admin.list_topics(timeout=seconds), data, problems, what).topics
+    if name in known:
+        if not replace:
+            raise DataUnavailable(
+                f"{what}: it is there already, and a data set has a topic of its own; delete it with --replace, or "
+                "choose another name"
+            )
+        asked(lambda: admin.delete_topics([name], operation_timeout=seconds)[name].result(), data, problems, what)
+    new = NewTopic(name, num_partitions=partitions)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            admin.create_topics([new], operation_timeout=seconds)[name].result(seconds + 5)
+            break
+        except KafkaException as error:
+            # A topic that was deleted is not gone at once.
+            again = replace and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+            if not again or time.monotonic() > deadline:
+                raise DataUnavailable(f"{what}: it cannot be made at {data.brokers} ({said(error)})") from error
+            time.sleep(0.1)
+    # Brokers tell of a new topic a moment later.
+    while True:
+        try:
+            described(data)
+            return
+        except DataUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

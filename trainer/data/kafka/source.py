@@ -1,0 +1,95 @@
+"""A topic as a source of samples: read by one process as a whole, or by each rank its share."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from trainer.data.errors import DataUnavailable
+from trainer.data.kafka.client import Topic
+from trainer.data.kafka.decode import decoder
+from trainer.data.kafka.export import exported
+from trainer.data.kafka.fetch import Figures, Reader, opened
+from trainer.data.kafka.held import Held, thrown_away
+from trainer.data.kafka.layout import Layout, Segment, layout
+from trainer.experiment.kafka import offset_range
+from trainer.experiment.training import Data
+
+_LONGEST_WARM_UP_BATCH = 1000
+
+
+def resolved(data: Data, ranks: int) -> Data:
+    """`data` with the topic and ranges that its export service names, asked for `ranks` ranges; as it is without one.
+
+    DataUnavailable where the service doesn't give them.
+    """
+    if data.export is None:
+        return data
+    answer = exported(data, ranks)
+    # Not validated anew: what is read has its ranges from the service and its topic as it is.
+    return data.model_copy(update={"topic": answer.topic, "ranges": answer.ranges, "export": None})
+
+
+def laid_out(data: Data) -> Layout:
+    """Which message of `data.ranges` is which sample. DataUnavailable where none is to be trained on."""
+    found = layout([offset_range(text) for text in data.ranges], data)
+    if found.count(0) == 0:
+        raise DataUnavailable(
+            f"data.ranges: at least one message to train on is required, got {', '.join(data.ranges)} split into "
+            f"{found.count(0)}, {found.count(1)} and {found.count(2)}; use longer ranges or another split"
+        )
+    return found
+
+
+def identity_of(data: Data, topic: Topic) -> dict[str, JsonValue]:
+    """What the samples depend on: a topic's id and its offsets stand for content that never changes."""
+    return {
+        "topic": topic.name,
+        "topicId": topic.id,
+        "ranges": list(data.ranges),
+        "format": data.format,
+        "message": data.message.document(sparse=True),
+        "split": [part.document(sparse=True) for part in data.split],
+    }
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank reads: open, warm, and not begun."""
+
+    reader: Reader
+    held: Held
+    setup_seconds: float
+    received_before: int
+
+    def read(self) -> Figures:
+        """Reads and decodes it all into `held`. DataUnavailable names partition and offset where it cannot."""
+        return self.reader.read(self.held.take)
+
+    def wire_bytes(self) -> int:
+        """What came from the brokers for it, compressed as it came. Takes half a second."""
+        return self.reader.received_bytes() - self.received_before
+
+
+@contextmanager
+def share(data: Data, topic: Topic, segments: Sequence[Segment], *, whole: bool) -> Iterator[Share]:
+    """The share of a rank that reads `segments`; `whole` as in Held."""
+    began = time.perf_counter()
+    decode = decoder(data)
+    held = Held(segments, decode, whole=whole)
+    with opened(data, topic, segments) as reader:
+        setup_seconds = time.perf_counter() - began
+        if data.warmup_messages:
+            reader.warm_up(data.warmup_messages, thrown_away(decode, _LONGEST_WARM_UP_BATCH))
+        yield Share(reader, held, setup_seconds, reader.received_bytes())
+
+
+def require_checksum(data: Data, found: int) -> None:
+    """Raises DataUnavailable unless the samples that all ranks read add up to `data.checksum`, where it is given."""
+    if data.checksum is not None and found != data.checksum:
+        raise DataUnavailable(
+            f"topic {data.topic_name}: samples with data.checksum {data.checksum} are required, got {found}; it "
+            "holds others, or data.ranges and data.message are not those it was published with"
+        )
