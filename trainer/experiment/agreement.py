@@ -46,36 +46,46 @@ def _objective(spec: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(metric, str):
         return
     tasks = [(path, "Regression" if task is None else task) for path, task in _given(spec, "data.task")]
+    sources = [source for _, source in _given(spec, "data.source")]
     if metric not in OBJECTIVES:
-        fitting = [name for name, known in OBJECTIVES.items() if known.task is None or known.task == tasks[0][1]]
         hint = nearest(metric, OBJECTIVES)
-        yield Finding("spec.objective.metric", f"must be one of {', '.join(fitting)}{hint}, got {show(metric)}")
+        yield Finding(
+            "spec.objective.metric", f"must be one of {_fitting(tasks[0][1], sources)}{hint}, got {show(metric)}"
+        )
         return
     measured = OBJECTIVES[metric]
     for path, task in tasks:
         if measured.task in (None, task) or task not in get_args(Task):
             continue
         if path == "spec.training.data.task":
-            fitting = [name for name, known in OBJECTIVES.items() if known.task in (None, task)]
-            yield Finding("spec.objective.metric", f"must be measured by {task} ({', '.join(fitting)}), got {metric}")
+            fitting = _fitting(task, sources)
+            yield Finding("spec.objective.metric", f"must be measured by {task} ({fitting}), got {metric}")
         else:
             yield Finding(path, f"must be the task that measures {metric}, {measured.task}, got {task}")
-    sources = [source for _, source in _given(spec, "data.source")]
-    if measured.source is not None and set(sources) != {measured.source}:
-        wrong = next(source for source in sources if source != measured.source)
-        yield Finding(
-            "spec.objective.metric",
-            f"{metric} is measured with data.source {measured.source} alone, got {show(wrong or 'sp500')}",
-        )
-    if measured.task is None:
-        return
+    if measured.source is not None and any(source != measured.source for source in sources):
+        yield Finding("spec.objective.metric", f"must be one that each source measures, got {metric}, which only "
+                      f"{measured.source} does")  # fmt: skip
+    if measured.task is not None:
+        yield from _validation(metric, spec, sources)
+
+
+def _fitting(task: Any, sources: list[Any]) -> str:
+    """The metrics that trials of a task have with every one of these sources."""
+    return ", ".join(
+        name
+        for name, known in OBJECTIVES.items()
+        if known.task in (None, task) and all(known.source in (None, source) for source in sources)
+    )
+
+
+def _validation(metric: str, spec: dict[str, Any], sources: list[Any]) -> Iterator[Finding]:
+    """Whether there is a validation part to measure `metric` on."""
     # A split of offsets has its own rates.
-    if isinstance(split := _at(spec, "training", "data", "split"), list) and split and set(sources) == {"kafka"}:
+    if isinstance(split := _at(spec, "training", "data", "split"), list) and split and sources == ["kafka"]:
         if len(split) < 2 or _at(split[1], "rate") == 0:
             yield Finding("spec.training.data.split", f"must have a second part with a rate > 0 to measure {metric}")
-        return
     # An npz file may hold validation arrays of its own.
-    if "npz" not in sources:
+    elif "npz" not in sources:
         for path, fraction in _given(spec, "data.validFraction"):
             if fraction == 0 and is_number(fraction):
                 yield Finding(path, f"must be > 0 to measure {metric}, got 0")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.experiment.section import ELSEWHERE, OFFSETS, SETTING, URL, Section, Text
+from trainer.experiment.section import ELSEWHERE, OFFSETS, URL, Section, Text
 
 Format = Literal["Avro", "JSON", "AvroInJSON"]
 Compression = Literal["None", "Gzip", "Snappy", "LZ4", "Zstd"]
@@ -124,12 +124,12 @@ class Export(Section):
 
 # Names of settings as librdkafka spells them.
 Settings = Annotated[
-    dict[Annotated[str, Field(pattern=SETTING, max_length=64)], Annotated[str, Field(max_length=1024)]],
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=1024)]],
     Field(max_length=32),
 ]
 Secrets = Annotated[
     dict[
-        Annotated[str, Field(pattern=SETTING, max_length=64)],
+        Annotated[str, Field(min_length=1, max_length=64)],
         Annotated[str, Field(pattern=ELSEWHERE, max_length=1024)],
     ],
     Field(max_length=8),

@@ -33,7 +33,6 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?$"
 OBJECT = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 OFFSETS = r"^[0-9]{1,6}:[0-9]{1,15}:[0-9]{1,15}$"
-SETTING = r"^[a-z][a-z0-9.]*$"
 ELSEWHERE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
 URL = r"^https?://[^\s]+$"
 WORDS = {
@@ -43,7 +42,6 @@ WORDS = {
     QUANTITY: "must be a Kubernetes quantity, such as 500m, 2, 1.5 or 1Gi",
     VARIABLE: "must be letters, digits and '_', with no digit first",
     OFFSETS: "must be partition:start:end, such as 0:0:19999",
-    SETTING: "must be the name of a setting, such as sasl.mechanism",
     ELSEWHERE: "must be env:VARIABLE or file:PATH",
     URL: "must be an address that begins with http:// or https://",
 }
