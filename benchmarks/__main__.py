@@ -1,4 +1,4 @@
-"""Prints every figure that the issue tracker and the docs quote of the local side."""
+"""Prints every figure that the docs quote of the local side."""
 
 import platform
 
