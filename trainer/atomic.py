@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, in folders that can be written."""
+"""Files that are there whole or not at all, whoever dies while they are written."""
 
 import os
 import tempfile
@@ -35,6 +35,22 @@ def replace(path: Path, *, durable: bool = False) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class InPlace:
+    """A file that is written over and over, where nothing can take its place, and is whole after each write.
+
+    For JSON, which may end in spaces: they cover what was longer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._longest = 0
+
+    def write(self, content: bytes) -> None:
+        """Puts `content` there in one go."""
+        self._longest = max(self._longest, len(content))
+        os.pwrite(self._file, content.ljust(self._longest), 0)
 
 
 def _sync(path: Path) -> None:

@@ -71,7 +71,7 @@ class Applier:
             return False
         key = seen.key
         name = job_name(key.name, wanted.trial.id, wanted.attempt)
-        body = pytorch_job(work, key, seen.uid, wanted.trial, wanted.attempt, self._image)
+        body = pytorch_job(work, key, seen.uid, wanted.trial, wanted.attempt, self._image, wanted.memory)
         try:
             made = await self._kube.create(JOBS.path(key.namespace), body)
         except Refused as refused:

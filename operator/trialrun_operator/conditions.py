@@ -17,6 +17,7 @@ INVALID = "Invalid"
 # Of Progressing:
 NOT_STARTED = "NotStarted"
 RUNNING = "Running"
+MEASURING_FLOOR = "MeasuringFloor"
 SUSPENDED = "Suspended"
 BACKEND_MISSING = "BackendMissing"
 NAME_CONFLICT = "NameConflict"
@@ -28,6 +29,8 @@ ALL_TRIALS_DONE = "AllTrialsDone"
 TOO_MANY_FAILURES = "TooManyFailures"
 NO_TRIAL_SUCCEEDED = "NoTrialSucceeded"
 TRIALS_SUCCEEDED = "TrialsSucceeded"
+FLOOR_UNKNOWN = "FloorUnknown"
+LIMIT_BELOW_FLOOR = "LimitBelowFloor"
 # Of Comparable:
 NO_BASELINE = "NoBaseline"
 BASELINE_PENDING = "BaselinePending"
@@ -73,6 +76,17 @@ def name_conflict(job: str) -> Problem:
 def creation_refused(job: str, said: str) -> Problem:
     """The API server does not take a job, for a reason that may go away: a quota, a policy, a permission."""
     return Problem(CREATION_REFUSED, f"The API server refuses the {JOBS.kind} {job}: {said} It is tried again.")
+
+
+def floor_unknown(workers: int, outcome: str, error: str) -> Problem:
+    """The floor that a scale test's limits count from could not be measured."""
+    said = f" ({error.rstrip('.')})" if error else ""
+    return Problem(
+        FLOOR_UNKNOWN,
+        "spec.cell.memoryAboveFloor: needs the floor of a worker. The smallest cell with "
+        f"{_workers(workers)}, run without a limit to measure it, ended as {outcome}{said}, and its report has no "
+        "memory.floorBytes. Mend that and raise spec.rerun, or apply the test with memoryLimit in its place.",
+    )
 
 
 def running(count: int, done: int, total: int, parallel: int) -> str:
@@ -190,10 +204,15 @@ def same(ratio: float, baseline: float, wall: float, slots: int, efficiency: flo
 BASELINE_PENDING_MESSAGE = "The baseline is measured when the search has finished."
 BASELINE_SUSPENDED_MESSAGE = "The baseline is not measured while spec.suspend is true."
 SEARCH_FAILED_MESSAGE = "The search failed, so its baseline is not measured. Raise spec.rerun once it can succeed."
+MEASURING_FLOOR_MESSAGE = "What a worker has before it holds a sample is measured; the cells run after that."
 NOT_STARTED_MESSAGE = "No trial has started yet."
 UNFINISHED_MESSAGE = "Trials are still to be run."
 VALID_MESSAGE = "All fields are valid."
 NO_BASELINE_MESSAGE = "There is no speedup, because no baseline was measured (spec.baseline is None)."
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
 
 
 def _trials(count: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, cut_error, decode_report
+from trainer.experiment.spec import Scalar
 
 Document = Mapping[str, Any]
 
@@ -58,11 +59,12 @@ def ending_of(document: Document, terminated: Document, rank: int) -> Ending | N
         return None
     exit_code = terminated.get("exitCode")
     report, unreadable = _report(terminated, rank)
-    if platform is None and report is None and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
+    silent = report is None or report.provisional
+    if platform is None and silent and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
         platform, error = Outcome.EVICTED, "Deleted: the pod was deleted before it had ended by itself"
-    if platform is None and report is None:
+    if platform is None and silent:
         error = _silent(terminated, unreadable)
-    return Ending(rank, exit_code, report, platform, error)
+    return Ending(rank, exit_code, report, platform, error, _evidence(status, terminated))
 
 
 def obstacle_of(document: Document) -> Obstacle | None:
@@ -97,6 +99,18 @@ def _platform(status: Document, terminated: Document) -> tuple[Outcome | None, s
     if status.get("phase") == "Failed":
         return _disruption(status)
     return None, ""
+
+
+def _evidence(status: Document, terminated: Document) -> dict[str, Scalar]:
+    """The words of the kubelet and the controllers that tell how a pod ended, as they stand in its status."""
+    disrupted = (each for each in status.get("conditions") or () if each["type"] == "DisruptionTarget")
+    found = {
+        "exitCode": terminated.get("exitCode"),
+        "containerReason": terminated.get("reason"),
+        "podReason": status.get("reason"),
+        "disruption": next((each.get("reason") for each in disrupted if each.get("status") == "True"), None),
+    }
+    return {name: value for name, value in found.items() if value not in (None, "")}
 
 
 def _lost(document: Document, status: Document) -> tuple[Outcome | None, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.experiment.baseline import one_at_a_time
+from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
 from trainer.experiment.pod import Pod
 from trainer.experiment.spec import HyperparamSearch
@@ -42,8 +43,12 @@ class _Order:
     text: str
 
 
-def pytorch_job(work: Workload, key: Key, uid: str, trial: Trial, attempt: int, image: str) -> Document:
+def pytorch_job(
+    work: Workload, key: Key, uid: str, trial: Trial, attempt: int, image: str, memory: str | None = None
+) -> Document:
     """The job of an attempt; `uid` is the experiment's, `image` what runs unless the experiment names another.
+
+    `memory` is the limit of each of its workers, in place of the one that the experiment gives to pods.
 
     No backoffLimit and no deadline in runPolicy: with either, the training operator deletes the failed pod and with
     it the evidence (docs/decisions/0003-operator.md).
@@ -52,12 +57,12 @@ def pytorch_job(work: Workload, key: Key, uid: str, trial: Trial, attempt: int, 
         TRIAL_LABEL: trial.id,
         ATTEMPT_LABEL: str(attempt),
     }
-    if trial.id != BASELINE:
+    if trial.index < len(work.trials):  # it is one of them
         ours[INDEX_LABEL] = str(trial.index)
     chosen = work.experiment.spec.pod
     template = {
         "metadata": _metadata(chosen, ours),
-        "spec": _pod_spec(work, uid, trial, attempt, image),
+        "spec": _pod_spec(work, uid, trial, attempt, image, memory),
     }
     replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
     return {
@@ -86,7 +91,7 @@ def _metadata(chosen: Pod, ours: dict[str, str]) -> Document:
     return metadata
 
 
-def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) -> Document:
+def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str, memory: str | None) -> Document:
     chosen = work.experiment.spec.pod
     claims = {"data": (chosen.data_claim, "/data", True), "output": (chosen.output_claim, "/output", False)}
     mounted = {name: claim for name, claim in claims.items() if claim[0] is not None}
@@ -103,7 +108,7 @@ def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) 
             "fsGroupChangePolicy": "OnRootMismatch",  # otherwise every pod's start walks through the whole volume
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(work, _order(work, uid, trial, attempt), trial, image, mounted)],
+        "containers": [_container(chosen, _order(work, uid, trial, attempt), trial, image, memory, mounted)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             *(
@@ -122,9 +127,13 @@ def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str) 
 
 
 def _container(
-    work: Workload, order: _Order, trial: Trial, image: str, mounted: dict[str, tuple[str | None, str, bool]]
+    chosen: Pod,
+    order: _Order,
+    trial: Trial,
+    image: str,
+    memory: str | None,
+    mounted: dict[str, tuple[str | None, str, bool]],
 ) -> Document:
-    chosen = work.experiment.spec.pod
     return {
         "name": CONTAINER,
         "image": chosen.image or image,
@@ -132,7 +141,7 @@ def _container(
         "args": [order.command],  # the entrypoint is the image's: a trainer of one's own takes the same order
         "env": _environment(order, trial, chosen),
         "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
-        "resources": _resources(work, chosen),
+        "resources": _resources(chosen, memory),
         # The trainer writes its report here; when it could not, the end of its log stands there instead.
         "terminationMessagePath": TERMINATION_MESSAGE_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -204,9 +213,10 @@ def _json(value: Document) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _resources(work: Workload, chosen: Pod) -> Document:
+def _resources(chosen: Pod, memory: str | None) -> Document:
     requests, limits = dict(chosen.resources.requests), dict(chosen.resources.limits)
-    if work.memory_limit is not None:
-        limits["memory"] = work.memory_limit
-        requests.setdefault("memory", work.memory_limit)
+    if memory is not None:
+        limits["memory"] = memory
+        # Kubernetes takes no request beyond the limit.
+        requests["memory"] = min(requests.get("memory", memory), memory, key=quantity)
     return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.outcome import Outcome
+from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
+from trialrun_operator.cells import Limits, limits, next_attempt, too_large
 from trialrun_operator.names import BASELINE, JOBS, MAX_ATTEMPT, PODS, Resource, job_name
 from trialrun_operator.observe import Attempt, Job
 from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
@@ -23,10 +24,11 @@ Ledger = Mapping[str, Sequence[Record]]  # the records of each trial by its id, 
 
 @dataclass(frozen=True)
 class Create:
-    """A job that should exist."""
+    """A job that should exist. `memory` is the limit that it is to run under, whatever the pod's resources say."""
 
     trial: Trial
     attempt: int
+    memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Delete:
 class Plan:
     """What to do. `running` are the trials with a live attempt; `over` says that nothing runs and nothing will.
 
-    `worthwhile` says that it is over and went well enough for a baseline to be measured.
+    `worthwhile` says that it is over and went well enough for a baseline to be measured. `limits` are those of cells;
+    None while what they count from is measured.
     """
 
     records: tuple[Record, ...]
@@ -54,14 +57,20 @@ class Plan:
     over: bool
     worthwhile: bool
     wake: int | None
+    limits: Limits | None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a ledger says: the trials that are not done with, as they start, and which of the others failed."""
+    """What a ledger says: the trials that are not done with, as they start, and which of the others failed.
+
+    What goes before the first trial comes alone: until `limits` are known, nothing else is left to run.
+    """
 
     left: tuple[Trial, ...]
     failures: frozenset[str]
+    limits: Limits | None
+    out_of_memory: tuple[Record, ...]
 
 
 def progress(work: Workload, ledger: Ledger, accepted: int) -> Progress:
@@ -71,9 +80,13 @@ def progress(work: Workload, ledger: Ledger, accepted: int) -> Progress:
         for identity, of_trial in ledger.items()
         if of_trial and is_settled(record := of_trial[-1], accepted)
     }
+    known = limits(work, ledger, settled)
+    wanted = work.floors if known is None else work.order if known.problem is None else ()
     return Progress(
-        left=tuple(trial for trial in work.order if trial.id not in settled),
+        left=tuple(trial for trial in wanted if trial.id not in settled),
         failures=frozenset(identity for identity, record in settled.items() if is_failure(record)),
+        limits=known,
+        out_of_memory=tuple(record for record in settled.values() if record.outcome in OUT_OF_MEMORY),
     )
 
 
@@ -106,6 +119,8 @@ def plan(
     live = {attempt.identity[0] for attempt in running}
     records, doubts, waiting = look(work, ledger, attempts, accepted, now, wakes)
     deletes = tidy(work, ledger, attempts, now, wakes)
+    idle = (trial for trial in known.left if trial.id not in live and trial.id not in waiting)
+    records += too_large(work, idle, [*known.out_of_memory, *records], ledger, accepted=accepted, now=now)
 
     settled = {record.id for record in records if is_settled(record, accepted)}
     failures = known.failures.difference(record.id for record in records)
@@ -119,11 +134,10 @@ def plan(
             break
         if trial.id in live or trial.id in waiting:
             continue
-        # Only what is written counts here: an attempt follows on a record that no crash can lose.
-        attempt = ledger[trial.id][-1].attempt + 1 if ledger.get(trial.id) else 1
+        attempt = next_attempt(ledger, trial)
         if job_name(work.experiment.name, trial.id, attempt) not in blocked:
-            creates.append(Create(trial, attempt))
-    over = not live and not waiting and not creates and (exhausted or not left)
+            creates.append(Create(trial, attempt, None if known.limits is None else known.limits.of(trial)))
+    over = not live and not waiting and not creates and (exhausted or (not left and known.limits is not None))
     return Plan(
         records=tuple(records),
         doubts=tuple(doubts),
@@ -133,14 +147,14 @@ def plan(
         over=over,
         worthwhile=over and not exhausted and failed < len(work.trials),
         wake=min(wakes, default=None),
+        limits=known.limits,
     )
 
 
 def is_settled(record: Record, accepted: int) -> bool:
-    """Whether a trial with this latest record is done with: not if it failed before the latest `rerun`."""
-    return record.final and (
-        not is_failure(record) or record.accepted_at >= accepted or record.attempt >= MAX_ATTEMPT
-    )
+    """Whether a trial with this latest record is done with: not if it didn't succeed before the latest `rerun`."""
+    succeeded = record.outcome is Outcome.SUCCEEDED
+    return record.final and (succeeded or record.accepted_at >= accepted or record.attempt >= MAX_ATTEMPT)
 
 
 def is_failure(record: Record) -> bool:

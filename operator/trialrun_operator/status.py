@@ -8,10 +8,11 @@ from trainer.experiment.record import Record
 from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trialrun_operator import conditions as c
+from trialrun_operator.cells import Limits
 from trialrun_operator.ledger import shard_of
 from trialrun_operator.names import Key, ledger_name
 from trialrun_operator.observe import timestamp
-from trialrun_operator.plan import Ledger, Plan, is_failure, is_settled
+from trialrun_operator.plan import Ledger, Plan, is_settled
 from trialrun_operator.standing import NONE, Standing, comparable
 from trialrun_operator.table import table
 from trialrun_operator.workload import Workload
@@ -59,7 +60,8 @@ def status(
     counts = summary.counts
     running = plan.running if plan is not None else frozenset()
     over = plan is not None and plan.over
-    verdicts = _verdicts(work, summary, len(running), over, problem)
+    limits = plan.limits if plan is not None else Limits()
+    verdicts = _verdicts(work, summary, len(running), over, problem, limits)
     if isinstance(work.experiment, HyperparamSearch):
         verdicts[c.COMPARABLE] = comparable(baseline, summary)
     result: Status = {
@@ -79,7 +81,7 @@ def status(
         result |= {"acceptedAt": timestamp(accepted), "rerun": work.experiment.spec.rerun}
     if over and latest:
         result["finishedAt"] = timestamp(max(record.finished_at for record in latest.values()))
-    return result | _columns(work, summary, latest)
+    return result | _columns(work, summary)
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -100,7 +102,7 @@ def _latest(ledger: Ledger, accepted: int | None) -> dict[str, Record]:
     latest = {identity: records[-1] for identity, records in ledger.items() if records}
     if accepted is not None:
         for identity, record in latest.items():
-            if is_failure(record) and record.final and not is_settled(record, accepted):
+            if record.final and not is_settled(record, accepted):
                 latest[identity] = record.model_copy(update={"final": False})
     return latest
 
@@ -113,7 +115,7 @@ def _phase(work: Workload, summary: Summary, over: bool, running: bool) -> str:
     return "Running" if running or summary.counts.outcomes else "Pending"
 
 
-def _columns(work: Workload, summary: Summary, latest: Mapping[str, Record]) -> Status:
+def _columns(work: Workload, summary: Summary) -> Status:
     """What `kubectl get` shows besides the counts."""
     columns: Status
     if isinstance(work.experiment, HyperparamSearch):
@@ -121,11 +123,8 @@ def _columns(work: Workload, summary: Summary, latest: Mapping[str, Record]) -> 
         if summary.comparison is not None and summary.comparison.speedup is not None:
             columns["speedup"] = f"{summary.comparison.speedup:.2f}x"
         return columns
-    sizes = [
-        trial.training.data.multiplier
-        for trial in work.trials
-        if trial.id in latest and latest[trial.id].outcome is Outcome.SUCCEEDED
-    ]
+    assert summary.scale is not None  # noqa: S101 - it is a scale test
+    sizes = [reach.multiplier for reach in summary.scale.frontier if reach.multiplier is not None]
     columns = {"oom": sum(summary.counts.outcomes.get(outcome, 0) for outcome in _OOM)}
     return columns | ({"largest": f"{max(sizes)}x"} if sizes else {})
 
@@ -133,13 +132,23 @@ def _columns(work: Workload, summary: Summary, latest: Mapping[str, Record]) -> 
 Verdicts = dict[str, tuple[str, str, str]]
 
 
-def _verdicts(work: Workload, summary: Summary, running: int, over: bool, problem: c.Problem | None) -> Verdicts:
+def _verdicts(
+    work: Workload,
+    summary: Summary,
+    running: int,
+    over: bool,
+    problem: c.Problem | None,
+    limits: Limits | None,
+) -> Verdicts:
     """Status, reason and sentence of each condition."""
     counts, spec = summary.counts, work.experiment.spec
     budget = work.max_failed_trials
     exhausted = budget is not None and counts.failed > budget
     verdicts: Verdicts = {c.ACCEPTED: ("True", c.VALID, c.VALID_MESSAGE)}
-    if over:
+    if over and limits is not None and limits.problem is not None:
+        for kind, value in ((c.PROGRESSING, "False"), (c.FINISHED, "True"), (c.SUCCEEDED, "False")):
+            verdicts[kind] = (value, limits.problem.reason, limits.problem.message)
+    elif over:
         reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
         sentence = c.finished(counts.done, counts.total)
         verdicts[c.PROGRESSING] = ("False", reason, sentence)
@@ -154,6 +163,8 @@ def _verdicts(work: Workload, summary: Summary, running: int, over: bool, proble
             verdicts[c.PROGRESSING] = ("False", c.SUSPENDED, c.suspended(running))
         elif exhausted and budget is not None:
             verdicts[c.PROGRESSING] = ("True", c.WINDING_UP, c.winding_up(counts.failed, budget, running))
+        elif limits is None:
+            verdicts[c.PROGRESSING] = ("True", c.MEASURING_FLOOR, c.MEASURING_FLOOR_MESSAGE)
         elif running or counts.outcomes:
             sentence = c.running(running, counts.done, counts.total, work.parallel_trials)
             verdicts[c.PROGRESSING] = ("True", c.RUNNING, sentence)

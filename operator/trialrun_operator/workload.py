@@ -1,31 +1,34 @@
 """An experiment as the operator works with it: loaded, expanded and bounded, the same for both kinds. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from trainer.experiment.baseline import deadline
-from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.expand import Trial, expand, running_order
 from trainer.experiment.load import load
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
-from trialrun_operator.names import BASELINE
+from trialrun_operator.names import BASELINE, FLOOR
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What there is to run. `order` holds the trials as they start, `trials` as they are listed."""
+    """What there is to run. `order` holds the trials as they start, `trials` as they are listed.
+
+    `floors` are no trials of the experiment, but go before the first, so that its cells' memory can be limited.
+    """
 
     experiment: Experiment
     trials: tuple[Trial, ...]
     order: tuple[Trial, ...]
+    floors: tuple[Trial, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
-        """The trials by their identity."""
-        return {trial.id: trial for trial in self.trials}
+        """The trials, and what goes before them, by their identity."""
+        return {trial.id: trial for trial in (*self.trials, *self.floors)}
 
     @cached_property
     def baseline(self) -> Trial:
@@ -51,6 +54,8 @@ class Workload:
         """The longest an attempt at this trial may run."""
         if trial.id == BASELINE and isinstance(self.experiment, HyperparamSearch):
             return deadline(self.experiment, len(self.trials))
+        if trial in self.floors:  # the first pods of all: they may have to pull the image
+            return self.deadline_seconds + self.experiment.spec.pending_deadline_seconds
         return self.deadline_seconds
 
     @property
@@ -78,11 +83,6 @@ class Workload:
             return self.experiment.spec.deadline_seconds
         return self.experiment.spec.cell.deadline_seconds
 
-    @property
-    def memory_limit(self) -> str | None:
-        """The memory limit that a scale test sets for its cells."""
-        return None if isinstance(self.experiment, HyperparamSearch) else self.experiment.spec.cell.memory_limit
-
 
 def workload(document: Mapping[str, Any]) -> Workload:
     """The workload of an object of the API server.
@@ -91,9 +91,27 @@ def workload(document: Mapping[str, Any]) -> Workload:
         InvalidExperiment: with all mistakes found.
     """
     experiment = load(document)
-    if isinstance(experiment, ScaleTest) and experiment.spec.cell.memory_above_floor is not None:
-        given = experiment.spec.cell.memory_above_floor
-        rule = "must be left out, since the operator cannot measure a floor yet; set memoryLimit"
-        raise InvalidExperiment([f"spec.cell.memoryAboveFloor: {rule}, got {given}"])
     trials = expand(experiment)
-    return Workload(experiment, tuple(trials), tuple(running_order(experiment, trials)))
+    floors = floor_trials(experiment, trials) if isinstance(experiment, ScaleTest) else ()
+    return Workload(experiment, tuple(trials), tuple(running_order(experiment, trials)), floors)
+
+
+def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """What measures the floors of one worker and of several, which load more; nothing where no memory is limited.
+
+    Each is a smallest cell without a limit, for one epoch: its report tells what it had before it held a sample.
+    """
+    if test.spec.cell.memory_limit is None and test.spec.cell.memory_above_floor is None:
+        return ()
+    smallest: dict[bool, Trial] = {}
+    for trial in sorted(trials, key=lambda each: (each.training.data.multiplier, each.workers, each.index)):
+        smallest.setdefault(trial.workers > 1, trial)
+    return tuple(
+        replace(_once(trial), id=f"{FLOOR}-{trial.workers}", index=len(trials) + number, point=len(trials) + number)
+        for number, (_, trial) in enumerate(sorted(smallest.items()))
+    )
+
+
+def _once(trial: Trial) -> Trial:
+    train = trial.training.train.model_copy(update={"epochs": 1})
+    return replace(trial, training=trial.training.model_copy(update={"train": train}))

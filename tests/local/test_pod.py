@@ -199,3 +199,29 @@ def test_the_variable_holds_what_another_trainer_needs(tmp_path: Path) -> None:
     assert told["metric"] == "validMse"
     assert told["parameters"] == {"train.learningRate": 0.1}
     assert told["training"]["train"]["learningRate"] == 0.1
+
+
+def test_a_pod_that_is_killed_leaves_its_last_figures(tmp_path: Path) -> None:
+    pod = TrialPod(tmp_path, train={"epochs": 1_000_000})
+    (process,) = pod.start()
+
+    def so_far() -> RankReport | None:
+        content = pod.message().read_bytes()
+        return decode_report(content) if content.startswith(b'{"') else None
+
+    def trains() -> bool:
+        report = so_far()
+        return report is not None and report.seconds.train > 0
+
+    eventually(trains, what="it trains", within_seconds=60)
+    kill(process)
+    process.communicate()
+    report = so_far()
+    assert report is not None
+    assert report.provisional
+    assert report.memory is not None
+    assert report.memory.floor_bytes is not None
+    assert report.memory.peak_bytes >= report.memory.floor_bytes > 0
+    assert report.samples > 0
+    assert report.dataset_bytes > report.samples
+    assert report.metrics == {}

@@ -101,9 +101,22 @@ def test_a_users_pod_fields_reach_the_pod_and_ours_win() -> None:
 def test_a_scale_tests_cell_has_its_own_limits(limit: str | None) -> None:
     cell = {"deadlineSeconds": 45} | ({"memoryLimit": limit} if limit else {})
     work = a_workload(name="scale", kind="ScaleTest", cell=cell)
-    made = pytorch_job(work, Key("ScaleTest", "n", "scale"), UID, work.trials[0], 1, "i")
+    made = pytorch_job(work, Key("ScaleTest", "n", "scale"), UID, work.trials[0], 1, "i", limit)
     pod = pod_of(made)
     assert pod["activeDeadlineSeconds"] == 45
     assert pod["containers"][0]["resources"] == (
         {"requests": {"memory": limit}, "limits": {"memory": limit}} if limit else {}
     )
+
+
+@pytest.mark.parametrize(("asked", "given"), [("256Mi", "256Mi"), ("2Gi", "448790528")])
+def test_a_cells_limit_stands_above_what_its_pod_asks_for(asked: str, given: str) -> None:
+    pod = {"resources": {"requests": {"memory": asked, "cpu": "1"}, "limits": {"memory": "4Gi"}}}
+    work = a_workload(name="scale", kind="ScaleTest", pod=pod, cell={"memoryAboveFloor": "128Mi"})
+    key = Key("ScaleTest", "n", "scale")
+    cell, floor = (
+        pod_of(pytorch_job(work, key, UID, trial, 1, "i", limit))["containers"][0]["resources"]
+        for trial, limit in ((work.trials[0], "448790528"), (work.floors[0], None))
+    )
+    assert cell == {"requests": {"memory": given, "cpu": "1"}, "limits": {"memory": "448790528"}}
+    assert floor == pod["resources"]

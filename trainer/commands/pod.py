@@ -1,6 +1,10 @@
-"""`pod`: one rank of one trial in a container: told by one environment variable, it leaves one report."""
+"""`pod`: one rank of one trial in a container: told by one environment variable, it leaves one report.
+
+It writes the report from the start, marked as provisional: whatever kills it, its last figures are there to read.
+"""
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -10,13 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.cgroup import own_group
+from trainer.atomic import InPlace
+from trainer.cgroup import memory_limit, own_group
 from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
-from trainer.distributed import Ranks, ranks_from_environment
+from trainer.distributed import Ranks, load, ranks_from_environment
 from trainer.environment import process_started
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES
+from trainer.experiment.record import MemoryLimit, encode_report
 from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
 from trainer.memory import Gauge
@@ -40,16 +46,28 @@ def main(options: argparse.Namespace) -> int:
     except (UserError, ValueError) as error:
         report = failure(ranks, error)
     else:
+        kept = InPlace(options.message)
         report = run_rank(
             training,
             place,
             started=process_started(),
             on_epoch=_shower(training.train.epochs),
-            gauge=Gauge(own_group()),  # the container's, in which this is the only process
+            gauge=_gauge(ranks),
+            meanwhile=lambda so_far: kept.write(encode_report(so_far)),
         )
     leave(report, options.message)
     print(f"rank {report.rank}: {report.outcome} {report.error}".rstrip(), file=sys.stderr)
     return EXIT_CODES[report.outcome]
+
+
+def _gauge(ranks: Ranks) -> Gauge:
+    """Measures from now on, when all is loaded, the memory of the container, in which this is the only process."""
+    load(ranks.count)
+    gc.collect()
+    gauge = Gauge(own_group())
+    if (limit := memory_limit()) is not None:
+        gauge.limit = MemoryLimit(bytes=limit, kept_by="Cgroup")
+    return gauge
 
 
 def _training(told: dict[str, Any]) -> Training:

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 # Ranks on one machine meet on loopback, whatever its name resolves to.
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
 
+from trainer.atomic import InPlace
 from trainer.distributed import Ranks
 from trainer.experiment.outcome import EXIT_CODES
-from trainer.experiment.record import RankReport, encode_report
+from trainer.experiment.record import encode_report
 from trainer.experiment.training import Training
 from trainer.local.processes import REPORT
 from trainer.memory import Gauge
@@ -45,13 +45,14 @@ def carry_out(
     ranks = Ranks(rank, order["ranks"], rank)
     place = Place(ranks, order["meeting"], Path(order["cache"]), folder, ready=ready)
     path = folder / REPORT.format(rank=rank)
+    kept = InPlace(path) if provisional else None
     report = run_rank(
         training,
         place,
         started=started,
         on_epoch=_Announcer(events, order["trial"], rank),
         gauge=gauge,
-        meanwhile=_in_place(path) if provisional else None,
+        meanwhile=None if kept is None else lambda so_far: kept.write(encode_report(so_far)),
     )
     path.write_bytes(encode_report(report))
     return EXIT_CODES[report.outcome]
@@ -62,21 +63,6 @@ def tell(events: int, **event: Any) -> None:
     # One write of less than PIPE_BUF bytes: lines of several children don't mix.
     with contextlib.suppress(BrokenPipeError):
         os.write(events, json.dumps(event).encode() + b"\n")
-
-
-def _in_place(path: Path) -> Callable[[RankReport], None]:
-    """Writes reports over each other, so that there is a whole one whenever this process is killed."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    longest = 0
-
-    def write(report: RankReport) -> None:
-        nonlocal longest
-        content = encode_report(report)
-        longest = max(longest, len(content))
-        # JSON may end in spaces: they cover what stood there.
-        os.pwrite(file, content.ljust(longest), 0)
-
-    return write
 
 
 def _log_to(path: Path) -> None:
