@@ -7,13 +7,41 @@ import contextlib
 import math
 import os
 import subprocess
+import weakref
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "trialrun-"
+_MOST_BYTES = 65_536
 _FILE_PAGES = ("active_file", "inactive_file")
 _PEAKS = ("memory.peak", "memory.max_usage_in_bytes")  # the first since Linux 5.19
+
+
+class Reread:
+    """A file of the kernel's that is read time and again, and so kept open.
+
+    A thread that opens, reads and closes it gives the interpreter away at each step, and must wait to get it back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+
+    def text(self) -> str:
+        """What stands there now."""
+        return os.pread(self._file, _MOST_BYTES, 0).decode()
+
+
+@dataclass(frozen=True)
+class _Charges:
+    """The files that tell what a group is charged with; `cached` are the fields of `stat` that count files' pages."""
+
+    now: Reread
+    peak: Reread | None
+    stat: Reread
+    cached: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,13 +62,23 @@ class Group:
 
     def charged(self) -> tuple[int, int]:
         """What it is charged with now, and the most so far, both without the pages of files that it caches now."""
-        now = self._number("memory.current" if self.second else "memory.usage_in_bytes")
-        peak = next((self._number(name) for name in _PEAKS if (self.folder / name).exists()), now)
-        # Version 1 counts the pages of groups below under other names.
-        wanted = _FILE_PAGES if self.second else tuple(f"total_{name}" for name in _FILE_PAGES)
-        stat = _fields((self.folder / "memory.stat").read_text())
-        cached = sum(stat[name] for name in wanted)
+        files = self._charges
+        now = int(files.now.text())
+        peak = now if files.peak is None else int(files.peak.text())
+        stat = _fields(files.stat.text())
+        cached = sum(stat[name] for name in files.cached)
         return max(0, now - cached), max(0, peak - cached)
+
+    @cached_property
+    def _charges(self) -> _Charges:
+        peak = next((self.folder / name for name in _PEAKS if (self.folder / name).exists()), None)
+        return _Charges(
+            now=Reread(self.folder / ("memory.current" if self.second else "memory.usage_in_bytes")),
+            peak=None if peak is None else Reread(peak),
+            stat=Reread(self.folder / "memory.stat"),
+            # Version 1 counts the pages of groups below under other names.
+            cached=_FILE_PAGES if self.second else tuple(f"total_{name}" for name in _FILE_PAGES),
+        )
 
     def limit(self, size: int) -> None:
         """Lets the kernel kill what needs more than `size` bytes, without a way out to swap."""
@@ -59,9 +97,6 @@ class Group:
         """Removes it if it has no processes left."""
         with contextlib.suppress(OSError):
             self.folder.rmdir()
-
-    def _number(self, name: str) -> int:
-        return int((self.folder / name).read_text())
 
 
 class Nursery:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment, UserError
+from trainer.experiment.expand import expand
 from trainer.experiment.load import load
 from trainer.experiment.record import Record, decode
 from trainer.experiment.section import NAME
@@ -45,7 +46,7 @@ def reference(text: str, namespace: str | None) -> Reference | None:
 
 
 def read_experiment(wanted: Reference) -> tuple[Experiment, list[Record]]:
-    """An experiment and all records of its ledger, oldest first.
+    """An experiment and all records of its trials, oldest first.
 
     Raises:
         UserError: it isn't there, may not be read, or kubectl can't tell.
@@ -59,7 +60,9 @@ def read_experiment(wanted: Reference) -> tuple[Experiment, list[Record]]:
     # By its UID: an older experiment of the same name has a ledger of its own until it is collected.
     selector = f"--selector={_GROUP}/ledger,{_GROUP}/uid={metadata['uid']}"
     here = Reference(wanted.text, wanted.plural, wanted.name, metadata["namespace"])
-    records = list(_records(wanted.text, _get(here, "configmaps", selector)["items"]))
+    trials = {trial.id for trial in expand(experiment)}  # what measures a scale test's floor is none of them
+    ledger = _records(wanted.text, _get(here, "configmaps", selector)["items"])
+    records = [record for record in ledger if record.id in trials]
     return experiment, sorted(records, key=lambda record: (record.finished_at, record.index, record.attempt))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.cgroup import Group
+from trainer.cgroup import Group, Reread
 from trainer.experiment.record import Charged, Memory, MemoryLimit
 
 _STATUS = Path("/proc/self/status")
@@ -17,8 +17,12 @@ _TICK_SECONDS = 0.05
 
 def resident_bytes() -> tuple[int, int]:
     """This process's resident memory now, and its peak. Where the system tells only the peak, both are the peak."""
-    if _STATUS.exists():
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return _resident(Reread(_STATUS) if _STATUS.exists() else None)
+
+
+def _resident(status: Reread | None) -> tuple[int, int]:
+    if status is not None:
+        fields = dict(line.split(":", 1) for line in status.text().splitlines())
         return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -55,13 +59,14 @@ class Gauge:
         self.limit: MemoryLimit | None = None
         self._group = group
         self._lock = threading.Lock()
-        self._resident = Readings(resident_bytes()[0])
+        self._status = Reread(_STATUS) if _STATUS.exists() else None
+        self._resident = Readings(_resident(self._status)[0])
         self._charged = Readings(group.charged()[0]) if group is not None else None
 
     def read(self) -> None:
         """Takes a reading."""
         with self._lock:
-            self._resident.add(*resident_bytes())
+            self._resident.add(*_resident(self._status))
             if self._group is not None and self._charged is not None:
                 self._charged.add(*self._group.charged())
 

@@ -86,11 +86,22 @@ class IsEvicted(_RunsAndEnds):
     """The node runs short of memory, and its kubelet ends this pod to get some."""
 
     message: str = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 64Mi. "
+    left: str = ""
 
     def end(self, pod: Pod, now: str) -> Status:
         return podstatus.ended_by_kubelet(
-            pod, now, reason="Evicted", message=self.message, disruption="TerminationByKubelet"
+            pod, now, reason="Evicted", message=self.message, disruption="TerminationByKubelet", left=self.left
         )
+
+
+@dataclass(frozen=True)
+class OutlivesItsDeadline(_RunsAndEnds):
+    """The kubelet kills it at its deadline, and finds what it had written by then."""
+
+    left: str = ""
+
+    def end(self, pod: Pod, now: str) -> Status:
+        return podstatus.past_deadline(pod, now, self.left)
 
 
 @dataclass(frozen=True)

@@ -282,6 +282,16 @@ def a_search(name: str = "search", *, trials: int = 6, **spec: Any) -> Json:
     }
 
 
+def a_scale_test(name: str = "scale", *, multipliers: Sequence[int] = (1, 10, 50), **spec: Any) -> Json:
+    """A scale test of so many sizes, by one worker and by two."""
+    return {
+        "apiVersion": "trialrun.dev/v1alpha1",
+        "kind": "ScaleTest",
+        "metadata": {"name": name},
+        "spec": {"axes": {"multipliers": list(multipliers), "workers": [1, 2]}} | spec,
+    }
+
+
 def trial_of(pod: Json) -> Json:
     """What a pod was told: the trial that it is to train."""
     variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}

@@ -60,21 +60,23 @@ def ended(pod: Pod, now: str, *, exit_code: int, message: str = "", reason: str 
     }
 
 
-def ended_by_kubelet(pod: Pod, now: str, *, reason: str, message: str, disruption: str = "") -> Status:
-    """The kubelet killed the containers and says why on the pod itself.
+def ended_by_kubelet(
+    pod: Pod, now: str, *, reason: str, message: str, disruption: str = "", left: str = ""
+) -> Status:
+    """The kubelet killed the containers and says why on the pod itself; `left` is their termination message.
 
     `disruption` is the reason of the condition DisruptionTarget, which marks what was not the pod's own doing.
     """
-    status = ended(pod, now, exit_code=KILLED) | {"reason": reason, "message": message}
+    status = ended(pod, now, exit_code=KILLED, message=left) | {"reason": reason, "message": message}
     if disruption:
         status["conditions"].append(_disruption(now, disruption, message))
     return status
 
 
-def past_deadline(pod: Pod, now: str) -> Status:
+def past_deadline(pod: Pod, now: str, left: str = "") -> Status:
     """The pod ran longer than its `activeDeadlineSeconds`."""
     message = "Pod was active on the node longer than the specified deadline"
-    return ended_by_kubelet(pod, now, reason="DeadlineExceeded", message=message)
+    return ended_by_kubelet(pod, now, reason="DeadlineExceeded", message=message, left=left)
 
 
 def orphaned(pod: Pod, now: str) -> Status:  # noqa: ARG001 - the containers stay as they were seen last

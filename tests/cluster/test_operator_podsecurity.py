@@ -86,15 +86,16 @@ def test_every_job_passes_restricted_and_has_what_the_user_chose(
         cluster.api.delete_if_there(f"/api/v1/persistentvolumes/{namespace}-{name}")
 
     pods = [pod for pod in experiments.pods() if pod["metadata"]["labels"].get(LABEL)]
-    assert len(pods) == 2 + 4
+    assert len(pods) == 2 + 4 + 2, "a pair of a search, two of cells, and one that measures their floor"
     for pod in pods:
         assert_as_chosen(pod)
     jobs = [job for job in experiments.jobs() if job["metadata"]["labels"].get(LABEL) == "team-a"]
-    assert len(jobs) == 1 + 2, "Kueue looks at the job"
+    assert len(jobs) == 1 + 2 + 1, "Kueue looks at the job"
     limits = [
         pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
         for pod in pods
         if pod["metadata"]["labels"]["trialrun.dev/kind"] == "ScaleTest"
+        and not pod["metadata"]["labels"]["trialrun.dev/trial"].startswith("floor")
     ]
     assert limits == ["256Mi"] * 4
 

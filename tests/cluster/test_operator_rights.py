@@ -118,7 +118,7 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     })  # fmt: skip
     scale = yaml.safe_load((ROOT / "examples" / "scaletest.yaml").read_text())
     scale["spec"]["axes"] = {"multipliers": [1, 10], "workers": [1]}
-    scale["spec"]["cell"] = {"memoryLimit": "1Gi"}  # a floor is only measured on one machine yet
+    scale["spec"]["cell"] = {"memoryLimit": "1Gi"}
     experiments.create(a_search(trials=4, pendingDeadlineSeconds=5, ttlSecondsAfterFinished=0))
     experiments.create(a_search("pair", trials=1, workers=2, pendingDeadlineSeconds=5))
     experiments.create(a_search("invalid", objective={"metric": "validMsee"}))

@@ -8,7 +8,7 @@ import pytest
 
 from cluster import podstatus
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record
+from trainer.experiment.record import Memory, Record
 from trialrun_operator import manifests, observe
 from trialrun_operator.observe import Attempt, milliseconds, timestamp
 from trialrun_operator.verdicts import CONFIRMED_MILLISECONDS, GRACE_MILLISECONDS, Doubtful, Over, Waits, verdict
@@ -44,6 +44,7 @@ def by_kubelet(reason: str, disruption: str = "") -> Any:
 
 RUNS = podstatus.running
 REPORT = message()
+SO_FAR = message(provisional=True, metrics={}, samples=845, memory=Memory(peak_bytes=7, mean_bytes=5))
 OWN_ERROR = message(outcome="Diverged", error="loss is NaN in epoch 3", metrics={})
 
 
@@ -54,6 +55,12 @@ OWN_ERROR = message(outcome="Diverged", error="loss is NaN in epoch 3", metrics=
         (after(RUNS, ends(137, reason="OOMKilled")), Outcome.HOST_OOM, "OOMKilled, exit code 137"),
         (after(RUNS, ends(0, REPORT, "OOMKilled")), Outcome.HOST_OOM, "OOMKilled, exit code 0"),
         (after(RUNS, ends(137)), Outcome.CRASHED, "killed by signal 9 (exit code 137)"),
+        (after(RUNS, ends(137, SO_FAR, "OOMKilled")), Outcome.HOST_OOM, "OOMKilled, exit code 137"),
+        (after(RUNS, ends(137, SO_FAR)), Outcome.CRASHED, "killed by signal 9 (exit code 137) without a report"),
+        (after(RUNS, ends(137, SO_FAR), deleting=True), Outcome.EVICTED, "Deleted"),
+        (after(RUNS, ends(3, SO_FAR)), Outcome.CRASHED, "ended with exit code 3 without a report"),
+        (after(RUNS, ends(0, SO_FAR)), Outcome.METRICS_MISSING, "rank 0 ended without a report"),
+        (after(RUNS, partial(podstatus.past_deadline, left=SO_FAR)), Outcome.TIMED_OUT, "DeadlineExceeded"),
         (after(RUNS, ends(1, "Traceback: boom")), Outcome.CRASHED, "Traceback: boom"),
         (after(RUNS, ends(66, OWN_ERROR)), Outcome.DIVERGED, "loss is NaN in epoch 3"),
         (after(RUNS, ends(67, message(outcome="DeviceOOM", error="CUDA"))), Outcome.DEVICE_OOM, "CUDA"),
@@ -81,6 +88,32 @@ def test_the_end_of_a_pod_becomes_an_outcome_with_its_evidence(
     assert found.record.outcome is outcome
     assert error in found.record.error
     assert found.record.final == (outcome not in (Outcome.EVICTED, Outcome.NODE_LOST))
+
+
+@pytest.mark.parametrize(
+    ("document", "evidence"),
+    [
+        (after(RUNS, ends(137, SO_FAR, "OOMKilled")), {"exitCode": 137, "containerReason": "OOMKilled"}),
+        (after(RUNS, partial(podstatus.past_deadline, left=SO_FAR)),
+         {"exitCode": 137, "containerReason": "Error", "podReason": "DeadlineExceeded"}),
+        (after(RUNS, by_kubelet("Evicted", "TerminationByKubelet")),
+         {"exitCode": 137, "containerReason": "Error", "podReason": "Evicted", "disruption": "TerminationByKubelet"}),
+        (after(RUNS, ends(66, OWN_ERROR)), {"exitCode": 66, "containerReason": "Error"}),
+        (after(lambda *_: {"phase": "Failed", "reason": "OutOfcpu"}), {"podReason": "OutOfcpu"}),
+    ],
+)  # fmt: skip
+def test_the_words_that_prove_an_end_stand_in_its_record(document: dict[str, Any], evidence: dict[str, Any]) -> None:
+    ending = observed(document).ending
+    assert ending is not None
+    assert ending.evidence == evidence
+
+
+def test_what_a_killed_pod_had_written_so_far_counts_but_for_its_outcome() -> None:
+    pod = observed(after(RUNS, ends(137, SO_FAR + " " * 40, "OOMKilled")))
+    found = verdict(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(found, Over)
+    assert found.record.memory == (Memory(peak_bytes=7, mean_bytes=5),)
+    assert (found.record.samples, found.record.metrics, found.record.exit_code) == (845, {}, 137)
 
 
 @pytest.mark.parametrize(
