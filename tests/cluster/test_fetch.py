@@ -1,36 +1,18 @@
 """An experiment's ledger, fetched with kubectl from a real API server as a user does it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, Succeeds
+from cluster.commandline import trainer
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import ROOT, Experiments, a_search, report, trial_of
-from cluster.programs import build
+from cluster.operatorprocess import Experiments, a_search, report, trial_of
 from cluster.testcluster import Cluster
 from trainer.experiment.record import decode
 from trainer.local.ledger import read_ledger
-
-
-def trainer(
-    cluster: Cluster, *arguments: str | Path, kubeconfig: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The command line with the cluster's kubectl first on the PATH; by default as the cluster's administrator."""
-    programs = build.program("kubectl").parent
-    variables = cluster.environment() | {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    if kubeconfig is not None:
-        variables["KUBECONFIG"] = str(kubeconfig)
-    command = [sys.executable, "-m", "trainer", *map(str, arguments)]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
 
 def fails_once(pod: Json) -> Behaviour:

@@ -45,6 +45,10 @@ def test_a_trial_beyond_its_memory_limit_is_killed_and_the_others_complete(at_on
     assert small.outcome == "Succeeded"
     assert (large.outcome, large.exit_code) == ("HostOOM", 137)
     assert "OOMKilled" in large.error
+    (memory,) = large.memory
+    assert memory is not None
+    assert memory.limit is not None
+    assert memory.counted_peak >= 0.9 * memory.limit.bytes
     assert at_once.get("memory")["status"]["phase"] == "Succeeded"
 
 
@@ -59,6 +63,9 @@ def test_a_trial_without_end_is_out_of_time(at_once: Experiments) -> None:
     (record,) = _records(at_once, "endless")
     assert record.outcome == "TimedOut"
     assert record.final
+    assert record.evidence["podReason"] == "DeadlineExceeded"
+    assert record.seconds.train > 0
+    assert record.memory[0] is not None
 
 
 def test_a_trial_that_hangs_is_out_of_time(our_node: Cluster) -> None:
