@@ -16,6 +16,7 @@ from cluster.behaviours import (
     RunsOutOfMemory,
     Succeeds,
 )
+from cluster.commandline import trainer
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, a_scale_test, a_search, report, trial_of
@@ -23,6 +24,7 @@ from cluster.testcluster import Cluster
 from eventually import eventually
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import Record, decode
+from trainer.local.ledger import read_ledger
 
 MIB = 2**20
 FLOORS = {1: 300 * MIB, 2: 350 * MIB}
@@ -102,7 +104,7 @@ def started(experiments: Experiments) -> list[str]:
 
 @pytest.mark.usefixtures("operator")
 def test_cells_run_above_a_measured_floor_and_stop_where_memory_runs_out(
-    experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster
+    experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster, tmp_path: Path
 ) -> None:
     kubelet.play(experiments.namespace, runs_out)
     experiments.create(a_scale_test(multipliers=(1, 10, 100, 200), cell={"memoryAboveFloor": "128Mi"}))
@@ -130,6 +132,9 @@ def test_cells_run_above_a_measured_floor_and_stop_where_memory_runs_out(
     columns = cluster.kubectl("get", "sct", "-n", experiments.namespace).splitlines()
     assert columns[0].split() == ["NAME", "STATUS", "DONE", "LARGEST", "OOM", "AGE"]
     assert columns[1].split()[:5] == ["scale", "Succeeded", "8/8", "100x", "2"]
+    fetched = trainer(cluster, "fetch", "sct/scale", tmp_path / "there", "-n", experiments.namespace)
+    assert fetched.returncode == 0, fetched.stderr
+    assert {record.id for record in read_ledger(tmp_path / "there")} == {cell.id for cell in cells}
     assert_figures(status["summary"]["scale"], [json.loads(line) for line in experiments.entries().values()])
 
 
