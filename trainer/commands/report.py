@@ -9,7 +9,7 @@ from pathlib import Path
 from trainer.atomic import write_text
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.record import Record
-from trainer.experiment.spec import Experiment
+from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trainer.local.folder import SUMMARY, stored_experiment
 from trainer.local.ledger import read_ledger
@@ -18,7 +18,7 @@ from trainer.report.tables import closing
 
 
 def main(options: argparse.Namespace) -> int:
-    """Leaves summary.json and report.html in the folder."""
+    """Leaves summary.json and report.html in the folder, and the statistics of repeats."""
     experiment = stored_experiment(options.folder)
     trials, records = expand(experiment), read_ledger(options.folder)
     summary = leave_report(options.folder, experiment, trials, records)
@@ -37,13 +37,22 @@ def leave_summary(
 
 
 def leave_report(folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> Summary:
-    """Writes summary.json and report.html, and says on stderr what they came to."""
+    """Writes summary.json and report.html, of a search with repeats also its statistics.
+
+    What they came to is said on stderr.
+    """
     summary = leave_summary(folder, experiment, trials, records)
-    print(closing(Results(experiment, trials, records, summary), folder), file=sys.stderr)
+    results = Results(experiment, trials, records, summary)
+    print(closing(results, folder), file=sys.stderr)
     begun = time.monotonic()
+    statistics = None
+    if experiment.spec.repeats > 1 and isinstance(experiment, HyperparamSearch):
+        from trainer.report.repeats import leave_statistics
+
+        statistics = leave_statistics(folder, results)
     # Imported late: what was found is on the screen before the plots are drawn.
     from trainer.report.page import write_page
 
-    page = write_page(folder, experiment, trials, records, summary)
+    page = write_page(folder, experiment, trials, records, summary, statistics)
     print(f"report: {page} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
     return summary

@@ -60,9 +60,10 @@ def settle(folder: Path, experiment: Experiment, *, fresh: bool) -> None:
     """
     stored = folder / EXPERIMENT
     if fresh:
-        for name in (LEDGER, SUMMARY, EXPERIMENT, "report.html"):
+        for name in (LEDGER, SUMMARY, EXPERIMENT, "report.html", "statistics.json"):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / TRIALS, ignore_errors=True)
+        for name in (TRIALS, "statistics"):
+            shutil.rmtree(folder / name, ignore_errors=True)
     elif stored.exists() and read_ledger(folder):
         _same(folder, load(json.loads(stored.read_text(encoding="utf-8"))), experiment)
     write_text(stored, json.dumps(experiment.document(sparse=True), indent=2) + "\n")

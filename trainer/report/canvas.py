@@ -84,18 +84,23 @@ class Chart:
     svg: Markup | None = None
 
 
-def draw(name: str, title: str, text: str, paint: Callable[[Any], None]) -> Chart:
-    """The chart that `paint` makes on matplotlib's axes. `name` keeps its SVG ids apart from other charts'."""
+def draw(
+    name: str, title: str, text: str, paint: Callable[[Any], None], *, height: int = HEIGHT, left: int = 68
+) -> Chart:
+    """The chart that `paint` makes on matplotlib's axes. `name` keeps its SVG ids apart from other charts'.
+
+    `height` is the whole picture's, `left` is kept free beside the axes for the labels of their ticks.
+    """
     # The user's own settings of matplotlib must not change the page.
     with mpl.rc_context({**mpl.rcParamsDefault, **_SETTINGS}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that no font has is drawn by the browser
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((68 / WIDTH, 50 / HEIGHT, (WIDTH - 80) / WIDTH, (HEIGHT - 88) / HEIGHT))
+        axes = figure.add_axes((left / WIDTH, 50 / height, (WIDTH - left - 12) / WIDTH, (height - 88) / height))
         paint(axes)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Chart(title, text, _inline(name, title, text, file.getvalue()))
+    return Chart(title, text, _inline(name, title, text, file.getvalue(), height))
 
 
 def figures_axis(axis: Any, *, log: bool) -> None:
@@ -106,7 +111,11 @@ def figures_axis(axis: Any, *, log: bool) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200 else (1.0, 2.0, 5.0), numticks=9))
     else:
         axis.set_major_locator(MaxNLocator(nbins=5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def whole_axis(axis: Any) -> None:
@@ -147,7 +156,7 @@ def legend(axes: Any) -> None:
         axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1, 1.03), ncols=len(labels))
 
 
-def _inline(name: str, title: str, text: str, svg: str) -> Markup:
+def _inline(name: str, title: str, text: str, svg: str, height: int) -> Markup:
     """The drawing alone: no XML head, no metadata, no unused ids, two decimals, the page's colours and fonts."""
     inner = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     inner = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", inner, flags=re.DOTALL)
@@ -164,7 +173,7 @@ def _inline(name: str, title: str, text: str, svg: str) -> Markup:
         element("title", title, id=f"{name}-title"),
         element("desc", text, id=f"{name}-text"),
         Markup(inner),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {WIDTH} {height}",
         role="img",
         aria_labelledby=f"{name}-title {name}-text",
     )

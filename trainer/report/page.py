@@ -15,6 +15,7 @@ from trainer.report.results import Results
 
 if TYPE_CHECKING:
     from trainer.report.canvas import Chart
+    from trainer.report.treatments import Statistics
 
 NAME = "report.html"
 # Even what escaping let through could load nothing and run nothing.
@@ -22,26 +23,32 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_page(
-    folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record], summary: Summary
+    folder: Path,
+    experiment: Experiment,
+    trials: Sequence[Trial],
+    records: Iterable[Record],
+    summary: Summary,
+    statistics: "Statistics | None" = None,
 ) -> Path:
     """Write the page of an experiment into its folder, whole or not at all, and return its path.
 
-    Learning curves are read from the folder; everything else comes from `records` and `summary`.
+    Learning curves are read from the folder; everything else comes from `records`, `summary` and `statistics`.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    write_text(folder / NAME, page(Results(experiment, trials, records, summary), folder))
+    write_text(folder / NAME, page(Results(experiment, trials, records, summary), folder, statistics))
     return folder / NAME
 
 
-def page(results: Results, folder: Path) -> str:
+def page(results: Results, folder: Path, statistics: "Statistics | None" = None) -> str:
     """The page's HTML."""
     sections = (
         overview.header(results),
         overview.best(results),
         *_scale(results),
         overview.failures(results),
+        *_treatments(statistics),
         *_charts(results, folder),
         overview.comparison(results),
         appendix.trials(results),
@@ -98,6 +105,16 @@ def _scale(results: Results) -> list[Markup]:
 
     charts = [scale_plots.time_by_size(found), scale_plots.memory_by_size(found)]
     return [_group("Time and memory against size", charts), *scale.sections(found)]
+
+
+def _treatments(statistics: "Statistics | None") -> list[Markup]:
+    """What repeats are for; nothing without them."""
+    if statistics is None:
+        return []
+    from trainer.report import treatment_page, treatment_plots
+
+    drawn = treatment_plots.of_objective(statistics), treatment_plots.of_loading(statistics)
+    return treatment_page.sections(statistics, *(list(map(figure, charts)) for charts in drawn))
 
 
 def _group(heading: str, charts: Iterable["Chart"]) -> Markup:

@@ -1,0 +1,126 @@
+"""Pairs of treatments: known tests, corrections and effect sizes, and what few or equal values allow."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.meta_analysis import effectsize_smd
+
+from trainer.benchmark.effects import cliffs_delta, hedges_g, magnitude
+from trainer.benchmark.pairs import Comparison, Pair, compare, least_p
+from trainer.benchmark.sample import Sample
+
+# Student's sleep data (1908).
+FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+# Permeability constants of Hollander and Wolfe (1973), page 69.
+TERM = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46]
+EARLIER = [1.15, 0.88, 0.90, 0.74, 1.21]
+
+values = st.lists(st.floats(0.5, 10), min_size=2, max_size=12)
+
+
+def samples(*of: list[float]) -> list[Sample]:
+    return [Sample(treatment=f"t{i}", values=tuple(found)) for i, found in enumerate(of)]
+
+
+def pair(a: list[float], b: list[float]) -> Pair:
+    """The pair in which `a` is measured by `b`."""
+    (found,) = compare(samples(b, a)).pairs
+    return found
+
+
+def test_mann_and_whitneys_test_is_exact_for_few_values_as_in_hollander_and_wolfe() -> None:
+    found = pair(TERM, EARLIER)
+    assert found.u == 35
+    assert found.p == pytest.approx(0.2544, abs=1e-4)  # twice the one-sided 0.1272
+
+
+def test_mann_and_whitneys_test_of_students_sleep_data_is_that_of_r() -> None:
+    found = pair(FIRST, SECOND)
+    assert found.u == 25.5
+    assert found.p == pytest.approx(0.06933, abs=1e-5)
+
+
+def test_equal_values_among_few_still_get_an_exact_p() -> None:
+    # Of the six ways to deal 1 1 2 2 to two treatments, two are as clear as this one.
+    assert pair([1.0, 1.0], [2.0, 2.0]).p == pytest.approx(1 / 3)
+
+
+def test_treatments_without_any_difference_have_a_p_of_one_and_no_effect() -> None:
+    found = pair([2.0, 2.0, 2.0], [2.0, 2.0])
+    assert (found.p, found.cliffs_delta, found.hedges_g, found.differs) == (1, 0, None, False)
+
+
+def test_holms_correction_is_for_all_pairs() -> None:
+    rng = random.Random(0)
+    found = compare(samples(*([rng.gauss(0.4 * i, 1) for _ in range(12)] for i in range(4)))).pairs
+    ordered = sorted(found, key=lambda each: each.p)
+    corrected = 0.0
+    for left, each in zip(range(len(ordered), 0, -1), ordered, strict=True):
+        corrected = max(corrected, min(1.0, left * each.p))
+        assert each.corrected == pytest.approx(corrected)
+        assert each.differs == (corrected < 0.05)
+    assert {each.differs for each in found} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "least"), [(2, 2, 2 / 6), (3, 3, 2 / 20), (4, 4, 2 / 70), (5, 3, 2 / 56), (8, 8, 2 / 12870)]
+)
+def test_values_that_do_not_overlap_have_the_least_p_there_is(n: int, m: int, least: float) -> None:
+    assert least_p(n, m) == pytest.approx(least)
+    found = pair([10.0 + i for i in range(n)], [1.0 + i for i in range(m)])
+    assert found.p == pytest.approx(least)
+    assert (found.cliffs_delta, found.magnitude) == (1, "large")
+
+
+@settings(deadline=None)
+@given(values, values)
+def test_cliffs_delta_counts_which_of_two_values_is_greater(a: list[float], b: list[float]) -> None:
+    counted = sum((x > y) - (x < y) for x, y in itertools.product(a, b)) / (len(a) * len(b))
+    u = sum((x > y) + 0.5 * (x == y) for x, y in itertools.product(a, b))
+    assert cliffs_delta(u, len(a), len(b)) == pytest.approx(counted, abs=1e-12)
+
+
+def test_cliffs_delta_of_a_pair_is_that_of_its_values() -> None:
+    assert pair(TERM, EARLIER).cliffs_delta == pytest.approx((35 - 15) / 50)
+
+
+@pytest.mark.parametrize(
+    ("delta", "word"),
+    [(0.0, "negligible"), (-0.146, "negligible"), (0.2, "small"), (-0.4, "medium"), (0.48, "large")],
+)
+def test_a_delta_has_a_word_by_its_size(delta: float, word: str) -> None:
+    assert magnitude(delta) == word
+
+
+def test_hedges_g_is_that_of_statsmodels_but_for_its_rounded_factor() -> None:
+    # Exact: the gammas of 9 and 8.5 make the factor 0.957653 for 18 degrees of freedom.
+    assert hedges_g(FIRST, SECOND) == pytest.approx(-0.83218 * 0.957653, abs=1e-5)
+    theirs, _ = effectsize_smd(0.75, 1.789010, 10, 2.33, 2.002249, 10)
+    assert hedges_g(FIRST, SECOND) == pytest.approx(float(theirs), abs=1e-3)
+
+
+@settings(max_examples=10, deadline=None)  # each bootstraps twice
+@given(values, values)
+def test_the_sides_of_a_pair_can_be_swapped(a: list[float], b: list[float]) -> None:
+    there, back = pair(a, b), pair(b, a)
+    assert there.p == pytest.approx(back.p)
+    assert there.cliffs_delta == pytest.approx(-back.cliffs_delta)
+    assert there.ratio is not None
+    assert back.ratio is not None
+    assert there.ratio.value == pytest.approx(1 / back.ratio.value)
+    assert there.ratio.ends == pytest.approx([1 / end for end in back.ratio.ends[::-1]])
+
+
+def test_of_more_than_eight_treatments_all_pairs_are_tested_and_those_with_the_best_listed() -> None:
+    found = compare(samples(*([1.0 + 0.1 * i, 1.1 + 0.1 * i] for i in range(9))))
+    assert found.tested == 36
+    assert [(each.a, each.b) for each in found.pairs] == [(f"t{i}", "t0") for i in range(1, 9)]
+
+
+def test_what_ran_once_is_compared_with_nothing() -> None:
+    assert compare(samples([1.0], [2.0, 3.0])) == Comparison(tested=0, pairs=())
+    assert compare(samples([1.0], [2.0, 3.0], [4.0, 5.0])).between("t2", "t1") is not None

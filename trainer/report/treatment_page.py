@@ -1,0 +1,89 @@
+"""The page's sections on treatments: what came out, by how much, how sure, and how the figures come about."""
+
+from collections.abc import Sequence
+
+from trainer.report import treatment_words as words
+from trainer.report.markup import Markup, element, table
+from trainer.report.treatment_words import Grid
+from trainer.report.treatments import Statistics
+
+_METHOD = (
+    ("Run", "One trial, one figure: the ranks of a run waited for each other and are never counted apart."),
+    (
+        "Interval",
+        (
+            "Holds the truth in 95 of 100 such experiments, each interval by itself. Of a mean by Student's t, of a "
+            "difference of means by Welch's, of their ratio by Welch's on the logarithms of the means, of a ratio of "
+            "medians by a percentile bootstrap with a fixed seed."
+        ),
+    ),
+    (
+        "p",
+        (
+            "How often chance alone would order the runs of two equal treatments at least as clearly: Mann and "
+            "Whitney's test, two-sided, exact for few runs. Corrected by Holm's method for all pairs tested."
+        ),
+    ),
+    ("Told apart", "The corrected p is below 0.05. Where it is not, the two may be equal or the runs too few."),
+    (
+        "Cliff's delta",
+        (
+            "How much oftener a run of A exceeds one of B than falls short of it, from −1 to 1. Below 0.147 it is "
+            "called negligible, below 0.33 small, below 0.474 medium."
+        ),
+    ),
+    ("Hedges' g", "The difference of the means in standard deviations, corrected for few runs."),
+    (
+        "Quartiles",
+        "Interpolated linearly between the sorted runs, as numpy does. Fences lie 1.5 interquartile ranges beyond.",
+    ),
+)
+
+_COMPRESSION = (
+    "Compression is the bytes of the messages as they were encoded, by the bytes that came over the wire. Without it "
+    "that is a little below 1: the wire also carries keys, times and the protocol's own bytes."
+)
+
+
+def sections(statistics: Statistics, objective: Sequence[Markup], loading: Sequence[Markup]) -> list[Markup]:
+    """The comparison by the objective, and what loading took where that was measured; both with their charts."""
+    found = [_objective(statistics, objective)]
+    grid = words.loading(statistics)
+    if grid is not None:
+        said = element("p", _COMPRESSION if statistics.compression else None, class_="absent")
+        found.append(
+            element("section", element("h2", "Loading"), said, _table(grid), _charts(loading), class_="treatments")
+        )
+    return found
+
+
+def _objective(statistics: Statistics, charts: Sequence[Markup]) -> Markup:
+    said = element("p", words.verdict(statistics))
+    remarks = element("ul", *(element("li", sentence) for sentence in statistics.remarks))
+    tables: list[Markup] = []
+    if statistics.findings.compared:
+        tables += [_table(words.ranking(statistics)), _charts(charts)]
+    if statistics.findings.comparison.pairs:
+        tables += [_table(words.pairs(statistics)), _table(words.more_of_pairs(statistics))]
+    if statistics.findings.compared:
+        tables.append(_table(words.spread(statistics)))
+    method = (part for name, text in _METHOD for part in (element("dt", name), element("dd", text)))
+    return element(
+        "section",
+        element("h2", "Treatments compared"),
+        said,
+        remarks if statistics.remarks else None,
+        *tables,
+        element("dl", *method, class_="method"),
+        class_="treatments",
+    )
+
+
+def _charts(charts: Sequence[Markup]) -> Markup:
+    return element("div", *charts, class_="charts")
+
+
+def _table(grid: Grid) -> Markup:
+    return table(
+        grid.caption, grid.heads, grid.rows, numbers=[i for i in range(len(grid.heads)) if i not in grid.left]
+    )

@@ -1,0 +1,202 @@
+"""What a search with repeats says of its treatments: its ledger as samples, and what is found in them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from pydantic import Field
+
+from trainer.benchmark import intervals
+from trainer.benchmark.box_plot import BoxPlot, box_plot
+from trainer.benchmark.findings import find
+from trainer.benchmark.intervals import Estimate
+from trainer.benchmark.sample import LeftOut, Quantity, Sample
+from trainer.benchmark.suite import Exported
+from trainer.experiment.expand import Trial
+from trainer.experiment.metrics import Direction
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Reported
+from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
+from trainer.report.remarks import remarks
+from trainer.report.results import Results
+from trainer.report.wording import count, listed, setting
+
+NAME = "statistics.json"
+PICTURES = "statistics"  # a folder beside it
+# What loading from a broker measures, as records name it, in the order in which it is shown.
+LOADING = {
+    "messages": "",
+    "messagesPerSecond": "messages/s",
+    "megabytesPerSecond": "MB/s",
+    "setupSeconds": "s",
+    "fetchSeconds": "s",
+    "decodeSeconds": "s",
+    "payloadBytes": "bytes",
+    "wireBytes": "bytes",
+}
+
+
+class Measured(Reported):
+    """A quantity of one treatment: the mean over its runs, and how they spread."""
+
+    treatment: str
+    mean: Estimate
+    box: BoxPlot
+
+
+class Loading(Reported):
+    """A quantity of loading, by treatment, in the order of the ranking."""
+
+    quantity: Quantity
+    treatments: tuple[Measured, ...]
+
+
+class Compression(Reported):
+    """What a treatment's messages took: as they were encoded, and on the wire. Bytes of a run, the mean over runs."""
+
+    treatment: str
+    payload_bytes: float
+    wire_bytes: float
+    ratio: float = Field(description="Encoded bytes by bytes on the wire.")
+
+
+class Statistics(Exported):
+    """Everything that is said of the treatments of a search: the file statistics.json."""
+
+    experiment: str
+    named_by: str = Field(description="What the names of treatments say, in their order.")
+    loading: tuple[Loading, ...]
+    compression: tuple[Compression, ...]
+    remarks: tuple[str, ...]
+
+
+def has_treatments(experiment: Experiment) -> bool:
+    """Whether there is anything to compare: a search, each of whose points runs more than once."""
+    return isinstance(experiment, HyperparamSearch) and experiment.spec.repeats > 1
+
+
+def statistics(results: Results) -> Statistics:
+    """The statistics of a search that has treatments.
+
+    Raises:
+        StatisticsUnavailable: the libraries that compute them are not installed.
+    """
+    points = _points(results)
+    names = _names(results, points)
+    better: Direction = "Minimize" if results.minimize else "Maximize"
+    metric = results.metric or ""
+    samples = [_sample(results, name, trials) for name, trials in zip(names, points, strict=True)]
+    found = find(Quantity(name=metric, unit=unit(metric), better=better), samples)
+    of = dict(zip(names, points, strict=True))
+    metrics = {treatment.name: _metrics(results, of[treatment.name]) for treatment in found.compared}
+    return Statistics(
+        experiment=results.summary.experiment,
+        findings=found,
+        named_by=" · ".join(results.names[path] for path in varying(results)),
+        loading=tuple(_loading(metrics)),
+        compression=tuple(_compression(metrics)),
+        remarks=(*remarks(results, found), *_checksums(metrics)),
+    )
+
+
+def unit(metric: str) -> str:
+    """A metric's unit, told by its name; empty where it has none."""
+    return "s" if metric.endswith("Seconds") else LOADING.get(metric, "")
+
+
+def drawn(statistics: Statistics) -> Iterator[tuple[Quantity, list[tuple[str, Estimate]]]]:
+    """What of loading has a picture: throughput, and bytes on the wire in MiB."""
+    for each in statistics.loading:
+        if each.quantity.name in ("messagesPerSecond", "megabytesPerSecond"):
+            yield each.quantity, [(of.treatment, of.mean) for of in each.treatments]
+        elif each.quantity.name == "wireBytes":
+            means = [(of.treatment, of.mean.scaled(2**-20)) for of in each.treatments]
+            yield each.quantity.model_copy(update={"unit": "MiB"}), means
+
+
+def varying(results: Results) -> list[str]:
+    """The paths of the parameters that take more than one value: those that tell treatments apart."""
+    values: dict[str, set[tuple[type, Scalar]]] = {path: set() for path in results.names}
+    for trial in results.trials:
+        for path, value in trial.parameters.items():
+            values[path].add((type(value), value))
+    return [path for path, found in values.items() if len(found) > 1] or list(values)
+
+
+def _points(results: Results) -> list[list[Trial]]:
+    """The trials of each point, its repeats."""
+    points: dict[int, list[Trial]] = {}
+    for trial in results.trials:
+        points.setdefault(trial.point, []).append(trial)
+    return list(points.values())
+
+
+def _names(results: Results, points: Sequence[Sequence[Trial]]) -> list[str]:
+    """What each treatment is called: by its values alone, as all have the same parameters."""
+    paths = varying(results)
+    names: dict[str, None] = {}
+    for first, *_ in points:
+        name = " · ".join(setting(first.parameters[path]) for path in paths)
+        # 1 and "1" read the same.
+        names[name if name and name not in names else f"{name} (trial {first.index})"] = None
+    return list(names)
+
+
+def _sample(results: Results, name: str, trials: Sequence[Trial]) -> Sample:
+    missing = [trial for trial in trials if trial.id not in results.values]
+    return Sample(
+        treatment=name,
+        parameters=trials[0].parameters,
+        values=tuple(results.values[trial.id] for trial in trials if trial.id in results.values),
+        left_out=tuple(LeftOut(run=f"trial {trial.index}", reason=_reason(results, trial.id)) for trial in missing),
+    )
+
+
+def _reason(results: Results, identity: str) -> str:
+    record = results.records.get(identity)
+    if record is None or not record.final:
+        return "not run"
+    return f"without {results.metric}" if record.outcome is Outcome.SUCCEEDED else str(record.outcome)
+
+
+def _metrics(results: Results, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Every metric of the runs that succeeded, by name."""
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        record = results.records.get(trial.id)
+        if record is not None and record.outcome is Outcome.SUCCEEDED:
+            for name, value in record.metrics.items():
+                found.setdefault(name, []).append(value)
+    return found
+
+
+def _loading(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Loading]:
+    for name in LOADING:
+        measured = [
+            Measured(treatment=treatment, mean=intervals.mean(of[name]), box=box_plot(of[name]))
+            for treatment, of in metrics.items()
+            if name in of
+        ]
+        if measured:
+            better: Direction = "Maximize" if name.endswith("PerSecond") else "Minimize"
+            yield Loading(quantity=Quantity(name=name, unit=unit(name), better=better), treatments=tuple(measured))
+
+
+def _compression(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Compression]:
+    for treatment, of in metrics.items():
+        payload, wire = of.get("payloadBytes"), of.get("wireBytes")
+        if payload and wire and (on_wire := fmean(wire)) > 0:
+            encoded = fmean(payload)
+            yield Compression(treatment=treatment, payload_bytes=encoded, wire_bytes=on_wire, ratio=encoded / on_wire)
+
+
+def _checksums(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[str]:
+    """Whether all runs read the same, by the checksums that they recorded."""
+    found = {treatment: sorted(set(of["checksum"])) for treatment, of in metrics.items() if "checksum" in of}
+    if not found:
+        return
+    if len({value for values in found.values() for value in values}) == 1:
+        runs = sum(len(metrics[treatment]["checksum"]) for treatment in found)
+        yield f"All {count(runs, 'run')} read the same: their checksums are equal."
+    else:
+        told = "; ".join(f"{name} {listed([f'{value:.0f}' for value in values])}" for name, values in found.items())
+        yield f"The runs did not all read the same: their checksums differ ({told})."
