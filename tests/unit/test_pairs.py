@@ -1,6 +1,7 @@
 """Pairs of treatments: known tests, corrections and effect sizes, and what few or equal values allow."""
 
 import itertools
+import math
 import random
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.meta_analysis import effectsize_smd
 
+from trainer.benchmark.chance import by_means, by_ranks, least_by_ranks
 from trainer.benchmark.effects import cliffs_delta, hedges_g, magnitude
-from trainer.benchmark.pairs import Comparison, Pair, compare, least_p
+from trainer.benchmark.intervals import ratio
+from trainer.benchmark.pairs import Comparison, Pair, compare
 from trainer.benchmark.sample import Sample
 
 # Student's sleep data (1908).
@@ -35,44 +38,85 @@ def pair(a: list[float], b: list[float]) -> Pair:
 def test_mann_and_whitneys_test_is_exact_for_few_values_as_in_hollander_and_wolfe() -> None:
     found = pair(TERM, EARLIER)
     assert found.u == 35
-    assert found.p == pytest.approx(0.2544, abs=1e-4)  # twice the one-sided 0.1272
+    assert found.ranks.p == pytest.approx(0.2544, abs=1e-4)  # twice the one-sided 0.1272
 
 
 def test_mann_and_whitneys_test_of_students_sleep_data_is_that_of_r() -> None:
     found = pair(FIRST, SECOND)
     assert found.u == 25.5
-    assert found.p == pytest.approx(0.06933, abs=1e-5)
+    assert found.ranks.p == pytest.approx(0.06933, abs=1e-5)
+
+
+def test_welchs_test_of_students_sleep_data_is_that_of_r() -> None:
+    found = pair(FIRST, SECOND)  # some of whose values are below zero, so it is by the difference
+    assert found.means.p == pytest.approx(0.07939, abs=1e-5)
+    assert found.ratio is None
+
+
+def test_a_ratio_of_means_has_welchs_p_of_the_logarithms() -> None:
+    # With 2 degrees of freedom t has a closed form: p = 1 - t / sqrt(2 + t²). Both variances of the mean are a ninth.
+    a, b = [1.0, 2.0], [10.0, 20.0]
+    t = math.log(10) / math.sqrt(2 / 9)
+    assert pair(a, b).means.p == pytest.approx(1 - t / math.sqrt(2 + t**2))
+
+
+@given(values, values)
+@settings(deadline=None)
+def test_an_interval_that_leaves_out_one_is_a_p_below_five_in_a_hundred(a: list[float], b: list[float]) -> None:
+    estimate, p = ratio(a, b), by_means(a, b)
+    assert estimate is not None
+    if estimate.interval is not None and p is not None and abs(p - 0.05) > 1e-9:
+        assert (p < 0.05) == (not estimate.interval.low <= 1 <= estimate.interval.high)
+
+
+@pytest.mark.parametrize("n", [3, 30])
+def test_equal_treatments_with_skewed_times_are_told_apart_no_oftener_than_they_may(n: int) -> None:
+    rng = random.Random(n)
+
+    def times() -> list[float]:
+        return [0.7 + rng.expovariate(1 / 0.3) for _ in range(n)]
+
+    found = [(by_means(a, b), by_ranks(a, b)[1]) for a, b in ((times(), times()) for _ in range(400))]
+    assert sum(means is not None and means < 0.05 for means, _ in found) <= 0.08 * 400
+    assert sum(ranks < 0.05 for _, ranks in found) <= 0.08 * 400
+
+
+def test_where_nothing_varies_ranks_decide() -> None:
+    found = pair([0.5, 0.5, 0.5], [1.5, 1.5, 1.5])
+    assert found.means == found.ranks
+    assert found.means.p == pytest.approx(0.1)
 
 
 def test_equal_values_among_few_still_get_an_exact_p() -> None:
     # Of the six ways to deal 1 1 2 2 to two treatments, two are as clear as this one.
-    assert pair([1.0, 1.0], [2.0, 2.0]).p == pytest.approx(1 / 3)
+    assert pair([1.0, 1.0], [2.0, 2.0]).ranks.p == pytest.approx(1 / 3)
 
 
 def test_treatments_without_any_difference_have_a_p_of_one_and_no_effect() -> None:
     found = pair([2.0, 2.0, 2.0], [2.0, 2.0])
-    assert (found.p, found.cliffs_delta, found.hedges_g, found.differs) == (1, 0, None, False)
+    assert (found.means.p, found.ranks.p, found.cliffs_delta, found.hedges_g) == (1, 1, 0, None)
+    assert not found.differs
 
 
 def test_holms_correction_is_for_all_pairs() -> None:
     rng = random.Random(0)
     found = compare(samples(*([rng.gauss(0.4 * i, 1) for _ in range(12)] for i in range(4)))).pairs
-    ordered = sorted(found, key=lambda each: each.p)
-    corrected = 0.0
-    for left, each in zip(range(len(ordered), 0, -1), ordered, strict=True):
-        corrected = max(corrected, min(1.0, left * each.p))
-        assert each.corrected == pytest.approx(corrected)
-        assert each.differs == (corrected < 0.05)
-    assert {each.differs for each in found} == {True, False}
+    for chances in ([each.means for each in found], [each.ranks for each in found]):
+        corrected = 0.0
+        for left, each in zip(range(6, 0, -1), sorted(chances, key=lambda each: each.p), strict=True):
+            corrected = max(corrected, min(1.0, left * each.p))
+            assert each.corrected == pytest.approx(corrected)
+            assert each.differs == (corrected < 0.05)
+        assert {each.differs for each in chances} == {True, False}
 
 
 @pytest.mark.parametrize(
     ("n", "m", "least"), [(2, 2, 2 / 6), (3, 3, 2 / 20), (4, 4, 2 / 70), (5, 3, 2 / 56), (8, 8, 2 / 12870)]
 )
 def test_values_that_do_not_overlap_have_the_least_p_there_is(n: int, m: int, least: float) -> None:
-    assert least_p(n, m) == pytest.approx(least)
+    assert least_by_ranks(n, m) == pytest.approx(least)
     found = pair([10.0 + i for i in range(n)], [1.0 + i for i in range(m)])
-    assert found.p == pytest.approx(least)
+    assert found.ranks.p == pytest.approx(least)
     assert (found.cliffs_delta, found.magnitude) == (1, "large")
 
 
@@ -107,7 +151,8 @@ def test_hedges_g_is_that_of_statsmodels_but_for_its_rounded_factor() -> None:
 @given(values, values)
 def test_the_sides_of_a_pair_can_be_swapped(a: list[float], b: list[float]) -> None:
     there, back = pair(a, b), pair(b, a)
-    assert there.p == pytest.approx(back.p)
+    assert there.means.p == pytest.approx(back.means.p)
+    assert there.ranks.p == pytest.approx(back.ranks.p)
     assert there.cliffs_delta == pytest.approx(-back.cliffs_delta)
     assert there.ratio is not None
     assert back.ratio is not None

@@ -7,9 +7,11 @@ from pydantic import Field
 
 from trainer.benchmark import intervals
 from trainer.benchmark.box_plot import BoxPlot, box_plot
+from trainer.benchmark.chance import SIGNIFICANCE
 from trainer.benchmark.intervals import Estimate
-from trainer.benchmark.pairs import SIGNIFICANCE, Comparison, compare
+from trainer.benchmark.pairs import Comparison, compare
 from trainer.benchmark.sample import Quantity, Sample
+from trainer.benchmark.welch import CONFIDENCE
 from trainer.experiment.record import Reported
 
 MOST_COMPARED = 24
@@ -37,13 +39,13 @@ class Treatment(Reported):
 class Method(Reported):
     """How the figures come about, for whoever reads them elsewhere."""
 
-    confidence: float = intervals.CONFIDENCE
+    confidence: float = CONFIDENCE
     quartiles: str = "linear between sorted values (type 7 of Hyndman and Fan)"
     means: str = "Student's t; differences by Welch's, ratios by Welch's on logarithms of the means"
     medians: str = "percentile bootstrap"
     resamples: int = intervals.RESAMPLES
     seed: int = intervals.SEED
-    test: str = "Mann-Whitney U, two-sided"
+    tests: str = "means by the same t, ranks by Mann-Whitney U; both two-sided"
     correction: str = "Holm"
     significance: float = SIGNIFICANCE
 

@@ -5,16 +5,17 @@ docs/decisions/0012-statistics.md. An interval is None where the values have no 
 """
 
 import math
-import statistics
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from pydantic import Field
 
+from trainer.benchmark import welch
 from trainer.benchmark.libraries import scipy_stats
+from trainer.benchmark.welch import CONFIDENCE, Welch
 from trainer.experiment.record import Reported
 
-CONFIDENCE = 0.95
 RESAMPLES = 9999
 SEED = 0
 FEWEST_FOR_MEDIANS = 5  # of fewer values the bootstrap's intervals are too narrow
@@ -48,35 +49,24 @@ class Estimate(Reported):
 
 def mean(values: Sequence[float]) -> Estimate:
     """The mean, by Student's t."""
-    value = statistics.fmean(values)
-    if len(values) < 2:
-        return Estimate(value=value)
-    return Estimate(value=value, interval=_around(value, _squared_error(values), len(values) - 1))
+    return Estimate(value=fmean(values)) if len(values) < 2 else _estimate(welch.mean(values))
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
-    """The mean of `a` minus that of `b`, by Welch's t: neither spread nor number need be equal."""
-    value = statistics.fmean(a) - statistics.fmean(b)
+    """The mean of `a` minus that of `b`, by Welch's t."""
     if min(len(a), len(b)) < 2:
-        return Estimate(value=value)
-    errors = _squared_error(a), _squared_error(b)
-    return Estimate(value=value, interval=_around(value, sum(errors), _freedom(errors, a, b)))
+        return Estimate(value=fmean(a) - fmean(b))
+    return _estimate(welch.difference(a, b))
 
 
 def ratio(a: Sequence[float], b: Sequence[float]) -> Estimate | None:
-    """The mean of `a` divided by that of `b`; None unless all values are above zero.
-
-    Welch's t on the logarithms of the means, the variance of a logarithm being that of the mean divided by its square
-    (the delta method).
-    """
+    """The mean of `a` divided by that of `b`, by Welch's t of their logarithms; None unless all is above zero."""
     if min(*a, *b) <= 0:
         return None
-    above, below = statistics.fmean(a), statistics.fmean(b)
-    value = above / below
+    value = fmean(a) / fmean(b)
     if min(len(a), len(b)) < 2:
         return Estimate(value=value)
-    errors = _squared_error(a) / above**2, _squared_error(b) / below**2
-    logarithm = _around(math.log(value), sum(errors), _freedom(errors, a, b))
+    logarithm = _estimate(welch.logarithm_of_ratio(a, b)).interval
     if logarithm is None or logarithm.high > _GREATEST_LOGARITHM:
         return Estimate(value=value)
     return Estimate(value=value, interval=Interval(low=math.exp(logarithm.low), high=math.exp(logarithm.high)))
@@ -109,19 +99,8 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> Estimate | None:
     return Estimate(value=value, interval=Interval(low=float(low), high=float(high)))
 
 
-def _squared_error(values: Sequence[float]) -> float:
-    """The variance of the mean."""
-    return statistics.variance(values) / len(values)
-
-
-def _freedom(errors: tuple[float, float], a: Sequence[float], b: Sequence[float]) -> float:
-    """Welch and Satterthwaite's degrees of freedom; of no spread at all it doesn't matter how many."""
-    parts = math.fsum(error**2 / (len(values) - 1) for error, values in zip(errors, (a, b), strict=True))
-    return sum(errors) ** 2 / parts if parts > 0 else 1.0
-
-
-def _around(value: float, squared_error: float, freedom: float) -> Interval | None:
-    if squared_error == 0:
-        return None
-    reach = float(scipy_stats().t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(squared_error)
-    return Interval(low=value - reach, high=value + reach)
+def _estimate(found: Welch) -> Estimate:
+    reach = found.reach()
+    if reach is None:
+        return Estimate(value=found.value)
+    return Estimate(value=found.value, interval=Interval(low=found.value - reach, high=found.value + reach))

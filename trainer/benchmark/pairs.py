@@ -1,41 +1,47 @@
 """Compares treatments two at a time: how far apart they are, and whether chance alone would do that."""
 
 import itertools
-import math
 from collections.abc import Sequence
 
 from pydantic import Field
 
-from trainer.benchmark import intervals
+from trainer.benchmark import chance, intervals
+from trainer.benchmark.chance import SIGNIFICANCE
 from trainer.benchmark.effects import Magnitude, cliffs_delta, hedges_g, magnitude
 from trainer.benchmark.intervals import Estimate
-from trainer.benchmark.libraries import multitest, scipy_stats
 from trainer.benchmark.sample import Sample
 from trainer.experiment.record import Reported
 
-SIGNIFICANCE = 0.05
-_MOST_DEALS = 1000  # ways to deal values to two treatments, up to which equal values are tested by all of them
 _MOST_LISTED_IN_FULL = 8  # treatments; of more, only pairs with the best are listed
 
 
-class Pair(Reported):
-    """Two treatments; `b` is the one further up in the ranking, and `a` is measured by it.
+class Chance(Reported):
+    """How often chance alone would set two equal treatments at least as far apart."""
 
-    `p` is that of Mann and Whitney's test, exact for few values, and `corrected` by Holm's method over all pairs.
-    """
+    p: float
+    corrected: float = Field(description="By Holm's method, for all pairs that were tested.")
+    differs: bool = Field(description="Whether the corrected p is below 0.05.")
+
+
+class Pair(Reported):
+    """Two treatments; `b` is the one further up in the ranking, and `a` is measured by it."""
 
     a: str
     b: str
     difference: Estimate = Field(description="The mean of a minus that of b.")
     ratio: Estimate | None = Field(description="The mean of a divided by that of b; null unless all is above zero.")
     ratio_of_medians: Estimate | None
+    means: Chance = Field(description="By Welch's t, as the intervals are; where nothing varies by ranks.")
+    ranks: Chance = Field(description="By Mann and Whitney's test, exact for few values.")
     u: float = Field(description="How often a value of a exceeds one of b; equal ones count half.")
-    p: float
-    corrected: float
-    differs: bool = Field(description="Whether the corrected p is below 0.05.")
     cliffs_delta: float
     magnitude: Magnitude
     hedges_g: float | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two were told apart: by their means, which the ranking is by."""
+        return self.means.differs
 
 
 class Comparison(Reported):
@@ -58,36 +64,29 @@ def compare(ranked: Sequence[Sample]) -> Comparison:
     pairs = list(itertools.combinations(able, 2))
     if not pairs:
         return Comparison(tested=0, pairs=())
-    tests = [_test(a.values, b.values) for b, a in pairs]
-    corrected = multitest().multipletests([p for _, p in tests], method="holm")[1]
+    ranks = [chance.by_ranks(a.values, b.values) for b, a in pairs]
+    means = [chance.by_means(a.values, b.values) for b, a in pairs]
+    by_ranks = _chances([p for _, p in ranks])
+    by_means = _chances([p if p is not None else of_ranks for p, (_, of_ranks) in zip(means, ranks, strict=True)])
     listed = len(pairs) if len(able) <= _MOST_LISTED_IN_FULL else len(able) - 1  # those with the best come first
-    found = zip(pairs, tests, map(float, corrected), strict=True)
+    found = zip(pairs, by_means, by_ranks, ranks, strict=True)
     return Comparison(
         tested=len(pairs),
-        pairs=tuple(_pair(a, b, u, p, holm) for (b, a), (u, p), holm in itertools.islice(found, listed)),
+        pairs=tuple(
+            _pair(a, b, of_means, of_ranks, u)
+            for (b, a), of_means, of_ranks, (u, _) in itertools.islice(found, listed)
+        ),
     )
 
 
-def least_p(n: int, m: int) -> float:
-    """The smallest p that Mann and Whitney's test knows for n and m values: that of samples which don't overlap."""
-    return 2 / math.comb(n + m, n)
+def _chances(p: Sequence[float]) -> list[Chance]:
+    corrected = chance.corrected(p)
+    return [
+        Chance(p=each, corrected=holm, differs=holm < SIGNIFICANCE) for each, holm in zip(p, corrected, strict=True)
+    ]
 
 
-def _test(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Mann and Whitney's U of `a`, and its two-sided p: exact, or of the normal distribution for many values."""
-    together = {*a, *b}
-    if len(together) == 1:  # scipy would divide by a spread of zero
-        return len(a) * len(b) / 2, 1.0
-    stats = scipy_stats()
-    method = "auto"
-    if len(together) < len(a) + len(b) and math.comb(len(a) + len(b), len(a)) <= _MOST_DEALS:
-        # Where values are equal scipy takes the normal distribution, whose p is too small for so few.
-        method = stats.PermutationMethod(n_resamples=_MOST_DEALS)
-    found = stats.mannwhitneyu(a, b, alternative="two-sided", method=method)
-    return float(found.statistic), float(found.pvalue)
-
-
-def _pair(a: Sample, b: Sample, u: float, p: float, corrected: float) -> Pair:
+def _pair(a: Sample, b: Sample, means: Chance, ranks: Chance, u: float) -> Pair:
     delta = cliffs_delta(u, len(a.values), len(b.values))
     return Pair(
         a=a.treatment,
@@ -95,10 +94,9 @@ def _pair(a: Sample, b: Sample, u: float, p: float, corrected: float) -> Pair:
         difference=intervals.difference(a.values, b.values),
         ratio=intervals.ratio(a.values, b.values),
         ratio_of_medians=intervals.ratio_of_medians(a.values, b.values),
+        means=means,
+        ranks=ranks,
         u=u,
-        p=p,
-        corrected=corrected,
-        differs=corrected < SIGNIFICANCE,
         cliffs_delta=delta,
         magnitude=magnitude(delta),
         hedges_g=hedges_g(a.values, b.values),

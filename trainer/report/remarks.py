@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from trainer.benchmark.chance import SIGNIFICANCE, least_by_ranks
 from trainer.benchmark.findings import Findings, Treatment
-from trainer.benchmark.pairs import SIGNIFICANCE, least_p
 from trainer.report.results import Results
-from trainer.report.wording import count, listed, number
+from trainer.report.wording import count, listed
 
 _FEW = 5  # repeats below which even the spread is hardly known
 _MOST_NAMED = 6
@@ -40,25 +40,24 @@ def _few(findings: Findings) -> Iterator[str]:
     sizes = [len(treatment.sample.values) for treatment in findings.compared]
     if not sizes:
         return
-    least = min(sizes)
+    least, most, tested = min(sizes), max(sizes), findings.comparison.tested
     if least < _FEW:
         yield (
             f"With {count(least, 'run')} of a treatment little is known of its spread, so that intervals are wide; "
             "ratios of medians have none."
         )
-    tested, most = findings.comparison.tested, max(sizes)
-    if tested and tested * least_p(most, most) >= SIGNIFICANCE:
+    if tested and tested * least_by_ranks(most, most) >= SIGNIFICANCE:
         yield (
-            f"With {count(most, 'run')} of each no pair could be told apart, however far they lie from each other: "
-            f"runs that don't overlap at all have p = {number(least_p(most, most))} before the correction "
-            f"for {count(tested, 'pair')}. {_enough(tested)} of each can tell them apart."
+            f"With {count(most, 'run')} of each, treatments are told apart only on the assumption that means vary as "
+            f"Student's t does. Ranks, which assume nothing, need {_enough(tested)} of each to tell any of "
+            f"{count(tested, 'pair')} apart, however far they lie from each other."
         )
 
 
 def _enough(tested: int) -> str:
-    """The fewest runs that can tell all pairs apart."""
+    """The fewest runs whose ranks can tell so many pairs apart."""
     n = 2
-    while tested * least_p(n, n) >= SIGNIFICANCE:
+    while tested * least_by_ranks(n, n) >= SIGNIFICANCE:
         n += 1
     return f"{n} runs"
 
@@ -76,13 +75,15 @@ def _not_compared(findings: Findings) -> Iterator[str]:
 
 
 def _contradictions(findings: Findings) -> Iterator[str]:
-    """Pairs whose means say the opposite of most runs."""
+    """Pairs that most runs tell apart, and means don't, or the other way round."""
     for pair in findings.comparison.pairs:
-        if pair.differs and pair.difference.value * pair.cliffs_delta < 0:
+        opposed = pair.difference.value * pair.cliffs_delta < 0
+        if pair.ranks.differs and (opposed or not pair.means.differs):
             more = "more" if pair.cliffs_delta > 0 else "less"
+            means = "but the means say the opposite" if opposed else "but the means can't tell them apart"
             yield (
-                f"{pair.a} has {more} than {pair.b} in most runs, but not in the mean: "
-                "a few runs far from the others decide the mean, so look at the medians."
+                f"{pair.a} has {more} than {pair.b} by ranks, that is in most runs, {means}: "
+                "a few runs far from the others decide a mean, so look at the medians."
             )
 
 

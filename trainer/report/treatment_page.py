@@ -20,11 +20,15 @@ _METHOD = (
     (
         "p",
         (
-            "How often chance alone would order the runs of two equal treatments at least as clearly: Mann and "
-            "Whitney's test, two-sided, exact for few runs. Corrected by Holm's method for all pairs tested."
+            "How often chance alone would set the means of two equal treatments at least as far apart, by the same t "
+            "as the interval. That of ranks is Mann and Whitney's, exact for few runs: it assumes no distribution, "
+            "and runs far from the others weigh no more. Both are corrected by Holm's method for all pairs tested."
         ),
     ),
-    ("Told apart", "The corrected p is below 0.05. Where it is not, the two may be equal or the runs too few."),
+    (
+        "Told apart",
+        "The corrected p of the means is below 0.05. Where it is not, the two may be equal or the runs too few.",
+    ),
     (
         "Cliff's delta",
         (

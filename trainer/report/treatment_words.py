@@ -99,7 +99,7 @@ def pairs(statistics: Statistics) -> Grid:
             pair.a,
             pair.b,
             *_both(pair.ratio if ratios else pair.difference),
-            _p(pair.corrected),
+            _p(pair.means.corrected),
             f"{pair.cliffs_delta:.2f} ({pair.magnitude})",
             ABSENT if pair.hedges_g is None else f"{pair.hedges_g:.2f}",
             "yes" if pair.differs else "no",
@@ -111,8 +111,8 @@ def pairs(statistics: Statistics) -> Grid:
 
 
 def more_of_pairs(statistics: Statistics) -> Grid:
-    """The same pairs by their differences and medians, with p as it is before the correction."""
-    heads = ("A", "B", "A − B", "95 % interval", "median A / median B", "95 % interval", "U", "p")
+    """The same pairs by their differences, their medians and their ranks."""
+    heads = ("A", "B", "A − B", "95 % interval", "median A / median B", "95 % interval", "U", "p of ranks corrected")
     rows = tuple(
         (
             pair.a,
@@ -120,12 +120,12 @@ def more_of_pairs(statistics: Statistics) -> Grid:
             *_both(pair.difference),
             *_both(pair.ratio_of_medians),
             f"{pair.u:g}",
-            _p(pair.p),
+            _p(pair.ranks.corrected),
         )
         for pair in statistics.findings.comparison.pairs
     )
     return Grid(
-        "The same pairs: differences of means, ratios of medians, and p before the correction", heads, rows, (0, 1)
+        "The same pairs: differences of means, ratios of medians, and what their ranks say", heads, rows, (0, 1)
     )
 
 
