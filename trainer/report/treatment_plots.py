@@ -9,7 +9,8 @@ from trainer.report.canvas import BEST, INK, LIGHT, SERIES, Chart, draw, figures
 from trainer.report.treatments import Statistics, drawn
 
 _PALETTE = paint.Palette(ink=INK, series=SERIES, light=LIGHT, best=BEST)
-_AROUND, _ROW = 92, 38  # what a chart takes beside its rows, and each of them
+_AROUND, _ROW, _LOW_ROW = 92, 38, 26  # what a chart takes beside its rows, and each of few or of many
+_FEW = 8
 _LETTER = 6.6  # how wide one is, about
 _GAP = 14
 
@@ -68,4 +69,5 @@ def _finish(axes: Any, title: str, *, log: bool) -> None:
 def _room(names: Sequence[str]) -> dict[str, int]:
     """How large a chart with these rows is."""
     longest = max(len(paint.shortened(name)) for name in names)
-    return {"height": _AROUND + _ROW * len(names), "left": round(_GAP + _LETTER * longest)}
+    row = _ROW if len(names) <= _FEW else _LOW_ROW
+    return {"height": _AROUND + row * len(names), "left": round(_GAP + _LETTER * longest)}
