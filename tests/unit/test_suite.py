@@ -1,7 +1,9 @@
 """The suite: results in, rankings, comparisons, pictures and files out, and back in again."""
 
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +127,24 @@ def test_pictures_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         a_suite(2).draw(tmp_path / "file")
+
+
+def test_the_example_in_the_documents_runs(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    (example,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "statistics.md").read_text(), re.DOTALL)
+    (tmp_path / "runs" / "loading").mkdir(parents=True)
+    a_suite(2).export(tmp_path / "runs" / "loading" / "statistics.json")
+    before = "loaders = {name: lambda: [b'{}'] for name in ('json lz4', 'json none')}\ndef decode(messages): pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", before + example],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pictures" / "box-plots.png").exists()
 
 
 @pytest.mark.parametrize("module", ["suite", "box_plot", "findings", "pairs", "intervals", "effects", "pictures"])

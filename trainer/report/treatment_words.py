@@ -146,7 +146,7 @@ def loading(statistics: Statistics) -> Grid | None:
         for treatment in statistics.findings.compared
     ]
     return Grid(
-        "What a run read and how fast, means over runs",
+        "What a run read and how fast: means over runs, seconds those of the slowest rank",
         (statistics.named_by, *(head for head, _ in columns)),
         tuple(rows),
     )
@@ -186,6 +186,7 @@ def _head(metric: str) -> str:
         "setupSeconds": "set-up s",
         "fetchSeconds": "fetch s",
         "decodeSeconds": "decode s",
+        "dealSeconds": "deal s",
         "payloadBytes": "encoded",
         "wireBytes": "on the wire",
     }.get(metric, metric)

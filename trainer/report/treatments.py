@@ -30,6 +30,7 @@ LOADING = {
     "setupSeconds": "s",
     "fetchSeconds": "s",
     "decodeSeconds": "s",
+    "dealSeconds": "s",
     "payloadBytes": "bytes",
     "wireBytes": "bytes",
 }
