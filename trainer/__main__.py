@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run an experiment on this machine")
     run.add_argument("file", type=Path, metavar="FILE")
     run.add_argument("--jobs", type=_count, default=1, help="trials at a time; 1, the default, is the baseline")
+    run.add_argument(
+        "--launcher", choices=("local", "spark"), default="local", help="what trains: this machine, or Spark"
+    )
     run.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: runs/<experiment's name>)")
     run.add_argument("--fresh", action="store_true", help="throw away what DIR holds and start over")
     run.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")

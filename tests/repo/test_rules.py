@@ -23,6 +23,8 @@ READ_THE_ENVIRONMENT = {
     "trainer/local/rank.py",
     "trainer/commands/baseline.py",
     "trainer/commands/pod.py",
+    "trainer/spark/driver.py",
+    "trainer/spark/rank.py",
 }
 
 

@@ -27,8 +27,9 @@ from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport, Record, RunFigures, cut_error
 from trainer.experiment.spec import Experiment
 from trainer.local.folder import settle, trial_folder
+from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger
-from trainer.local.processes import Processes, WarmProcessEnded
+from trainer.local.processes import Processes
 from trainer.local.run import left_to_run, run
 from trainer.report.live import Progress, progress
 
@@ -46,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
         report = RankReport(outcome=Outcome.DATA_UNAVAILABLE, error=cut_error(str(error)))
     except (UserError, ValueError) as error:
         report = RankReport(outcome=Outcome.INVALID_CONFIG, error=cut_error(str(error)))
-    except WarmProcessEnded as error:
+    except LauncherEnded as error:
         report = RankReport(outcome=Outcome.CRASHED, error=cut_error(str(error)))
     leave(report.model_copy(update={"clock": time.time_ns() // 1_000_000}), options.message)
     print(f"baseline: {report.outcome} {report.error}".rstrip(), file=sys.stderr)
@@ -73,7 +74,7 @@ def _run(
     settle(folder, experiment, fresh=True)
     with (
         Ledger(folder) as ledger,
-        Processes(default_cache(), folder / "warm.log", ready) as processes,
+        Processes(default_cache(), folder / "warm.log", ready) as launcher,
         progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
     ):
         records = run(
@@ -83,7 +84,7 @@ def _run(
             folder=folder,
             jobs=1,
             ledger=ledger,
-            processes=processes,
+            launcher=launcher,
             progress=shown if keeps else _Scratch(shown, folder),
         )
     if keeps:

@@ -18,18 +18,25 @@ from trainer.experiment.record import latest
 from trainer.experiment.spec import Experiment, ScaleTest
 from trainer.local.cells import Cells
 from trainer.local.folder import occupied, settle
+from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
-from trainer.local.processes import Processes, WarmProcessEnded
+from trainer.local.processes import Processes
 from trainer.local.run import left_to_run, run
 from trainer.report.live import progress
+from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
-WARM_LOG = "warm.log"
+LOGS = {"local": "warm.log", "spark": "spark.log"}
 
 
 def main(options: argparse.Namespace) -> int:
     """0 when the experiment succeeded, 1 when it did not, 130 when it was interrupted."""
     experiment = read(options.file)
+    if options.launcher == "spark" and isinstance(experiment, ScaleTest):
+        raise UserError(
+            "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "
+            "rank on Spark's executors; leave --launcher out"
+        )
     trials = expand(experiment)
     folder: Path = options.out or Path("runs") / experiment.name
     build_data(trials)
@@ -44,10 +51,11 @@ def main(options: argparse.Namespace) -> int:
             left = {trial.id for trial in todo}
             wanted = {trial.id for trial in trials}
             kept = [record for record in latest(records).values() if record.id in wanted - left]
+            log = folder / LOGS[options.launcher]
             try:
                 # The warm process starts before anything here has threads, and loads torch meanwhile.
                 with (
-                    _launcher(experiment, todo, folder / WARM_LOG) as processes,
+                    _launcher(options, experiment, todo, log) as launcher,
                     progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
                 ):
                     run(
@@ -57,15 +65,13 @@ def main(options: argparse.Namespace) -> int:
                         folder=folder,
                         jobs=options.jobs,
                         ledger=ledger,
-                        processes=processes,
+                        launcher=launcher,
                         progress=shown,
                     )
             except KeyboardInterrupt:
                 interrupted = True
-            except WarmProcessEnded as error:
-                raise UserError(
-                    f"{error}\nWhat was done is kept; see {folder / WARM_LOG}, then run again."
-                ) from error
+            except LauncherEnded as error:
+                raise UserError(f"{error}\nWhat was done is kept; see {log}, then run again.") from error
         records = read_ledger(folder)
         if interrupted:
             counts = leave_summary(folder, experiment, trials, records).counts
@@ -81,8 +87,12 @@ def main(options: argparse.Namespace) -> int:
     return 0 if summary.state == "Succeeded" else 1
 
 
-def _launcher(experiment: Experiment, todo: Sequence[Trial], log: Path) -> Processes | Cells:
+def _launcher(
+    options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path
+) -> Processes | Cells | Spark:
     """What starts trials: a search's in milliseconds, a scale test's each from nothing and within its limits."""
+    if options.launcher == "spark":
+        return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
     if isinstance(experiment, ScaleTest):
         return Cells(experiment.spec.cell, todo, default_cache(), log)
     return Processes(default_cache(), log)

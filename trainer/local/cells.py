@@ -23,7 +23,9 @@ from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport
 from trainer.experiment.spec import Cell, Scalar
-from trainer.local.processes import Begun, Epoch, RankEnded, WarmProcessEnded, left_report, orders
+from trainer.local.launcher import Begun, Epoch, LauncherEnded, RankEnded
+from trainer.local.lines import Lines
+from trainer.local.processes import left_report, orders
 from trainer.report.wording import memory
 
 _WATCH_SECONDS = 0.02
@@ -43,7 +45,7 @@ class _Rank:
     limit: MemoryLimit | None = None
     ready: bool = False
     seen: int = 0  # the resident memory for which the watchdog killed it
-    pending: bytes = b""
+    lines: Lines = field(default_factory=Lines)
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Cells:
     trials: Sequence[Trial]
     cache: Path
     log: Path
+    start_seconds: float = field(default=120.0, init=False)
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
     _limits: dict[bool, MemoryLimit | None] = field(default_factory=dict)
@@ -86,7 +89,7 @@ class Cells:
 
         Raises:
             UserError: the file's limit is below a floor.
-            WarmProcessEnded: what loads torch did not come up.
+            LauncherEnded: what loads torch did not come up.
         """
         for several in sorted({trial.workers > 1 for trial in self.trials}):
             floor = self._floor(2 if several else 1)
@@ -119,8 +122,7 @@ class Cells:
         for key, _ in self._selector.select(timeout):
             one = self._ranks[key.fd]
             if received := os.read(one.events, 65536):
-                *lines, one.pending = (one.pending + received).split(b"\n")
-                yield from self._heard(one, [json.loads(line) for line in lines])
+                yield from self._heard(one, one.lines.take(received))
             else:
                 yield RankEnded(one.trial, self._gone(one))
         for one in watched:
@@ -179,7 +181,7 @@ class Cells:
         self._gone(one)
         if not said.endswith(b"\n"):
             words = self.log.read_text(errors="replace").strip().splitlines()
-            raise WarmProcessEnded(f"a process that loads torch did not come up: {words[-1] if words else 'no word'}")
+            raise LauncherEnded(f"a process that loads torch did not come up: {words[-1] if words else 'no word'}")
         floor: int = json.loads(said)["floor"]
         return floor
 

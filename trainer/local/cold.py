@@ -26,7 +26,8 @@ def main(events: int, group: str, ranks: int) -> NoReturn:
         from trainer.distributed import load
         from trainer.environment import process_started
         from trainer.experiment.record import MemoryLimit
-        from trainer.local.rank import carry_out, tell
+        from trainer.local.lines import tell
+        from trainer.local.rank import carry_out, end_with
         from trainer.memory import Gauge
 
         load(ranks)
@@ -37,7 +38,7 @@ def main(events: int, group: str, ranks: int) -> NoReturn:
         if not line:  # only the floor was wanted, or the runner is gone
             os._exit(0)
         order = json.loads(line)
-        threading.Thread(target=_end_with_runner, daemon=True).start()
+        threading.Thread(target=end_with, args=(0,), daemon=True).start()
         if order["limit"] is not None:
             gauge.limit = MemoryLimit(**order["limit"])
         code = carry_out(order, events, started=process_started(), gauge=gauge, provisional=True)
@@ -49,11 +50,6 @@ def main(events: int, group: str, ranks: int) -> NoReturn:
             sys.stderr.flush()
         # Not sys.exit: torch takes long to tear itself down.
         os._exit(code)
-
-
-def _end_with_runner() -> None:
-    os.read(0, 1)  # returns when the runner's end is gone
-    os._exit(1)
 
 
 if __name__ == "__main__":

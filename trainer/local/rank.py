@@ -3,7 +3,6 @@
 Imports torch, with the settings that must stand before that.
 """
 
-import contextlib
 import json
 import os
 import sys
@@ -23,6 +22,7 @@ from trainer.distributed import Ranks
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import encode_report
 from trainer.experiment.training import Training
+from trainer.local.lines import tell
 from trainer.local.processes import REPORT
 from trainer.memory import Gauge
 from trainer.trial import Place, run_rank
@@ -58,11 +58,10 @@ def carry_out(
     return EXIT_CODES[report.outcome]
 
 
-def tell(events: int, **event: Any) -> None:
-    """Writes an event to the runner's pipe."""
-    # One write of less than PIPE_BUF bytes: lines of several children don't mix.
-    with contextlib.suppress(BrokenPipeError):
-        os.write(events, json.dumps(event).encode() + b"\n")
+def end_with(pipe: int) -> None:
+    """Ends this process once nobody holds the other end of `pipe` any more: for a thread of its own."""
+    os.read(pipe, 1)
+    os._exit(1)
 
 
 def _log_to(path: Path) -> None:

@@ -13,16 +13,13 @@ from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
-from trainer.local.cells import Cells
 from trainer.local.folder import trial_folder
+from trainer.local.launcher import Begun, Epoch, Launcher, RankEnded
 from trainer.local.ledger import Ledger
-from trainer.local.processes import Begun, Epoch, Processes, RankEnded
 from trainer.report.live import Progress
 
 # How long the other ranks of a trial may take to notice that one has failed.
 _PEER_GRACE_SECONDS = 5.0
-# How long a process that starts from nothing may take until it can train; it is no part of its deadline.
-_START_SECONDS = 120.0
 
 
 @dataclass
@@ -61,7 +58,7 @@ def run(
     folder: Path,
     jobs: int,
     ledger: Ledger,
-    processes: Processes | Cells,
+    launcher: Launcher,
     progress: Progress,
 ) -> list[Record]:
     """Runs `todo`, at most `jobs` trials at once; returns their records, each in the ledger before the next starts.
@@ -71,11 +68,11 @@ def run(
 
     Raises:
         UserError: the ledger can't be written.
-        WarmProcessEnded: trials can't be started any more.
+        LauncherEnded: trials can't be started any more.
     """
     accepted = _now()
     if todo:
-        processes.await_ready()
+        launcher.await_ready()
     attempts = {trial: record.attempt for trial, record in latest(records).items()}
     budget = experiment.spec.max_failed_trials if isinstance(experiment, HyperparamSearch) else len(todo)
     metric = _reported_metric(experiment)
@@ -90,14 +87,13 @@ def run(
                 made.append(record)
                 progress.ended(trial, record)
                 continue
-            processes.start(trial, trial_folder(folder, trial))
-            starting = 0.0 if isinstance(processes, Processes) else _START_SECONDS
-            until = time.monotonic() + starting + deadline(experiment)
+            launcher.start(trial, trial_folder(folder, trial))
+            until = time.monotonic() + launcher.start_seconds + deadline(experiment)
             running[trial.id] = _Running(trial, attempt, now, now, until)
             progress.started(trial)
         if not running:  # the last ones were skipped
             break
-        for event in processes.events(timeout=_until_next_deadline(running.values())):
+        for event in launcher.events(timeout=_until_next_deadline(running.values())):
             if isinstance(event, Epoch):
                 trial = running[event.trial].trial
                 epoch = int(event.figures["epoch"])
@@ -125,7 +121,7 @@ def run(
         for one in running.values():
             if one.killed is None and time.monotonic() >= one.deadline:
                 one.killed = Outcome.CRASHED if one.first_failed is not None else Outcome.TIMED_OUT
-                processes.kill(one.trial)
+                launcher.kill(one.trial)
     return made
 
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from trainer.local.rank import carry_out, tell
+from trainer.local.lines import Lines, tell
+from trainer.local.rank import carry_out, end_with
 
 
 @dataclass
@@ -111,7 +112,7 @@ def main(requests: int, events: int) -> None:
 
 
 def _requests(requests: int, parent: _Parent) -> Iterator[dict[str, Any]]:
-    pending = b""
+    lines = Lines()
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
         selector.register(parent.wake_end, selectors.EVENT_READ)
@@ -124,8 +125,7 @@ def _requests(requests: int, parent: _Parent) -> Iterator[dict[str, Any]]:
                 received = os.read(requests, 65536)
                 if not received:
                     return
-                *lines, pending = (pending + received).split(b"\n")
-                yield from (json.loads(line) for line in lines)
+                yield from lines.take(received)
 
 
 def _child(order_end: int, events: int, life_end: int) -> NoReturn:
@@ -137,7 +137,7 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
         if not order:  # the parent is gone
             os._exit(1)
         request = json.loads(order)
-        threading.Thread(target=_end_with_parent, args=(life_end,), daemon=True).start()
+        threading.Thread(target=end_with, args=(life_end,), daemon=True).start()
         code = carry_out(request, events, started=request["begun"])
         # All is done and on disk. The next trial need not wait while the system takes this process's memory apart.
         tell(events, event="ended", trial=request["trial"], rank=request["rank"], code=code)
@@ -147,11 +147,6 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _end_with_parent(life_end: int) -> None:
-    os.read(life_end, 1)  # returns when the last process that holds the other end is gone
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""A process of the runner's: takes requests on one pipe and tells of events on another, until the requests end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.local.launcher import LauncherEnded
+from trainer.local.lines import Lines
+
+
+@dataclass
+class Child:
+    """Runs `module` with the two ends of its pipes and `arguments`. Told to end, it has `patience` seconds to do so.
+
+    `what` it is stands in the error that tells of its end.
+    """
+
+    module: str
+    what: str
+    log: Path
+    arguments: tuple[str, ...] = ()
+    patience: float = 10.0
+    events: int = -1
+    _lines: Lines = field(default_factory=Lines)
+
+    def start(self) -> None:
+        """Starts it; `events` is then the pipe to wait at."""
+        theirs_in, self._requests = os.pipe()
+        self.events, theirs_out = os.pipe()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.module, str(theirs_in), str(theirs_out), *self.arguments],
+                pass_fds=(theirs_in, theirs_out),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the runner, which ends its children in order.
+                start_new_session=True,
+            )
+        os.close(theirs_in)
+        os.close(theirs_out)
+
+    def end(self) -> None:
+        """Ends the requests and returns when it is gone, with all it started."""
+        os.close(self._requests)
+        try:
+            self._process.wait(self.patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        os.close(self.events)
+
+    def ask(self, **request: Any) -> None:
+        """Gives it something to do.
+
+        Raises:
+            LauncherEnded: it is gone.
+        """
+        try:
+            os.write(self._requests, json.dumps(request).encode() + b"\n")
+        except BrokenPipeError as error:
+            raise LauncherEnded(self._last_words()) from error
+
+    def heard(self) -> list[dict[str, Any]]:
+        """What it tells next, maybe nothing whole yet; waits for it.
+
+        Raises:
+            LauncherEnded: it is gone.
+        """
+        received = os.read(self.events, 65536)
+        if not received:
+            raise LauncherEnded(self._last_words())
+        return self._lines.take(received)
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        return f"{self.what} ended {how}: {lines[-1] if lines else 'it said nothing'}"

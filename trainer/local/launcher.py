@@ -1,0 +1,68 @@
+"""What the runner needs of whatever starts its trials, and what it is told by it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.judge import Ending
+
+
+class LauncherEnded(Exception):
+    """What starts trials is gone; its text is what it last said."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A trial has finished an epoch."""
+
+    trial: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """All ranks of a trial have loaded what they need, and train from now on."""
+
+    trial: str
+
+
+@dataclass(frozen=True)
+class RankEnded:
+    """A rank has ended.
+
+    A rank that has reported tells so itself, and may be told of again when its process is gone.
+    """
+
+    trial: str
+    ending: Ending
+
+
+class Launcher(Protocol):
+    """Starts the ranks of trials somewhere and tells how they end."""
+
+    @property
+    def start_seconds(self) -> float:
+        """How long ranks may take until they can train, and `Begun` says so: it is no part of a trial's deadline."""
+
+    def await_ready(self) -> None:
+        """Returns once trials can be started.
+
+        Raises:
+            UserError: they can't be, as things are.
+            LauncherEnded: what starts them did not come up.
+        """
+
+    def start(self, trial: Trial, folder: Path) -> None:
+        """Starts every rank of a trial, artefacts and log in `folder`."""
+
+    def kill(self, trial: Trial) -> None:
+        """Ends what is left of a trial's ranks; each is told of as ended."""
+
+    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | RankEnded]:
+        """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
+
+        Raises:
+            LauncherEnded: nothing will ever happen again.
+        """

@@ -1,0 +1,127 @@
+"""Spark's driver, in a process of its own: starts the JVM, and has a TorchDistributor run each trial as a job.
+
+A job runs the module `trainer.spark.rank` by its name, which executors must be able to import: nothing of ours is
+pickled. When the requests end, however the runner died, it ends what runs and the JVM with it.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from py4j.java_gateway import JavaGateway
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
+from pyspark.java_gateway import launch_gateway
+from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
+
+from trainer.local.lines import tell
+
+_RANK = "trainer.spark.rank"
+_HERE = "127.0.0.1"
+
+
+def main(requests: int, events: int, slots: int) -> None:
+    """Serves requests from one file descriptor and writes events to another until the requests end.
+
+    `slots` are the ranks that are to run at once, for a master that leaves open how many can: local[*].
+    """
+    # Of the same Python as this one, unless the user says otherwise: Spark's own default is whatever python3 is.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        gateway = launch_gateway()
+    except PySparkRuntimeError:
+        needed = "needs Java 17 or later, but none started; install it, or set JAVA_HOME to one that is there"
+        tell(events, event="refused", error=needed)
+        return
+    threading.Thread(target=_end_with_jvm, args=(gateway,), daemon=True).start()
+    conf = _settings(gateway, slots)
+    master = conf.get("spark.master")
+    try:
+        session = SparkSession(SparkContext(gateway=gateway, conf=conf))
+    except Exception as error:
+        tell(events, event="refused", error=f"the master {master} gave no session: {sentence(error)}")
+        return
+    host = conf.get("spark.driver.host") or session.conf.get("spark.driver.host")
+    tell(events, event="ready", host=host, bind=conf.get("spark.driver.bindAddress") or host)
+    _serve(requests, events, session)
+    session.stop()
+    gateway.proc.stdin.close()  # the JVM ends with it, and this process with the JVM
+    threading.Event().wait()
+
+
+def sentence(error: Exception) -> str:
+    """What a Java or Python exception says, without its stack."""
+    said = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in said if line and not line.endswith(":")), type(error).__name__)
+
+
+def _settings(gateway: JavaGateway, slots: int) -> SparkConf:
+    """The user's own, from spark-defaults.conf and PYSPARK_SUBMIT_ARGS, and what a run asks for on top."""
+    conf = SparkConf(_jvm=gateway.jvm)
+    conf.setAppName("trialrun").set("spark.ui.showConsoleProgress", "false").setIfMissing("spark.ui.enabled", "false")
+    # An attempt is the runner's to make: a second one of Spark's would train beside what is on record.
+    conf.set("spark.task.maxFailures", "1").set("spark.stage.maxConsecutiveAttempts", "1")
+    conf.setIfMissing("spark.executorEnv.PYTHONPATH", str(Path(__file__).parents[2]))
+    if conf.get("spark.master") == "local[*]":
+        conf.setMaster(f"local[{max(slots, os.cpu_count() or 1)}]")
+    if _is_local(conf):
+        # What a machine calls itself may lead to another of its addresses.
+        gateway.jvm.org.apache.spark.util.Utils.setCustomHostname(_HERE)
+        conf.set("spark.driver.host", _HERE).set("spark.driver.bindAddress", _HERE)
+        # Slots don't come later: Spark would ask for them again for ten minutes.
+        conf.set("spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures", "1")
+    return conf
+
+
+def _serve(requests: int, events: int, session: SparkSession) -> None:
+    context = session.sparkContext
+    with os.fdopen(requests, encoding="utf-8") as lines:
+        for line in lines:
+            request = json.loads(line)
+            if request["do"] == "start":
+                distributor = TorchDistributor(
+                    num_processes=request["ranks"], local_mode=False, use_gpu=request["gpu"] and _gives_gpus(context)
+                )
+                job = threading.Thread(target=_run, args=(request, events, context, distributor), daemon=True)
+                job.start()
+            else:
+                context.cancelJobGroup(request["trial"])
+
+
+def _run(request: dict[str, Any], events: int, context: SparkContext, distributor: TorchDistributor) -> None:
+    """Runs a trial as a job, and tells when that is over."""
+    trial, error = request["trial"], ""
+    told = request["told"] | {"trial": trial}
+    if _is_local(context.getConf()):
+        # Spark hides all GPUs from a task to which it gave none, and a local master gives none.
+        told["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        context.setJobGroup(trial, trial, interruptOnCancel=True)
+        distributor.run("--module", _RANK, json.dumps(told))
+    except Exception as failure:
+        error = sentence(failure)
+    tell(events, event="job", trial=trial, error=error)
+
+
+def _is_local(conf: SparkConf) -> bool:
+    """Whether tasks run in the driver's own JVM; `local-cluster` is a cluster."""
+    master = conf.get("spark.master", "") or ""
+    return master == "local" or master.startswith("local[")
+
+
+def _gives_gpus(context: SparkContext) -> bool:
+    return float(context.getConf().get("spark.task.resource.gpu.amount", "0") or 0) >= 1
+
+
+def _end_with_jvm(gateway: JavaGateway) -> None:
+    code = gateway.proc.wait()
+    print(f"Spark's JVM ended with exit code {code}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
