@@ -1,0 +1,60 @@
+"""The same file under Spark gives the same ledger apart from times, however its trials end."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from eventually import eventually
+from local.cli import trainer, trial_processes
+from spark.runs import FOREVER, finish, run, start, without_times, write_search
+from trainer.experiment.outcome import Outcome
+from trainer.local.ledger import read_ledger
+
+LAUNCHERS = ("local", "spark")
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in sorted((out / "trials").glob("*/weights.safetensors"))}
+
+
+def test_one_rank_succeeds_crashes_and_is_out_of_time_as_under_the_local_launcher(tmp_path: Path) -> None:
+    search = write_search(tmp_path, epochs=[2, 3, FOREVER], deadline=3)
+    crashing = json.loads(trainer("list", search, "--json").stdout.splitlines()[1])["id"]
+    for launcher in LAUNCHERS:
+        (tmp_path / launcher / "trials" / crashing / "metrics.json" / "in-the-way").mkdir(parents=True)
+        run(search, tmp_path / launcher, launcher=launcher)
+    local, spark = (without_times(tmp_path / launcher) for launcher in LAUNCHERS)
+    assert [record["outcome"] for record in spark] == ["Succeeded", "Crashed", "TimedOut"]
+    assert spark == local
+    assert len(weights(tmp_path / "spark")) == 1
+    assert weights(tmp_path / "spark") == weights(tmp_path / "local")
+    assert 3.0 <= read_ledger(tmp_path / "spark")[2].evidence["secondsUntilKilled"] < 60.0
+
+
+def kill_rank_1_of_the_second_trial(runner: subprocess.Popen[str], out: Path) -> None:
+    def second_rank() -> int | None:
+        for pid in trial_processes(runner.pid):
+            log = Path(f"/proc/{pid}/fd/1").readlink()
+            if log.name == "log-1.txt" and (log.parent / "log-0.txt").exists() and len(read_ledger(out)) == 1:
+                return pid
+        return None
+
+    os.kill(eventually(second_rank, within_seconds=200, what="both ranks of the second trial run"), signal.SIGKILL)
+
+
+def test_two_ranks_train_to_the_same_bits_and_a_killed_one_is_told_of_as_under_the_local_launcher(
+    tmp_path: Path,
+) -> None:
+    search = write_search(tmp_path, epochs=[2, FOREVER], workers=2)
+    for launcher in LAUNCHERS:
+        runner = start(search, tmp_path / launcher, launcher=launcher)
+        kill_rank_1_of_the_second_trial(runner, tmp_path / launcher)
+        finish(runner)
+    local, spark = (without_times(tmp_path / launcher) for launcher in LAUNCHERS)
+    assert [record["outcome"] for record in spark] == ["Succeeded", "Crashed"]
+    assert spark == local
+    assert weights(tmp_path / "spark") == weights(tmp_path / "local")
+    killed = read_ledger(tmp_path / "spark")[1]
+    assert (killed.outcome, killed.exit_code, killed.failed_rank) == (Outcome.CRASHED, -9, 1)
