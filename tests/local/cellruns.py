@@ -39,7 +39,7 @@ def records_of(test: ScaleTest, folder: Path) -> list[Record]:
     prepare(test.spec.training.data, default_cache())
     with (
         Ledger(folder) as ledger,
-        Cells(test.spec.cell, trials, default_cache(), folder / "warm.log") as processes,
+        Cells(test.spec.cell, trials, default_cache(), folder / "warm.log") as launcher,
     ):
         run(
             test,
@@ -48,7 +48,7 @@ def records_of(test: ScaleTest, folder: Path) -> list[Record]:
             folder=folder,
             jobs=1,
             ledger=ledger,
-            processes=processes,
+            launcher=launcher,
             progress=Silent(),
         )
     return read_ledger(folder)

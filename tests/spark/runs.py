@@ -65,7 +65,7 @@ def run(search: Path, out: Path, **how: Any) -> subprocess.Popen[str]:
 
 
 def without_times(folder: Path) -> list[dict[str, Any]]:
-    """A ledger without its times, also where its words have them, and without names of its folder and of processes."""
+    """A ledger without its times, also where its words have them, and without its folder's name and process ids."""
     records = measured(folder)
     for record in records:
         said = record["error"].replace(str(folder), "OUT")

@@ -18,6 +18,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
+from trainer.experiment.record import cut_error
 from trainer.local.lines import tell
 
 _RANK = "trainer.spark.rank"
@@ -43,7 +44,9 @@ def main(requests: int, events: int, slots: int) -> None:
     try:
         session = SparkSession(SparkContext(gateway=gateway, conf=conf))
     except Exception as error:
-        tell(events, event="refused", error=f"the master {master} gave no session: {sentence(error)}")
+        # Spark gives up on a master that is silent by stopping the context, and then trips over that.
+        why = "it did not answer" if "stopped SparkContext" in str(error) else sentence(error)
+        tell(events, event="refused", error=f"the master {master} gave no session: {why}")
         return
     host = conf.get("spark.driver.host") or session.conf.get("spark.driver.host")
     tell(events, event="ready", host=host, bind=conf.get("spark.driver.bindAddress") or host)
@@ -54,9 +57,14 @@ def main(requests: int, events: int, slots: int) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What a Java or Python exception says, without its stack."""
-    said = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in said if line and not line.endswith(":")), type(error).__name__)
+    """What an exception says in one line, without Java's stack, and without py4j's words about it."""
+    said = []
+    for line in (line.strip(": ") for line in str(error).splitlines()):
+        if line.startswith(("at ", "Driver stacktrace")):
+            break
+        if not line.startswith("An error occurred while calling"):
+            said.append(line)
+    return cut_error(" ".join(filter(None, said))) or type(error).__name__
 
 
 def _settings(gateway: JavaGateway, slots: int) -> SparkConf:
@@ -72,8 +80,9 @@ def _settings(gateway: JavaGateway, slots: int) -> SparkConf:
         # What a machine calls itself may lead to another of its addresses.
         gateway.jvm.org.apache.spark.util.Utils.setCustomHostname(_HERE)
         conf.set("spark.driver.host", _HERE).set("spark.driver.bindAddress", _HERE)
-        # Slots don't come later: Spark would ask for them again for ten minutes.
-        conf.set("spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures", "1")
+        # Slots don't come later; Spark would look for them again for ten minutes.
+        check = "spark.scheduler.barrier.maxConcurrentTasksCheck"
+        conf.set(f"{check}.interval", "1s").set(f"{check}.maxFailures", "1")
     return conf
 
 
