@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from local.cli import measured, trainer, write_search
+from trainer.benchmark.suite import Suite
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -138,3 +139,22 @@ spec:
     assert done.returncode == 0, done.stderr
     small, large = read_ledger(tmp_path / "out")
     assert large.samples == 3 * small.samples
+
+
+def test_repeats_are_compared_and_the_comparison_can_be_made_again_to_the_bit(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    search = write_search(tmp_path, rates=[0.1, 0.001], more="  repeats: 3\n  workers: 2\n  order: Shuffled\n")
+    done = trainer("run", search, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "has the least mean of validMse" in done.stderr
+    found = Suite.imported(out / "statistics.json")
+    values = {record.metrics["validMse"] for record in read_ledger(out)}
+    assert {value for sample in found.samples.values() for value in sample.values} == values
+    assert len(values) == 6  # a figure per run, not per rank
+    kept = {path: path.read_bytes() for path in [out / "report.html", out / "statistics.json", *out.glob("*/*.png")]}
+    assert len(kept) == 4
+    assert trainer("report", out).returncode == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert trainer("run", write_search(tmp_path), "--out", out, "--fresh").returncode == 0
+    assert not (out / "statistics.json").exists()
+    assert not (out / "statistics").exists()

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from trainer.experiment.best import direction, objective_value
 from trainer.experiment.expand import Trial
-from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch
@@ -101,5 +100,4 @@ class Results:
 
 def objective_text(metric: str) -> str:
     """The objective with its unit, where it has one."""
-    known = OBJECTIVES.get(metric)
-    return f"{metric} in s" if known is not None and known.part == "seconds" else metric
+    return f"{metric} in s" if metric.endswith("Seconds") else metric

@@ -15,7 +15,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import Direction
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Reported
-from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
+from trainer.experiment.spec import Scalar
 from trainer.report.remarks import remarks
 from trainer.report.results import Results
 from trainer.report.wording import count, listed, setting
@@ -70,13 +70,8 @@ class Statistics(Exported):
     remarks: tuple[str, ...]
 
 
-def has_treatments(experiment: Experiment) -> bool:
-    """Whether there is anything to compare: a search, each of whose points runs more than once."""
-    return isinstance(experiment, HyperparamSearch) and experiment.spec.repeats > 1
-
-
 def statistics(results: Results) -> Statistics:
-    """The statistics of a search that has treatments.
+    """The statistics of a search with repeats.
 
     Raises:
         StatisticsUnavailable: the libraries that compute them are not installed.

@@ -9,8 +9,8 @@ from trainer.experiment.spec import Scalar
 
 
 def number(value: float) -> str:
-    """A measured figure, to five significant digits."""
-    return f"{value:.5g}"
+    """A measured figure, to five significant digits; what was counted, such as bytes, whole."""
+    return f"{value:.0f}" if 1e5 <= abs(value) < 2**53 and float(value).is_integer() else f"{value:.5g}"
 
 
 def setting(value: Scalar) -> str:
