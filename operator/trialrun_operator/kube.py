@@ -78,9 +78,9 @@ class Kube:
         if self._client is not None:
             await self._client.close()
 
-    async def get(self, path: str) -> Document:
+    async def get(self, path: str, *, metadata_only: bool = False) -> Document:
         """One object."""
-        return await self._request("GET", path)
+        return await self._request("GET", path, accept=_accept(metadata_only))
 
     async def pages(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
@@ -9,9 +10,10 @@ from trialrun_operator import standing
 from trialrun_operator.book import Book
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube
+from trialrun_operator.ledger import shard_of
 from trialrun_operator.measurements import Measurements, imported
-from trialrun_operator.names import Key
-from trialrun_operator.plan import Progress, progress
+from trialrun_operator.names import BASELINE, Key
+from trialrun_operator.plan import Create, Progress, progress
 from trialrun_operator.standing import Standing
 from trialrun_operator.store import ExperimentObject
 from trialrun_operator.workload import Workload, workload
@@ -73,16 +75,20 @@ class Memory:
             known = self._progress = now, progress(work, self.book.records, accepted)
         return known[1]
 
-    async def refresh(self, kube: Kube, key: Key, work: Workload) -> bool:
-        """Compares the book, and the baseline if there is to be one, with the cluster; says whether they differed."""
-        differed = await self.book.refresh()
-        if work.measures_baseline:
+    async def refresh(self, kube: Kube, key: Key, work: Workload, creates: Sequence[Create] | None = None) -> bool:
+        """Compares the book, and the baseline if there is to be one, with the cluster; says whether they differed.
+
+        With `creates` only what may speak against these is compared: the rest of a long ledger costs nothing then.
+        """
+        trials = [each.trial for each in creates or () if each.trial.id != BASELINE]
+        differed = await self.book.refresh(None if creates is None else frozenset(shard_of(t.index) for t in trials))
+        if work.measures_baseline and (creates is None or len(trials) < len(creates)):
             differed = await self.measurements.refresh() or differed
         if work.imports_baseline and (self.imported is None or self.imported.figures is None):
             data = await imported(kube, key)
             # Hundreds of records take a while, and the watches must not wait.
             self.imported = await asyncio.to_thread(standing.imported, work, data)
-        self.fresh = True
+        self.fresh = self.fresh or creates is None
         return differed
 
     def beat_due(self) -> bool:

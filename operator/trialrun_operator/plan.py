@@ -106,13 +106,7 @@ def plan(
     """
     wakes: list[int] = []
     known = known or progress(work, ledger, accepted)
-    # An attempt that is over and recorded needs nothing more, unless its job is to be deleted in time.
-    timed = work.experiment.spec.ttl_seconds_after_finished is not None
-    attempts = [
-        each
-        for each in attempts
-        if each.identity[0] != BASELINE and (timed or each.live or not _recorded(ledger, *each.identity))
-    ]
+    attempts = [each for each in attempts if each.identity[0] != BASELINE and not is_done_with(work, ledger, each)]
     attempts.sort(key=_age)
     # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
     running = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
@@ -149,6 +143,16 @@ def plan(
         wake=min(wakes, default=None),
         limits=known.limits,
     )
+
+
+def is_done_with(work: Workload, ledger: Ledger, attempt: Attempt) -> bool:
+    """Whether an attempt at a trial is over and recorded, and its job is not to be deleted in time.
+
+    No plan has anything to do about it then, unless it changes.
+    """
+    if attempt.live or attempt.identity[0] == BASELINE or work.experiment.spec.ttl_seconds_after_finished is not None:
+        return False
+    return _recorded(ledger, *attempt.identity)
 
 
 def is_settled(record: Record, accepted: int) -> bool:

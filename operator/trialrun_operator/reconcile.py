@@ -15,11 +15,11 @@ from trialrun_operator import announce, conditions, observe, standing, status
 from trialrun_operator.apply import Applier
 from trialrun_operator.baseline import BaselinePlan, Measured, with_baseline
 from trialrun_operator.kube import ApiFailure, Kube, Refused
-from trialrun_operator.memory import BEAT_SECONDS, Memories, Memory
+from trialrun_operator.memory import Memories, Memory
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import ATTEMPT_LABEL, PODS, TRIAL_LABEL, UID_LABEL, Key
 from trialrun_operator.observe import Attempt, Job, Pod
-from trialrun_operator.plan import Plan, plan
+from trialrun_operator.plan import Plan, is_done_with, plan
 from trialrun_operator.queue import Queue
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
 from trialrun_operator.workload import Workload
@@ -62,7 +62,7 @@ class Reconciler:
         except InvalidExperiment as invalid:
             if self._beat(seen, memory):
                 made = status.invalid(invalid.mistakes, seen.generation, seen.status, self._now())
-                await self._write(seen, memory, made)
+                await self._write(seen, made)
             return 0.0
         accepted = accepted_at(seen, work)
         if accepted is not None:
@@ -86,7 +86,7 @@ class Reconciler:
         made = self._status(seen, memory, work, None, accepted, problem)
         if accepted is None and "acceptedAt" in seen.status:  # of the run before; only acting on `rerun` changes it
             made |= {name: seen.status[name] for name in ("acceptedAt", "rerun") if name in seen.status}
-        await self._write(seen, memory, made)
+        await self._write(seen, made)
         if accepted is not None:
             _log.info("%s: accepted, %d trials (rerun %d)", seen.key, len(work.trials), work.experiment.spec.rerun)
             self._queue.add(seen.key)
@@ -94,12 +94,16 @@ class Reconciler:
     async def _carry_out(self, seen: ExperimentObject, memory: Memory, work: Workload, accepted: int) -> float:
         computed = 0.0
         for _ in range(3):
+            if not memory.fresh:  # the ledger, or what is asked for, may be another than when they were put aside
+                self._store.bring_back(seen.uid)
             # The jobs first, the ledger after them: a job that another operator has recorded and deleted since is
             # missing from neither.
             attempts = self._store.attempts(seen.uid)
             found, measuring, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
-            if (found.creates or not memory.fresh) and await memory.refresh(self._kube, seen.key, work):
+            creates = found.creates if memory.fresh else None
+            if creates != () and await memory.refresh(self._kube, seen.key, work, creates):
+                self._store.bring_back(seen.uid)
                 found, measuring, seconds = self._plan(memory, work, attempts, accepted)
                 computed += seconds
             if not found.doubts:
@@ -119,8 +123,11 @@ class Reconciler:
                 raise result
         after = found
         if beat or found.creates or found.deletes:
-            after, measuring, seconds = self._plan(memory, work, self._store.attempts(seen.uid), accepted)
+            attempts = self._store.attempts(seen.uid)
+            after, measuring, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
+            ledger = memory.book.records
+            self._store.put_aside(seen.uid, [each for each in attempts if is_done_with(work, ledger, each)])
         imports = work.imports_baseline and (memory.imported is None or memory.imported.figures is None)
         memory.over = after.over and measuring.over and not imports
         if beat:
@@ -128,7 +135,7 @@ class Reconciler:
             problem = conditions.MISSING_BACKEND if self.backend_missing else memory.problem()
             made = self._status(seen, memory, work, after, accepted, problem, measuring)
             computed += time.thread_time() - start
-            await self._write(seen, memory, made)
+            await self._write(seen, made)
         self._schedule(seen.key, memory, after, beat, bool(measuring.measured))
         return computed
 
@@ -161,10 +168,8 @@ class Reconciler:
 
     def _schedule(self, key: Key, memory: Memory, after: Plan, beat: bool, measured: bool) -> None:
         """When to look again without news."""
-        if not beat:
+        if not beat or after.records or measured:
             self._queue.add(key, memory.until_beat())
-        elif after.records or measured:
-            self._queue.add(key, BEAT_SECONDS)
         more = after.creates and not self.backend_missing and not memory.held()
         if more or any(not memory.deleted(each.uid) for each in after.deletes):
             self._queue.add(key)
@@ -202,11 +207,10 @@ class Reconciler:
             now=self._now(),
         )
 
-    async def _write(self, seen: ExperimentObject, memory: Memory, made: Mapping[str, Any]) -> None:
+    async def _write(self, seen: ExperimentObject, made: Mapping[str, Any]) -> None:
         """Writes the status if it says something new, under the condition that the experiment is as it was seen."""
         if status.same(made, seen.status):
             return
-        memory.beat()
         try:
             document = await self._kube.replace_status(seen.key.path, str(seen.version), dict(made))
         except Refused as refused:

@@ -65,6 +65,8 @@ class Store:
         self._by_key: dict[Key, str] = {}
         # Job uids by experiment uid, pod uids by job uid.
         self._jobs: dict[str, dict[str, None]] = {}
+        # Of the jobs those that need no look, until something of theirs changes.
+        self._aside: dict[str, dict[str, None]] = {}
         self._pods: dict[str, dict[str, None]] = {}
         # Attempts by job uid, until something of theirs changes.
         self._attempts: dict[str, Attempt] = {}
@@ -83,11 +85,11 @@ class Store:
             if not isinstance(current, ExperimentObject) or current.version <= value.version:
                 self._by_key[value.key] = value.uid
         elif isinstance(value, Job):
-            self._jobs.setdefault(value.experiment_uid, {})[value.uid] = None
+            self._open(value.experiment_uid, value.uid)
         else:
             self._pods.setdefault(value.job_uid, {})[value.uid] = None
             # Pods may come before their job, and stay after it.
-            self._jobs.setdefault(value.experiment_uid, {})[value.job_uid] = None
+            self._open(value.experiment_uid, value.job_uid)
         return True
 
     def remove(self, uid: str) -> bool:
@@ -156,7 +158,7 @@ class Store:
         return list(self._by_key)
 
     def attempts(self, experiment_uid: str) -> list[Attempt]:
-        """The attempts of an experiment: its jobs with their pods, and pods whose job is gone."""
+        """The attempts of an experiment: its jobs with their pods, and pods whose job is gone; none put aside."""
         found = []
         for uid in self._jobs.get(experiment_uid, ()):
             attempt = self._attempts.get(uid)
@@ -165,6 +167,23 @@ class Store:
             if attempt.job is not None or attempt.pods:
                 found.append(attempt)
         return found
+
+    def put_aside(self, experiment_uid: str, attempts: Iterable[Attempt]) -> None:
+        """Has attempts that need no look left out, until something of theirs changes: most of a long search's."""
+        for attempt in attempts:
+            uid = attempt.job.uid if attempt.job is not None else attempt.pods[0].job_uid
+            if self._attempts.get(uid) is attempt:  # otherwise it has changed meanwhile
+                self._jobs.get(experiment_uid, {}).pop(uid, None)
+                self._aside.setdefault(experiment_uid, {})[uid] = None
+
+    def bring_back(self, experiment_uid: str) -> None:
+        """Has all attempts of an experiment looked at again."""
+        if aside := self._aside.pop(experiment_uid, None):
+            self._jobs.setdefault(experiment_uid, {}).update(aside)
+
+    def _open(self, experiment_uid: str, job_uid: str) -> None:
+        self._jobs.setdefault(experiment_uid, {})[job_uid] = None
+        self._aside.get(experiment_uid, {}).pop(job_uid, None)
 
     def _attempt(self, uid: str) -> Attempt:
         job = self._values.get(uid)
@@ -180,7 +199,8 @@ class Store:
 
     def _drop_empty(self, experiment_uid: str, job_uid: str) -> None:
         if job_uid not in self._values and job_uid not in self._pods:
-            jobs = self._jobs.get(experiment_uid, {})
-            jobs.pop(job_uid, None)
-            if not jobs:
-                self._jobs.pop(experiment_uid, None)
+            for jobs in (self._jobs, self._aside):
+                of_experiment = jobs.get(experiment_uid, {})
+                of_experiment.pop(job_uid, None)
+                if not of_experiment:
+                    jobs.pop(experiment_uid, None)

@@ -14,7 +14,7 @@ from trainer.experiment.record import Record
 from trialrun_operator.evidence import Obstacle
 from trialrun_operator.names import JOBS, PODS
 from trialrun_operator.observe import Attempt, Job, Pod
-from trialrun_operator.plan import Plan, is_settled, plan
+from trialrun_operator.plan import Plan, is_done_with, is_settled, plan
 from trialrun_operator.verdicts import GRACE_MILLISECONDS
 from trialrun_operator.workload import Workload
 from unit.builders import START, a_record
@@ -278,12 +278,16 @@ class World:
 def test_any_course_of_events_keeps_the_rules(seed: int, parallel: int, budget: int, workers: int) -> None:
     work = a_workload(parallelTrials=parallel, maxFailedTrials=budget, workers=workers)
     world = World(work, seed)
+    done_with: list[Attempt] = []
     for _ in range(60):
         settled = {identity for identity, records in world.ledger.items() if is_settled(records[-1], START)}
         found = world.plan()
         assert found == world.plan(), "the order of observation makes no difference"
         assert not settled & {create.trial.id for create in found.creates}, "a finished trial never comes back"
         world.apply(found)
+        still = [each for each in world.attempts() if each in done_with]
+        done_with = [each for each in world.attempts() if is_done_with(work, world.ledger, each)]
+        assert all(each in done_with for each in still), "an attempt that is done with stays so until it changes"
         again = world.plan()
         assert not again.records, "planning again finds no record that was just written"
         assert len(again.running) <= max(parallel, 0), "never more than parallelTrials are live"
