@@ -75,20 +75,22 @@ class Memory:
             known = self._progress = now, progress(work, self.book.records, accepted)
         return known[1]
 
-    async def refresh(self, kube: Kube, key: Key, work: Workload, creates: Sequence[Create] | None = None) -> bool:
+    async def refresh(self, kube: Kube, key: Key, work: Workload, creates: Sequence[Create] = ()) -> bool:
         """Compares the book, and the baseline if there is to be one, with the cluster; says whether they differed.
 
-        With `creates` only what may speak against these is compared: the rest of a long ledger costs nothing then.
+        Once all was compared since the last resync, only what may speak against `creates` is: the rest of a long
+        ledger costs nothing then.
         """
-        trials = [each.trial for each in creates or () if each.trial.id != BASELINE]
-        differed = await self.book.refresh(None if creates is None else frozenset(shard_of(t.index) for t in trials))
-        if work.measures_baseline and (creates is None or len(trials) < len(creates)):
+        trials = [each.trial for each in creates if each.trial.id != BASELINE]
+        some = self.fresh and bool(creates)
+        differed = await self.book.refresh(frozenset(shard_of(trial.index) for trial in trials) if some else None)
+        if work.measures_baseline and (not some or len(trials) < len(creates)):
             differed = await self.measurements.refresh() or differed
         if work.imports_baseline and (self.imported is None or self.imported.figures is None):
             data = await imported(kube, key)
             # Hundreds of records take a while, and the watches must not wait.
             self.imported = await asyncio.to_thread(standing.imported, work, data)
-        self.fresh = self.fresh or creates is None
+        self.fresh = self.fresh or not some
         return differed
 
     def beat_due(self) -> bool:

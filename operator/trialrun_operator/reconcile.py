@@ -101,8 +101,8 @@ class Reconciler:
             attempts = self._store.attempts(seen.uid)
             found, measuring, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
-            creates = found.creates if memory.fresh else None
-            if creates != () and await memory.refresh(self._kube, seen.key, work, creates):
+            asks = bool(found.creates) or not memory.fresh
+            if asks and await memory.refresh(self._kube, seen.key, work, found.creates):
                 self._store.bring_back(seen.uid)
                 found, measuring, seconds = self._plan(memory, work, attempts, accepted)
                 computed += seconds
