@@ -30,6 +30,11 @@ def test_a_mean_has_students_interval() -> None:
     assert ends(intervals.mean(FIRST)) == pytest.approx((-0.5297804, 2.0297804))
 
 
+def test_the_interval_of_what_cannot_be_below_zero_ends_there() -> None:
+    assert ends(intervals.mean(FIRST, 0.0)) == pytest.approx((0.0, 2.0297804))
+    assert intervals.mean([1.0, 1.1], -5.0) == intervals.mean([1.0, 1.1])
+
+
 def test_a_difference_has_welchs_interval() -> None:
     assert intervals.difference(FIRST, SECOND).value == pytest.approx(-1.58)
     assert ends(intervals.difference(FIRST, SECOND)) == pytest.approx((-3.3654832, 0.2054832))

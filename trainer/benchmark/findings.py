@@ -66,7 +66,7 @@ class Findings(Reported):
 
 def analyse(quantity: Quantity, samples: Sequence[Sample]) -> tuple[Treatment, ...]:
     """Each treatment by itself, the best first: by the mean, those with runs missing after all others."""
-    return _treatments(_order(quantity, samples), Comparison(tested=0, pairs=()))
+    return _treatments(quantity, _order(quantity, samples), Comparison(tested=0, pairs=()))
 
 
 def find(quantity: Quantity, samples: Sequence[Sample]) -> Findings:
@@ -77,7 +77,7 @@ def find(quantity: Quantity, samples: Sequence[Sample]) -> Findings:
     """
     ordered = _order(quantity, samples)
     comparison = compare([sample for sample in ordered if sample.values][:MOST_COMPARED])
-    return Findings(quantity=quantity, treatments=_treatments(ordered, comparison), comparison=comparison)
+    return Findings(quantity=quantity, treatments=_treatments(quantity, ordered, comparison), comparison=comparison)
 
 
 def _order(quantity: Quantity, samples: Sequence[Sample]) -> list[Sample]:
@@ -91,7 +91,7 @@ def _order(quantity: Quantity, samples: Sequence[Sample]) -> list[Sample]:
     return sorted(samples, key=key)
 
 
-def _treatments(ordered: Sequence[Sample], comparison: Comparison) -> tuple[Treatment, ...]:
+def _treatments(quantity: Quantity, ordered: Sequence[Sample], comparison: Comparison) -> tuple[Treatment, ...]:
     found = []
     for place, sample in enumerate(ordered):
         values, best = sample.values, ordered[0]
@@ -102,7 +102,7 @@ def _treatments(ordered: Sequence[Sample], comparison: Comparison) -> tuple[Trea
                 sample=sample,
                 rank=place + 1 if values and not sample.left_out else None,
                 box=box_plot(values) if values else None,
-                mean=intervals.mean(values) if compared else None,
+                mean=intervals.mean(values, quantity.least) if compared else None,
                 ratio=intervals.ratio(values, best.values) if compared and place else None,
                 differs=None if pair is None else pair.differs,
             )

@@ -47,9 +47,13 @@ class Estimate(Reported):
         return Estimate(value=factor * self.value, interval=interval)
 
 
-def mean(values: Sequence[float]) -> Estimate:
-    """The mean, by Student's t."""
-    return Estimate(value=fmean(values)) if len(values) < 2 else _estimate(welch.mean(values))
+def mean(values: Sequence[float], least: float | None = None) -> Estimate:
+    """The mean, by Student's t; the interval ends at `least`, below which no value can lie."""
+    found = Estimate(value=fmean(values)) if len(values) < 2 else _estimate(welch.mean(values))
+    if found.interval is None or least is None:
+        return found
+    low = max(least, found.interval.low)
+    return Estimate(value=found.value, interval=Interval(low=low, high=found.interval.high))
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> Estimate:

@@ -6,6 +6,8 @@ from trainer.experiment.metrics import Direction
 from trainer.experiment.record import Reported
 from trainer.experiment.spec import Scalar
 
+_COUNTED = frozenset({"s", "bytes", "messages/s", "MB/s"})
+
 
 class LeftOut(Reported):
     """A run without a value, and why it has none."""
@@ -29,6 +31,11 @@ class Quantity(Reported):
     name: str
     unit: str = ""
     better: Direction = "Minimize"
+
+    @property
+    def least(self) -> float | None:
+        """Zero for what a clock or a counter measured; None for what may be below."""
+        return 0.0 if self.unit in _COUNTED else None
 
     @property
     def titled(self) -> str:

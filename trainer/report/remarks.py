@@ -8,6 +8,7 @@ from trainer.benchmark.findings import Findings, Treatment
 from trainer.report.results import Results
 from trainer.report.wording import count, listed
 
+NOT_RUN = "not run"
 _FEW = 5  # repeats below which even the spread is hardly known
 _MOST_NAMED = 6
 
@@ -23,17 +24,19 @@ def remarks(results: Results, findings: Findings) -> Iterator[str]:
 
 
 def _left_out(treatments: Sequence[Treatment]) -> Iterator[str]:
+    """The runs without a figure: how many have yet to run, and each that failed."""
     missing = [(treatment.name, run) for treatment in treatments for run in treatment.sample.left_out]
-    if not missing:
-        return
-    named = [f"{run.run} of {name} ({run.reason})" for name, run in missing[:_MOST_NAMED]]
-    if len(missing) > len(named):
-        named.append(f"{len(missing) - len(named):,} more")
-    touched = len({name for name, _ in missing})
-    yield (
-        f"{count(len(missing), 'run')} of {count(touched, 'treatment')} left no figure: {listed(named)}. "
-        "The figures are of the others, and a treatment with a run missing has no rank."
-    )
+    failed = [f"{run.run} of {name} ({run.reason})" for name, run in missing if run.reason != NOT_RUN]
+    if failed:
+        named = failed[:_MOST_NAMED]
+        if len(failed) > len(named):
+            named.append(f"{len(failed) - len(named):,} more")
+        yield f"{count(len(failed), 'run')} left no figure: {listed(named)}."
+    if len(missing) > len(failed):
+        total = sum(len(each.sample.values) + len(each.sample.left_out) for each in treatments)
+        yield f"Yet to run: {len(missing) - len(failed):,} of {count(total, 'run')}."
+    if missing:
+        yield "A treatment with a run missing has no rank: that run may be its worst."
 
 
 def _few(findings: Findings) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Treatments in words and cells, for the terminal and the page alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainer.benchmark.findings import Treatment
@@ -10,6 +10,7 @@ from trainer.report.wording import count, listed, memory
 
 ABSENT = "–"
 _LEAST_P = 0.0001
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,27 @@ def verdict(statistics: Statistics) -> str:
         return f"No run measured {found.quantity.name}."
     best = found.compared[0]
     least = "least" if found.quantity.better == "Minimize" else "greatest"
-    said = f"{best.name} has the {least} mean of {found.quantity.name}"
-    others = [treatment for treatment in found.compared[1:] if treatment.differs is not None]
-    if not others:
-        return f"{said}; there is no other to compare it with."
-    near = [treatment.name for treatment in others if not treatment.differs]
+    said = f"{best.name} has the {least} mean of {found.quantity.name}{_apart(found.compared[1:])}."
+    once = [treatment.name for treatment in found.compared if len(treatment.sample.values) == 1]
+    return f"{said} With one run there is nothing to compare {_some(once)} by." if once else said
+
+
+def _apart(others: Sequence[Treatment]) -> str:
+    """From how many of those it was compared with the best was told apart."""
+    compared = [treatment for treatment in others if treatment.differs is not None]
+    near = [treatment.name for treatment in compared if not treatment.differs]
+    if not compared:
+        return "; there is no other to compare it with"
     if not near:
-        return f"{said} and was told apart from {'all others' if len(others) > 1 else 'the other'}."
-    if len(near) == len(others):
-        return f"{said}, but could not be told apart from {'any other' if len(others) > 1 else 'the other'}."
-    apart = f"told apart from {len(others) - len(near)} of {len(others)} others"
-    return (
-        f"{said} and was {apart}, not from {listed(near[:4]) if len(near) <= 4 else count(len(near), 'treatment')}."
-    )
+        return f" and was told apart from {_some([treatment.name for treatment in compared])}"
+    if len(near) == len(compared):
+        return f", but could not be told apart from {_some(near)}"
+    return f" and was told apart from {len(compared) - len(near)} of {len(compared)} others, not from {_some(near)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The names, or how many they are."""
+    return listed(names) if len(names) <= _MOST_NAMED else count(len(names), "treatment")
 
 
 def ranking(statistics: Statistics) -> Grid:

@@ -16,7 +16,7 @@ from trainer.experiment.metrics import Direction
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Reported
 from trainer.experiment.spec import Scalar
-from trainer.report.remarks import remarks
+from trainer.report.remarks import NOT_RUN, remarks
 from trainer.report.results import Results
 from trainer.report.wording import count, listed, setting
 
@@ -150,7 +150,7 @@ def _sample(results: Results, name: str, trials: Sequence[Trial]) -> Sample:
 def _reason(results: Results, identity: str) -> str:
     record = results.records.get(identity)
     if record is None or not record.final:
-        return "not run"
+        return NOT_RUN
     return f"without {results.metric}" if record.outcome is Outcome.SUCCEEDED else str(record.outcome)
 
 
@@ -167,14 +167,15 @@ def _metrics(results: Results, trials: Sequence[Trial]) -> dict[str, list[float]
 
 def _loading(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Loading]:
     for name in LOADING:
-        measured = [
-            Measured(treatment=treatment, mean=intervals.mean(of[name]), box=box_plot(of[name]))
+        better: Direction = "Maximize" if name.endswith("PerSecond") else "Minimize"
+        quantity = Quantity(name=name, unit=unit(name), better=better)
+        measured = tuple(
+            Measured(treatment=treatment, mean=intervals.mean(of[name], quantity.least), box=box_plot(of[name]))
             for treatment, of in metrics.items()
             if name in of
-        ]
+        )
         if measured:
-            better: Direction = "Maximize" if name.endswith("PerSecond") else "Minimize"
-            yield Loading(quantity=Quantity(name=name, unit=unit(name), better=better), treatments=tuple(measured))
+            yield Loading(quantity=quantity, treatments=measured)
 
 
 def _compression(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Compression]:
