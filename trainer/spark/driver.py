@@ -92,9 +92,9 @@ def _serve(requests: int, events: int, session: SparkSession) -> None:
         for line in lines:
             request = json.loads(line)
             if request["do"] == "start":
-                distributor = TorchDistributor(
-                    num_processes=request["ranks"], local_mode=False, use_gpu=request["gpu"] and _gives_gpus(context)
-                )
+                # Here: a session is active only in the thread that made it.
+                gpu = request["gpu"] and _gives_gpus(context)
+                distributor = TorchDistributor(num_processes=request["ranks"], local_mode=False, use_gpu=gpu)
                 job = threading.Thread(target=_run, args=(request, events, context, distributor), daemon=True)
                 job.start()
             else:
