@@ -75,13 +75,13 @@ def report_of(left: Left) -> RankReport | None:
 
 
 def without_times(record: Record) -> Json:
-    """What must be the same: not what the platform measures, nor the image, which is known on a cluster only."""
+    """What must be the same: not what the platform measures and proves, nor the image, known on a cluster only."""
     document = record.model_dump(mode="json", by_alias=True)
     for name in ("acceptedAt", "startedAt", "finishedAt"):
         del document[name]
     for name in ("queued", "start", "total"):
         del document["seconds"][name]
-    del document["environment"]["image"]
+    del document["environment"]["image"], document["evidence"]
     return document
 
 
