@@ -1,7 +1,7 @@
 """Confidence intervals of 95 % for means, for their differences and ratios, and for ratios of medians.
 
 Which method for which figure was decided by the share of intervals that held the truth, see
-docs/decisions/0012-statistics.md. An interval is None where the values have no spread to compute one from.
+docs/decisions/0013-statistics.md. An interval is None where the values have no spread to compute one from.
 """
 
 import math
