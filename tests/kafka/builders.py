@@ -6,6 +6,7 @@ from typing import Any
 
 from kafka.broker import Broker
 from trainer.data.kafka.arrays import made_up
+from trainer.data.kafka.layout import divided
 from trainer.data.kafka.publish import Published, Sending, publish
 from trainer.experiment.training import Data
 
@@ -35,9 +36,8 @@ def on(broker: Broker, **fields: Any) -> Data:
 def published(data: Data, *, samples: int = 100, partitions: int = 1, seed: int = 0) -> Published:
     """Made-up samples in the topic of `data`."""
     made = made_up(data, samples, seed)
-    return publish(
-        data, made, partitions=partitions, replace=False, sending=Sending(), progress=lambda _done, _total: None
-    )
+    counts = divided(samples, partitions)
+    return publish(data, made, counts, replace=False, sending=Sending(), progress=lambda _done, _total: None)
 
 
 def document(data: Data) -> dict[str, Any]:

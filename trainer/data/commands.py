@@ -1,4 +1,4 @@
-"""`python -m trainer data …`: build, show, export, fetch and upload. Imports numpy only when a command needs it."""
+"""`python -m trainer data …`: what can be done with data sets. Imports numpy only when a command needs it."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.data.kafka import commands as kafka
 from trainer.experiment.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `data` and its subcommands; each sets `func`, which takes the parsed arguments and returns an exit code."""
-    data = subparsers.add_parser("data", help="build, show, export, fetch and upload data sets")
+    data = subparsers.add_parser("data", help="build, show, export, fetch, upload and publish data sets")
     commands = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build the data set of an experiment file, or find it built")
@@ -59,6 +60,8 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     upload.add_argument("-n", "--namespace", help="where the claim is (default: kubectl's)")
     upload.add_argument("--image", help="the trainer's image (default: the operator's)")
     upload.set_defaults(func=_upload)
+
+    kafka.add(commands)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,8 @@ Rows = tuple[NDArray[np.float32], NDArray[Any]]
 class Samples(Protocol):
     """Samples that can be asked for by number: x [k, width] and y [k]. `shape` is one sample's."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     def __len__(self) -> int: ...
 
@@ -30,9 +31,10 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class MadeUp:
-    """Numbers from 0 to 1 that don't compress, and classes or, with `classes` 0, numbers as labels; by seed alone.
+    """Numbers from 0 to 1 that don't compress, by seed alone: sample i is the same however many there are.
 
-    Sample i is the same however many there are. Only the generator's raw words are used, which numpy keeps stable.
+    A sample's class is which of `classes` equal stretches of its numbers has the largest sum, so it can be learnt; with
+    `classes` 0 the label is the numbers' mean.
     """
 
     count: int
@@ -46,17 +48,26 @@ class MadeUp:
     def between(self, start: int, stop: int) -> Iterator[Rows]:
         """As Samples."""
         width = int(np.prod(self.shape))
-        words = (
-            -(-(width + 1) // 8) * 4
-        )  # a whole number of the generator's blocks of four words, two numbers in each
+        blocks = -(-width // 8)  # the generator gives four words at a time, two numbers in each
         for first in range(start, stop, _STEP):
             count = min(_STEP, stop - first)
-            generator = Philox(key=self.seed).advance(first * words // 4)
-            raw = generator.random_raw(count * words).view(np.uint32).reshape(count, 2 * words)
-            # 24 bits are what a 32-bit number holds exactly.
-            numbers = (raw >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
-            x, last = np.ascontiguousarray(numbers[:, :width]), numbers[:, width]
-            yield x, (last * self.classes).astype(np.int64) if self.classes else last.copy()
+            # Only its raw words are used, which numpy keeps stable.
+            words = Philox(key=self.seed).advance(first * blocks).random_raw(count * blocks * 4)
+            # 24 bits are what a 32-bit number holds exactly; so is the sum of any of them in 64 bits.
+            numbers = (words.view(np.uint32) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+            x = np.ascontiguousarray(numbers.reshape(count, -1)[:, :width])
+            yield x, self._labels(x)
+
+    def _labels(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        if not self.classes:
+            means: NDArray[np.float32] = x.mean(axis=1, dtype=np.float64).astype(np.float32)
+            return means
+        stretch = x.shape[1] // self.classes
+        if not stretch:
+            return np.zeros(len(x), np.int64)
+        sums = x[:, : stretch * self.classes].reshape(len(x), self.classes, stretch).sum(axis=2, dtype=np.float64)
+        largest: NDArray[np.int64] = sums.argmax(axis=1).astype(np.int64)
+        return largest
 
 
 class OfDataset:

@@ -117,9 +117,10 @@ class Reader:
         from confluent_kafka import TopicPartition
 
         cursors = _cursors(segments)
-        self._consumer.assign(
-            [TopicPartition(self._topic.name, each.partition, each.offset) for each in cursors.values()]
-        )
+        places = [TopicPartition(self._topic.name, each.partition, each.offset) for each in cursors.values()]
+        self._consumer.assign(places)
+        # A partition that a warm-up was done with is still paused.
+        self._consumer.resume(places)
         last = time.monotonic()
         while cursors:
             began = time.perf_counter()

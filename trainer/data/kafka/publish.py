@@ -1,7 +1,7 @@
 """Writes samples to a topic of their own: each once and in order, whatever is sent again underneath."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,6 @@ from trainer.data.kafka.arrays import Samples
 from trainer.data.kafka.checksum import MODULUS, checksum
 from trainer.data.kafka.client import asked, described, made, said, settings
 from trainer.data.kafka.encode import encoder
-from trainer.data.kafka.layout import divided
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
 
@@ -59,23 +58,25 @@ class Published:
 def publish(
     data: Data,
     samples: Samples,
+    counts: Sequence[int],
     *,
-    partitions: int,
     replace: bool,
     sending: Sending,
     progress: Callable[[int, int], None],
 ) -> Published:
-    """Makes the topic of `data` and writes the samples to it in `data.format`, partition after partition.
+    """Makes the topic of `data` and writes samples to it in `data.format`, partition after partition.
 
-    Each partition has an equal part of the samples, one fewer at most, so that the ranges in their order are the
-    samples in theirs. A topic that is there already is refused, or deleted first with `replace`. DataUnavailable.
+    `counts` says how many each partition gets, so that the ranges in their order are the samples in theirs. A topic
+    that is there already is refused, or deleted first with `replace`. `progress` is told how many are queued, of how
+    many. Raises DataUnavailable.
     """
     began = time.monotonic()
-    _make_topic(data, partitions, replace=replace)
+    total = sum(counts)
+    _make_topic(data, len(counts), replace=replace)
     sender = _Sender(data, sending)
     encode = encoder(data)
     found, done, payload = 0, 0, 0
-    for partition, count in enumerate(divided(len(samples), partitions)):
+    for partition, count in enumerate(counts):
         for x, y in samples.between(done, done + count):
             for row, label in zip(x, y.tolist(), strict=True):
                 value = encode(row, label, samples.shape)
@@ -83,7 +84,7 @@ def publish(
                 sender.send(partition, value)
             found = (found + checksum(x, y)) % MODULUS
             done += len(y)
-            progress(done, len(samples))
+            progress(done, total)
     ranges = sender.finish()
     return Published(
         data.topic_name, tuple(map(str, ranges)), done, payload, found, data.format, data.compression, sending,
