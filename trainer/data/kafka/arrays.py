@@ -33,7 +33,7 @@ class Samples(Protocol):
 class MadeUp:
     """Numbers from 0 to 1 that don't compress, by seed alone: sample i is the same however many there are.
 
-    A sample's class is which of `classes` equal stretches of its numbers has the largest sum, so it can be learnt; with
+    A sample's class is which of `classes` equal stretches of its numbers has the largest sum, to be learnt; with
     `classes` 0 the label is the numbers' mean.
     """
 

@@ -52,23 +52,23 @@ class AvroDecoder(Decoder):
     def __init__(self, data: Data) -> None:
         super().__init__(data)
         import fastavro
-        from fastavro.schema import SchemaParseException
 
         self._read = fastavro.schemaless_reader
         schema = schema_of(self.message, data.task)
         try:
             self._schema: Any = fastavro.parse_schema(schema)
             names = [field["name"] for field in schema["fields"]]
-            place = names.index(self.message.data)
+            place = names.index(self.message.data) if self.message.data in names else len(names)
             # Parsed anew, as parsing notes in a schema that it was.
             before = {**schema, "fields": schema["fields"][:place]}
             self._before: Any = fastavro.parse_schema(before) if place else None
-        except (SchemaParseException, KeyError, TypeError) as error:
+        # fastavro's parser fails in various ways: its own two exceptions are not related.
+        except Exception as error:
             raise DataUnavailable(f"data.message.avroSchema: an Avro schema is required ({error})") from error
-        except ValueError as error:
+        if place == len(names):
             raise DataUnavailable(
                 f"data.message.avroSchema: a field {self.message.data} is required, as data.message.data says"
-            ) from error
+            )
         kind = schema["fields"][place]["type"]
         self._item = _ITEMS.get(str(kind.get("items"))) if isinstance(kind, dict) else None
         self._rests: dict[bytes, float] = {}

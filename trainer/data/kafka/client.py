@@ -73,7 +73,10 @@ def _description(admin: Any, data: Data) -> Any:
 
     name = data.topic_name
     futures = admin.describe_topics(TopicCollection([name]), request_timeout=data.timeout_seconds)
-    return futures[name].result(data.timeout_seconds + 5)
+    try:
+        return futures[name].result(data.timeout_seconds + 5)
+    finally:
+        admin.poll(0)  # what it noticed meanwhile is told only now
 
 
 def asked(ask: Callable[[], Any], data: Data, problems: list[str], what: str) -> Any:

@@ -1,0 +1,34 @@
+"""Reads a topic as one rank does, and does something to it meanwhile."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from trainer.data.kafka.client import described
+from trainer.data.kafka.fetch import Figures
+from trainer.data.kafka.held import Held
+from trainer.data.kafka.layout import Segment
+from trainer.data.kafka.source import laid_out, share
+from trainer.experiment.training import Data
+
+
+def read(data: Data, meanwhile: Callable[[], None] = lambda: None, *, after: int = 0) -> tuple[Held, Figures]:
+    """What a rank alone holds of a topic; `meanwhile` is called once, when `after` messages have come or more."""
+    layout = laid_out(data)
+    seen = 0
+    with share(data, described(data), layout.segments(layout.share(0, 1)), whole=True) as mine:
+
+        def take(segment: Segment, done: int, values: list[bytes | None]) -> None:
+            nonlocal seen
+            if seen < after <= seen + len(values):
+                meanwhile()
+            seen += len(values)
+            mine.held.take(segment, done, values)
+
+        return mine.held, mine.reader.read(take)
+
+
+def samples(held: Held) -> tuple[np.ndarray, np.ndarray]:
+    """All that is held, the parts one after another."""
+    blocks = [block for part in range(3) for block in held.blocks(part)]
+    return np.concatenate([x for x, _ in blocks]), np.concatenate([y for _, y in blocks])

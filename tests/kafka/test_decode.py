@@ -1,0 +1,221 @@
+"""Messages become samples: the earlier payloads, custom ones, and what is refused; fastavro is the reference."""
+
+import base64
+import io
+import json
+import struct
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kafka import payloads
+from kafka.builders import a_data
+from trainer.data.errors import DataUnavailable
+from trainer.data.kafka.avro import schema_of
+from trainer.data.kafka.checksum import MODULUS, checksum
+from trainer.data.kafka.decode import Undecodable, decoder
+from trainer.data.kafka.encode import encoder
+from trainer.experiment.training import Data
+
+IMAGE = {"window": 784, "classes": 10}
+
+
+def decoded(data: Data, *values: bytes | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    by = decoder(data)
+    x, y = np.empty((len(values), by.width), np.float32), np.empty(len(values), by.target_dtype)
+    by.decode(values, x, y)
+    return x, y
+
+
+def written(schema: dict[str, Any], record: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), record)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", payloads.ALL)
+def test_an_image_of_the_earlier_system_decodes_unchanged(form: str) -> None:
+    x, y = decoded(a_data(format=form, **IMAGE), payloads.ALL[form])
+    assert x[0].tolist() == payloads.NUMBERS
+    assert y.tolist() == [payloads.LABEL]
+
+
+@pytest.mark.parametrize("binary", [
+    base64.b64encode(payloads.AVRO).decode(),
+    {"$binary": base64.b64encode(payloads.AVRO).decode(), "$type": "00"},
+])  # fmt: skip
+def test_avro_in_a_document_may_stand_there_in_each_way_that_exports_write_it(binary: object) -> None:
+    value = json.dumps({"record": binary}).encode()
+    x, y = decoded(a_data(format="AvroInJSON", message={"envelope": "record"}, **IMAGE), value)
+    assert (x[0].tolist(), y.tolist()) == (payloads.NUMBERS, [payloads.LABEL])
+
+
+def test_the_derived_schema_is_that_of_the_earlier_payloads() -> None:
+    data = a_data(**IMAGE)
+    schema = schema_of(data.message, data.task)
+    record = {"data": payloads.NUMBERS, "label": 7, "shape": [28, 28], "meta": payloads.META}
+    assert written(schema, record) == payloads.AVRO
+
+
+@pytest.mark.parametrize("form", payloads.ALL)
+@pytest.mark.parametrize("task", ["Classification", "Regression"])
+@pytest.mark.parametrize("preset", ["Earlier", "Plain"])
+def test_what_is_encoded_decodes_to_the_same_bits(form: str, task: str, preset: str) -> None:
+    data = a_data(format=form, task=task, message={"preset": preset, "data": "pixels", "label": "digit"})
+    random = np.random.default_rng(0)
+    x = random.standard_normal((50, 12)).astype(np.float32)
+    y = random.integers(0, 3, 50) if task == "Classification" else random.standard_normal(50).astype(np.float32)
+    encode = encoder(data)
+    again = decoded(data, *(encode(row, label, (3, 4)) for row, label in zip(x, y.tolist(), strict=True)))
+    assert np.array_equal(again[0], x)
+    assert np.array_equal(again[1], y)
+    assert checksum(*again) == checksum(x, y)
+
+
+FIELDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "before": ("string", st.text(max_size=10)),
+    "number": (["null", "double"], st.none() | st.floats(allow_nan=False)),
+    "list": ({"type": "array", "items": "long"}, st.lists(st.integers(-(2**62), 2**62), max_size=4)),
+    "bytes": ("bytes", st.binary(max_size=8)),
+}
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A schema with the data anywhere among other fields, of 32 or 64 bits or of whole numbers, and records of it."""
+    others = draw(st.lists(st.sampled_from(sorted(FIELDS)), unique=True, max_size=4))
+    items = draw(st.sampled_from(["float", "double", "long", ["float", "long"]]))
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    values = st.integers(-1000, 1000) if items == "long" else numbers
+    fields: list[dict[str, Any]] = [{"name": name, "type": FIELDS[name][0]} for name in others]
+    fields.insert(draw(st.integers(0, len(fields))), {"name": "data", "type": {"type": "array", "items": items}})
+    fields.insert(draw(st.integers(0, len(fields))), {"name": "label", "type": "long"})
+    made = []
+    for _ in range(draw(st.integers(1, 4))):
+        record = {name: draw(FIELDS[name][1]) for name in others}
+        record |= {"data": draw(st.lists(values, min_size=12, max_size=12)), "label": draw(st.integers(0, 2))}
+        made.append(record)
+    return {"type": "record", "name": "Sample", "fields": fields}, made
+
+
+@given(records())
+@settings(deadline=None, max_examples=150)
+def test_any_record_decodes_as_fastavro_reads_it(case: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    schema, made = case
+    data = a_data(message={"preset": "Plain", "avroSchema": json.dumps(schema)})
+    values = [written(schema, record) for record in made]
+    x, y = decoded(data, *values)
+    parsed = fastavro.parse_schema(schema)
+    for row, value in enumerate(values):
+        read: Any = fastavro.schemaless_reader(io.BytesIO(value), parsed, None)
+        assert x[row].tolist() == np.array(read["data"], np.float64).astype(np.float32).tolist()
+        assert y[row] == read["label"]
+
+
+@given(st.binary(max_size=60) | st.integers(0, 3000).map(lambda end: payloads.AVRO[:end]))
+@settings(deadline=None, max_examples=300)
+def test_bytes_that_fastavro_cannot_read_are_refused_and_no_others_get_through(value: bytes) -> None:
+    data = a_data(window=2)
+    try:
+        x, y = decoded(data, value)
+    except Undecodable:
+        return
+    stream = io.BytesIO(value)
+    read: Any = fastavro.schemaless_reader(stream, fastavro.parse_schema(schema_of(data.message, data.task)), None)
+    assert stream.tell() == len(value)
+    assert (x[0].tolist(), y[0]) == (read["data"], read["label"])
+
+
+def test_an_array_may_come_in_several_blocks_with_or_without_their_sizes() -> None:
+    numbers = struct.pack("<12f", *range(12))
+    # 5 numbers; then -7 and the 28 bytes of 7 numbers; the end.
+    value = b"\x0a" + numbers[:20] + b"\x0d\x38" + numbers[20:] + b"\x00" + b"\x02"
+    x, y = decoded(a_data(message={"preset": "Plain"}), value)
+    assert (x[0].tolist(), y.tolist()) == ([float(i) for i in range(12)], [1])
+
+
+def test_a_nested_list_of_json_counts_as_its_numbers() -> None:
+    value = json.dumps({"data": [[1, 2, 3], [4, 5, 6]], "label": 1.0}).encode()
+    x, y = decoded(a_data(format="JSON", window=6), value)
+    assert (x[0].tolist(), y.tolist()) == ([1, 2, 3, 4, 5, 6], [1])
+
+
+def a_record(**fields: Any) -> bytes:
+    return json.dumps({"data": [0.5] * 12, "label": 1} | fields).encode()
+
+
+WRONG: dict[str, tuple[str, bytes | None, str]] = {
+    "no value": ("JSON", None, "it has no value"),
+    "no JSON": ("JSON", b"{", "JSON is required"),
+    "no object": ("JSON", b"[1]", "a field label is required"),
+    "no data": ("JSON", b'{"label": 1}', "a field data is required"),
+    "too few numbers": ("JSON", a_record(data=[1.0]), "12 x 1 numbers are required in data, got 1"),
+    "text among numbers": ("JSON", a_record(data=["1"] * 12), "32-bit numbers are required in data"),
+    "a hole": ("JSON", a_record(data=[None] * 12), "32-bit numbers are required in data"),
+    "a number that is none": ("JSON", a_record(data=[float("nan")] * 12), "finite 32-bit numbers are required"),
+    "a number too large": ("JSON", a_record(data=[1e300] * 12), "32-bit numbers are required"),
+    "a class too high": ("JSON", a_record(label=3), "a class from 0 to 2 is required in label, got 3"),
+    "half a class": ("JSON", a_record(label=0.5), "a class from 0 to 2 is required in label, got 0.5"),
+    "a word for a class": ("JSON", a_record(label="one"), 'a number is required in label, got "one"'),
+    "another shape": ("JSON", a_record(shape=[3, 3]), r"a shape of 12 numbers is required, got \[3, 3\]"),
+    "cut off": ("Avro", b"\x18" + bytes(20), "an Avro record of data.message's schema is required"),
+    "an image": ("Avro", payloads.AVRO, "12 x 1 numbers are required in data, got 784"),
+    "JSON as Avro": ("Avro", payloads.JSON, "required"),
+    "Avro as JSON": ("JSON", payloads.AVRO, "JSON is required"),
+    "no base64": ("AvroInJSON", b'{"payload": "&"}', "text in base64 is required in payload"),
+    "no payload": ("AvroInJSON", b"{}", "a field payload is required"),
+    "a number for a payload": ("AvroInJSON", b'{"payload": 1}', "text in base64 is required in payload, got 1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_message_that_is_no_sample_is_refused_with_its_place_and_reason(case: str) -> None:
+    form, value, reason = WRONG[case]
+    data = a_data(format=form)
+    good = encoder(data)(np.zeros(12, np.float32), 1, (12,))
+    with pytest.raises(Undecodable, match=reason) as refusal:
+        decoded(data, good, good, value, good)
+    assert refusal.value.row == 2
+
+
+def test_bytes_left_over_are_refused() -> None:
+    data = a_data()
+    with pytest.raises(Undecodable, match="1 bytes are left over"):
+        decoded(data, encoder(data)(np.zeros(12, np.float32), 1, (12,)) + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ("{", "JSON is required"),
+        ('"string"', "a record is required"),
+        (
+            '{"type": "record", "name": "S", "fields": [{"name": "label", "type": "long"}]}',
+            "a field data is required",
+        ),
+        (
+            '{"type": "record", "name": "S", "fields": [{"name": "data", "type": "what"}]}',
+            "an Avro schema is required",
+        ),
+        ('{"type": "record"}', "an Avro schema is required"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused(schema: str, reason: str) -> None:
+    with pytest.raises(DataUnavailable, match=f"data.message.avroSchema: {reason}"):
+        decoder(a_data(message={"avroSchema": schema}))
+
+
+def test_the_checksum_tells_samples_apart_but_not_their_order() -> None:
+    random = np.random.default_rng(1)
+    x, y = random.random((100, 12), np.float32), random.integers(0, 3, 100)
+    whole = checksum(x, y)
+    turn = random.permutation(100)
+    assert checksum(x[turn], y[turn]) == whole
+    assert (checksum(x[:40], y[:40]) + checksum(x[40:], y[40:])) % MODULUS == whole
+    assert float(whole) == whole < MODULUS
+    others = [checksum(x[:-1], y[:-1]), checksum(np.nextafter(x, np.float32(2)), y), checksum(x, (y + 1) % 3)]
+    assert whole not in others
