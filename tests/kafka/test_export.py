@@ -30,7 +30,7 @@ Answer = tuple[int, Any]
 
 @contextmanager
 def answering(*answers: Answer | None) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A service that gives these answers in turn, the last for ever; None hangs. Its address, and what it is asked."""
+    """Gives these answers in turn, the last for ever; None hangs. Its address, and what it was told."""
     asked: list[dict[str, str]] = []
     over = threading.Event()
 
