@@ -50,6 +50,19 @@ bench: .venv/bench.stamp ## Compare speed side by side with plain loops and othe
 bench-operator: .venv/dev.stamp programs ## Measure the operator with 5,000 trials on a real API server
 	PYTHONPATH=.:operator:tests $(BIN)/python -m benchmarks.operator $(ARGS)
 
+bench-kafka: .venv/dev.stamp ## Compare loading from a topic with a plain consume loop, on a broker of its own
+	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.kafka
+
+kafka: .venv/dev.stamp ## Start a Kafka broker on 127.0.0.1:9092 (Java and Maven), until make kafka-down
+	PYTHONPATH=tests $(BIN)/python -m kafka up
+
+kafka-down: .venv/dev.stamp ## End it; nothing of it stays
+	PYTHONPATH=tests $(BIN)/python -m kafka down
+
+run-kafka: kafka ## Measure there how fast each format and compression loads: 120 trials of three workers
+	$(BIN)/python -m trainer data publish examples/kafka-loading.yaml --replace
+	$(BIN)/python -m trainer run examples/kafka-loading.yaml
+
 images: ## Build both images with docker, podman or buildah (REGISTRY, BUILDER, BASE=stand-in: see scripts/images)
 	scripts/images build
 
