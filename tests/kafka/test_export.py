@@ -147,20 +147,19 @@ def test_too_few_ranges_are_the_outcome_of_the_set(broker: Broker, tmp_path: Pat
 @contextmanager
 def service(*arguments: str) -> Iterator[str]:
     """`data serve-export` as a process, and its address."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command("data", "serve-export", "--port", "0", *arguments),
         cwd=ROOT,
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
+    ) as process:
         assert process.stderr is not None
-        yield process.stderr.readline().split()[1] + "export/"
-    finally:
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield process.stderr.readline().split()[1] + "export/"
+        finally:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-        process.stderr.close()
 
 
 def test_a_training_has_its_data_published_by_the_service(broker: Broker, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
@@ -79,11 +80,10 @@ def serve(service: Service, host: str, port: int) -> int:
     def end(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, end)
-    print(f"serves http://{host}:{server.server_address[1]}/ until it is interrupted", file=sys.stderr, flush=True)
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
+    with server, suppress(KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, end)
+        print(
+            f"serves http://{host}:{server.server_address[1]}/ until it is interrupted", file=sys.stderr, flush=True
+        )
+        server.serve_forever()
     return 0
