@@ -22,4 +22,4 @@ def trainer(
     if kubeconfig is not None:
         variables["KUBECONFIG"] = str(kubeconfig)
     command = [sys.executable, "-m", "trainer", *map(str, arguments)]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
