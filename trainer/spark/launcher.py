@@ -142,6 +142,7 @@ class Spark:
             if event["event"] == "ready":
                 self._host = event["host"]
                 self._listener = socket.create_server((event["bind"], 0))
+                self._listener.setblocking(False)
                 self._selector.register(self._listener, selectors.EVENT_READ)
             else:
                 job = self._jobs[event["trial"]]
@@ -149,7 +150,11 @@ class Spark:
                 yield from self._lost(job)
 
     def _take_call(self, listener: socket.socket) -> None:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the caller has gone again
+            return
+        connection.setblocking(True)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE:
             if hasattr(socket, name):  # macOS has one under another name
