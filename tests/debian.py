@@ -16,18 +16,27 @@ class ProgramsMissing(Exception):
 
 def require(packages: Mapping[str, str], for_what: str) -> None:
     """Installs the packages of those programs, by name, that are not on the path. Raises ProgramsMissing."""
+    if not (missing := _missing(packages)):
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise ProgramsMissing(
+            f"{for_what} needs {', '.join(missing)}: install them with this machine's package manager"
+        )
+    # Tests run side by side, and apt-get doesn't wait for another.
     with Path(tempfile.gettempdir(), "trialrun-debian.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
-        missing = sorted({package for program, package in packages.items() if shutil.which(program) is None})
-        if not missing:
-            return
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
-            raise ProgramsMissing(
-                f"{for_what} needs {', '.join(missing)}: install them with this machine's package manager"
-            )
-        print(f"installing Debian packages: {' '.join(missing)}", file=sys.stderr, flush=True)
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-            done = subprocess.run(["apt-get", "-qq", *command], env=environment, capture_output=True, text=True)
-            if done.returncode:
-                raise ProgramsMissing(f"apt-get {command[0]} failed, needs {', '.join(missing)}:\n{done.stderr}")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if missing := _missing(packages):
+            _install(missing)
+
+
+def _missing(packages: Mapping[str, str]) -> list[str]:
+    return sorted({package for program, package in packages.items() if shutil.which(program) is None})
+
+
+def _install(packages: list[str]) -> None:
+    print(f"installing Debian packages: {' '.join(packages)}", file=sys.stderr, flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        done = subprocess.run(["apt-get", "-qq", *command], env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise ProgramsMissing(f"apt-get {command[0]} failed, needs {', '.join(packages)}:\n{done.stderr}")

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from debian import ProgramsMissing
 from kafka.broker import Broker
 from kafka.jars import BrokerMissing
 
@@ -66,7 +67,7 @@ def main() -> int:
     parser.add_argument("command", choices=("up", "down"))
     try:
         {"up": up, "down": down}[parser.parse_args().command](folder())
-    except (BrokerMissing, OSError) as error:
+    except (BrokerMissing, ProgramsMissing, OSError) as error:
         print(f"kafka: {error}", file=sys.stderr)
         return 1
     return 0

@@ -3,12 +3,13 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import debian
 
 POM = Path(__file__).with_name("pom.xml")
 # Debian's packages for the programs that are needed.
@@ -20,8 +21,8 @@ class BrokerMissing(Exception):
 
 
 def jars() -> Path:
-    """The folder with the broker's jars, fetched first if need be. Raises BrokerMissing."""
-    require()
+    """The folder with the broker's jars, fetched first if need be. Raises BrokerMissing, or ProgramsMissing."""
+    debian.require(PACKAGES, "a broker")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trialrun" / "kafka"
     place = cache / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
     if place.is_dir():
@@ -32,21 +33,6 @@ def jars() -> Path:
         if not place.is_dir():
             _fetch(place)
     return place
-
-
-def require() -> None:
-    """Installs Java and Maven where they are missing and apt-get can, or says what is missing."""
-    missing = sorted(package for program, package in PACKAGES.items() if shutil.which(program) is None)
-    if not missing:
-        return
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise BrokerMissing(f"a broker needs {', '.join(missing)}: install them with this machine's package manager")
-    _say(f"installing Debian packages: {' '.join(missing)}")
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        done = subprocess.run(["apt-get", "-qq", *command], env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise BrokerMissing(f"apt-get {command[0]} failed, needs {', '.join(missing)}:\n{done.stderr}")
 
 
 def _fetch(place: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from cluster import kubeconfig
 from cluster.programs import build
 from cluster.testcluster import Cluster, CommandFailed
+from debian import ProgramsMissing
 from node import host, images, place, release, volumes
 from node.place import Place
 
@@ -72,7 +73,7 @@ def main() -> int:
         else:
             up(where)
             _explain(where)
-    except (host.NotPossible, build.ProgramMissing, CommandFailed, OSError) as error:
+    except (host.NotPossible, ProgramsMissing, build.ProgramMissing, CommandFailed, OSError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
     return 0

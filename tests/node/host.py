@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import debian
 from cluster.component import free_port
 from node.inside import hierarchies
 from node.place import NODE, ROOT, Place
@@ -60,7 +61,7 @@ def alone(place: Place) -> Iterator[None]:
 
 
 def require(place: Place) -> None:
-    """Installs what is missing of Debian's packages, or says what is missing. Raises NotPossible."""
+    """Installs what is missing of Debian's packages. Raises NotPossible or ProgramsMissing."""
     if platform.system() != "Linux" or os.geteuid() != 0:
         raise NotPossible(
             "a one-node cluster needs Linux and root (it makes namespaces and cgroups), got"
@@ -70,17 +71,7 @@ def require(place: Place) -> None:
         if folder.is_relative_to("/var") or folder.is_relative_to("/tmp"):  # noqa: S108 - the machine's
             raise NotPossible(f"{folder}: must not lie below /var or /tmp, which the node covers; set XDG_STATE_HOME"
                               " and XDG_CACHE_HOME")  # fmt: skip
-    missing = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
-    if not missing:
-        return
-    if shutil.which("apt-get") is None:
-        raise NotPossible(f"needs {', '.join(missing)}: install them with this machine's package manager")
-    print(f"installing Debian packages: {' '.join(missing)}", flush=True)
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        done = subprocess.run(["apt-get", "-qq", *command], env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise NotPossible(f"apt-get {command[0]} failed, needs {', '.join(missing)}:\n{done.stderr}")
+    debian.require(PACKAGES, "a one-node cluster")
 
 
 def running(place: Place) -> int | None:
