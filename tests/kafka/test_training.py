@@ -14,6 +14,7 @@ from trainer.data.build import prepare
 from trainer.data.dataset import open_dataset
 from trainer.experiment.record import RankReport
 from trainer.experiment.training import Data, Training
+from trainer.predict import load, of_test_set
 
 SPLIT = [{"rate": 0.7}, {"rate": 0.2}, {"rate": 0.1}]
 
@@ -54,6 +55,10 @@ def test_losses_from_a_topic_are_those_of_the_same_samples_on_disk(
     measured, plain = reports[0][0].metrics, reports[0][1].metrics
     assert {name: measured[name] for name in plain} == plain
     assert measured["messages"] == 165
+    predictions, figures = of_test_set(load(tmp_path / "runs" / "topic"), tmp_path)
+    assert figures is not None
+    assert len(predictions) == 6 + 5 + 6
+    assert figures.named("test") == pytest.approx({name: plain[name] for name in figures.named("test")})
     weights = [(tmp_path / "runs" / name / "weights.safetensors").read_bytes() for name in ("topic", "disk")]
     assert weights[0] == weights[1]
 
