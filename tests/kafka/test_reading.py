@@ -4,6 +4,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 
 from kafka.broker import PASSWORD, USER, Broker
 from kafka.builders import on, published
@@ -11,7 +12,12 @@ from kafka.reading import read, samples
 from trainer.data.build import prepare
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.arrays import made_up
+from trainer.data.kafka.client import described
+from trainer.data.kafka.fetch import opened
+from trainer.data.kafka.layout import Segment
+from trainer.data.kafka.source import laid_out
 from trainer.experiment.kafka import Compression, Format
+from trainer.memory import resident_bytes
 
 SPLIT = [{"rate": 1}]
 
@@ -72,6 +78,26 @@ def test_samples_with_another_checksum_are_refused(broker: Broker, tmp_path) -> 
     prepare(data.model_copy(update={"checksum": done.checksum}), tmp_path)
     with pytest.raises(DataUnavailable, match=f"data.checksum {done.checksum + 1} are required, got {done.checksum}"):
         prepare(data.model_copy(update={"checksum": done.checksum + 1}), tmp_path / "other")
+
+
+def test_a_topic_is_not_held_while_it_is_read(broker: Broker) -> None:
+    data = on(broker, ranges=["0:0:29999"], split=SPLIT)
+    published(data, samples=1)
+    producer = Producer({"bootstrap.servers": broker.address, "queue.buffering.max.kbytes": 500_000})
+    for _ in range(29_999):
+        producer.produce(data.topic_name, bytes(10_000), partition=0)
+    assert producer.flush(60) == 0
+    layout, highest = laid_out(data), 0
+
+    def look(_segment: Segment, _done: int, _values: list[bytes | None]) -> None:
+        nonlocal highest
+        highest = max(highest, resident_bytes()[0])
+
+    with opened(data, described(data), layout.segments(layout.share(0, 1))) as reader:
+        before = resident_bytes()[0]
+        figures = reader.read(look)
+    assert figures.payload_bytes > 290_000_000
+    assert highest - before < 160 * 2**20
 
 
 def as_user(broker: Broker, secret: str, **fields: object) -> dict[str, object]:
