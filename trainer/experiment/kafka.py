@@ -18,9 +18,9 @@ Compression = Literal["None", "Gzip", "Snappy", "LZ4", "Zstd"]
 _PLACEHOLDERS = frozenset({"format", "compression"})
 # Settings of librdkafka that may be passed on: how to reach a broker and to prove who asks.
 _PASSED_ON = ("security.protocol", "sasl.", "ssl.", "enable.ssl.", "client.id", "client.rack", "socket.", "broker.")
-# Among these, what loads a library or runs a command, which no experiment file may ask for.
-_REFUSED = ("sasl.kerberos.kinit.cmd", "ssl.engine")
-_SECRET = re.compile(r"(password|secret|\.pem$|token)")
+# Among these, what loads a library or becomes part of a command (kinit), which no experiment file may ask for.
+_REFUSED = ("sasl.kerberos.", "ssl.engine")
+_SECRET = re.compile(r"(password|secret|key\.pem)$")
 
 
 @dataclass(frozen=True)
