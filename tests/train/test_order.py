@@ -87,6 +87,17 @@ def test_a_rank_without_a_single_sample_still_takes_every_step() -> None:
 
 
 @few
+@given(sizes, st.integers(4, 80), st.sampled_from([1, 2, 3, 4]))
+def test_a_sample_has_one_owner_where_its_slots_are_ascending(samples: int, batch: int, ranks: int) -> None:
+    whole = np.arange(samples)
+    owners = order.owner(whole, batch, ranks=ranks)
+    for rank in range(ranks):
+        mine = whole[owners == rank]
+        assert np.array_equal(mine, order.of_rank(whole.astype(np.int32), batch, rank=rank, ranks=ranks))
+        assert np.array_equal(order.slot(mine, batch, rank=rank, ranks=ranks), np.arange(len(mine)))
+
+
+@few
 @given(sizes, batches, seeds, epochs)
 def test_without_shuffling_samples_come_as_they_are(count: int, batch: int, seed: int, epoch: int) -> None:
     kept = order.epoch_order(count, batch, seed=seed, epoch=epoch, shuffle=False)
