@@ -9,9 +9,10 @@ from sklearn.datasets import load_digits
 
 from data_sources.builders import run
 from kafka.broker import Broker
-from kafka.builders import on
+from kafka.builders import on, published
 from kafka.reading import read
 from local.cli import trainer
+from trainer.data.errors import DataUnavailable
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand, running_order
 from trainer.experiment.load import read as read_file
@@ -167,3 +168,9 @@ def test_what_cannot_be_published_is_told(options: list[str], reason: str) -> No
 def test_brokers_that_are_not_there_are_told_when_publishing(broker: Broker, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the brokers at 127.0.0.1:9 must answer within"):
         run("publish", a_file(broker, tmp_path, "t-{format}-{compression}"), "--brokers", "127.0.0.1:9")
+
+
+def test_messages_that_are_too_large_for_a_broker_are_told(broker: Broker) -> None:
+    data = on(broker, window=10_000, columns=[f"c{i}" for i in range(64)], format="JSON")
+    with pytest.raises(DataUnavailable, match=r"every message must be stored .* bytes refused .*[Ss]ize too large"):
+        published(data, samples=1)

@@ -117,6 +117,8 @@ class _Sender:
 
     def send(self, partition: int, value: bytes) -> None:
         """Queues one message; waits while the queue is full."""
+        from confluent_kafka import KafkaException
+
         while True:
             try:
                 self._producer.produce(self.data.topic_name, value, partition=partition, on_delivery=self._delivered)
@@ -124,6 +126,10 @@ class _Sender:
             except BufferError:
                 self._producer.poll(0.1)
                 self._settle()
+            except KafkaException as error:
+                raise DataUnavailable(
+                    self._lost(f"a message of {len(value):,} bytes refused ({said(error)})")
+                ) from error
         self._sent[partition] = self._sent.get(partition, 0) + 1
         self._producer.poll(0)
         self._settle()
