@@ -19,6 +19,7 @@ from trainer.data.kafka.avro import schema_of
 from trainer.data.kafka.checksum import MODULUS, checksum
 from trainer.data.kafka.decode import Undecodable, decoder
 from trainer.data.kafka.encode import encoder
+from trainer.data.kafka.text import parsed
 from trainer.experiment.training import Data
 
 IMAGE = {"window": 784, "classes": 10}
@@ -136,6 +137,14 @@ def test_an_array_may_come_in_several_blocks_with_or_without_their_sizes() -> No
     value = b"\x0a" + numbers[:20] + b"\x0d\x38" + numbers[20:] + b"\x00" + b"\x02"
     x, y = decoded(a_data(message={"preset": "Plain"}), value)
     assert (x[0].tolist(), y.tolist()) == ([float(i) for i in range(12)], [1])
+
+
+@given(st.lists(st.floats() | st.integers(-(2**70), 2**70), min_size=1, max_size=20), st.integers(1, 25))
+@settings(deadline=None, max_examples=300)
+def test_numbers_of_json_are_those_of_the_standard_library(numbers: list[float], digits: int) -> None:
+    for text in (json.dumps(numbers), f"[{', '.join(f'{float(number):.{digits}e}' for number in numbers)}]"):
+        spelt = text.replace("nan", "NaN").replace("inf", "Infinity")
+        assert repr(parsed(spelt.encode())) == repr(json.loads(spelt))
 
 
 def test_a_nested_list_of_json_counts_as_its_numbers() -> None:
