@@ -31,7 +31,7 @@ from trainer.environment import cpu_model
 from trainer.experiment.training import Data
 
 ROUNDS = 5
-MESSAGES = 5_000
+MESSAGES = 2_000
 _BATCH = 500
 
 

@@ -15,7 +15,7 @@ from trainer.experiment.training import Data
 def parsed(value: bytes) -> Any:
     """The JSON document of a message, in UTF-8. Raises Undecodable."""
     try:
-        # Pydantic's parser: the values are those of the standard library's, and numbers take it a quarter of the time.
+        # Pydantic's parser: the same values as the standard library's; numbers take it a quarter of the time.
         return from_json(value)
     except ValueError as error:
         raise Undecodable(f"JSON is required, got {len(value)} bytes that are none ({error})") from error
