@@ -23,7 +23,7 @@ def at_once(cluster: Cluster) -> Iterator[Experiments]:
     """Three searches that go wrong each in a way of its own, at the same time: they mostly wait."""
     with restricted_namespace(cluster) as experiments:
         experiments.create(_search("image", pod={"image": WITHOUT_AN_IMAGE}, pendingDeadlineSeconds=45))
-        experiments.create(_search("endless", training=pods.a_small_training(epochs=FOR_EVER), deadlineSeconds=25))
+        experiments.create(_search("endless", training=pods.a_small_training(epochs=FOR_EVER), deadlineSeconds=40))
         memory = {"limits": {"memory": LIMIT}}
         large = [{"name": "data.multiplier", "choices": [1, TOO_LARGE]}]
         experiments.create(_search("memory", parameters=large, pod={"resources": memory}))
