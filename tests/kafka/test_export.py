@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from cluster.component import free_port
-from eventually import eventually
 from kafka.broker import Broker
 from kafka.builders import a_data, document, on, published
 from local.cli import ROOT, command, environment
@@ -180,7 +179,6 @@ def test_a_training_has_its_data_published_by_the_service(broker: Broker, tmp_pa
             exported(elsewhere, 1)
 
 
-def test_a_service_says_where_it_listens_and_ends_when_it_is_told(tmp_path: Path) -> None:
+def test_a_service_says_where_it_listens_and_ends_when_it_is_told() -> None:
     with service("--samples", "1") as url:
-        eventually(lambda: url.startswith("http://127.0.0.1:"))
-    assert list(tmp_path.iterdir()) == []
+        assert url.startswith("http://127.0.0.1:")

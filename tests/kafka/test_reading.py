@@ -45,9 +45,7 @@ def test_ranges_may_lie_anywhere_and_stand_in_any_order(broker: Broker) -> None:
     data = on(broker, ranges=ranges, split=SPLIT)
     published(data, samples=6000, partitions=2)
     held, figures = read(data)
-    ((x, y),) = [
-        tuple(map(np.concatenate, zip(*made_up(data, 6000, 0).between(0, 6000), strict=True))) for _ in range(1)
-    ]
+    x, y = (np.concatenate(each) for each in zip(*made_up(data, 6000, 0).between(0, 6000), strict=True))
     wanted = np.concatenate([np.arange(2000, 3000), np.arange(3010, 3020), np.arange(5, 10), np.arange(15, 21)])
     assert figures.messages == len(wanted)
     assert np.array_equal(samples(held)[0], x[wanted])
