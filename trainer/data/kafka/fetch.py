@@ -121,10 +121,11 @@ class Reader:
         self._consumer.assign(places)
         # A partition that a warm-up was done with is still paused.
         self._consumer.resume(places)
-        last = time.monotonic()
+        last, wanted = time.monotonic(), sum(len(segment) for segment in segments)
         while cursors:
             began = time.perf_counter()
-            messages = self._consumer.consume(_BATCH, timeout=0.2)
+            # Asked for more than will come it would wait for them.
+            messages = self._consumer.consume(min(_BATCH, wanted - figures.messages), timeout=0.2)
             fetched = time.perf_counter()
             figures.fetch_seconds += fetched - began
             taken = figures.messages
