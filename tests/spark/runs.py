@@ -26,6 +26,8 @@ spec:
 # A JVM that lives for seconds need not compile well.
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
 FOREVER = 10**6
+# A trial loads torch twice and Spark starts a JVM, on a machine where other tests run beside this one.
+PATIENCE_SECONDS = 400.0
 
 
 def write_search(folder: Path, *, epochs: list[int], workers: int = 1, deadline: int = 300) -> Path:
@@ -55,7 +57,7 @@ def start(
 
 def finish(runner: subprocess.Popen[str]) -> str:
     """What a runner had said on stderr when it ended."""
-    return runner.communicate(timeout=300)[1]
+    return runner.communicate(timeout=PATIENCE_SECONDS)[1]
 
 
 def run(search: Path, out: Path, **how: Any) -> subprocess.Popen[str]:

@@ -10,7 +10,7 @@ import pytest
 from eventually import eventually
 from local.cli import ROOT
 from spark.cluster import standalone
-from spark.runs import FOREVER, finish, run, settings, start, without_times, write_search
+from spark.runs import FOREVER, PATIENCE_SECONDS, finish, run, settings, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -53,12 +53,13 @@ def row(day: int) -> str:
 def test_a_lost_executor_is_a_lost_node_and_the_next_trial_has_another(conf: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start(write_search(tmp_path, epochs=[FOREVER, 2]), out, settings=conf)
-    eventually(lambda: [*out.glob("trials/*/log-0.txt")], within_seconds=200, what="a trial runs")
+    eventually(lambda: [*out.glob("trials/*/log-0.txt")], within_seconds=PATIENCE_SECONDS, what="a trial runs")
     os.kill(eventually(executor, what="there is one executor"), signal.SIGKILL)
     finish(runner)
     lost, second = read_ledger(out)
     assert (lost.outcome, second.outcome) == (Outcome.NODE_LOST, Outcome.SUCCEEDED)
     assert "ExecutorLostFailure" in lost.error
+    assert "\tat " not in lost.error  # no stack of Java's
 
 
 def executor() -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventually import eventually
 from local.cli import trainer, trial_processes
-from spark.runs import FOREVER, finish, run, start, without_times, write_search
+from spark.runs import FOREVER, PATIENCE_SECONDS, finish, run, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -20,7 +20,7 @@ def weights(out: Path) -> dict[str, bytes]:
 
 
 def test_one_rank_succeeds_crashes_and_is_out_of_time_as_under_the_local_launcher(tmp_path: Path) -> None:
-    search = write_search(tmp_path, epochs=[2, 3, FOREVER], deadline=3)
+    search = write_search(tmp_path, epochs=[2, 3, FOREVER], deadline=5)
     crashing = json.loads(trainer("list", search, "--json").stdout.splitlines()[1])["id"]
     for launcher in LAUNCHERS:
         (tmp_path / launcher / "trials" / crashing / "metrics.json" / "in-the-way").mkdir(parents=True)
@@ -30,7 +30,7 @@ def test_one_rank_succeeds_crashes_and_is_out_of_time_as_under_the_local_launche
     assert spark == local
     assert len(weights(tmp_path / "spark")) == 1
     assert weights(tmp_path / "spark") == weights(tmp_path / "local")
-    assert 3.0 <= read_ledger(tmp_path / "spark")[2].evidence["secondsUntilKilled"] < 60.0
+    assert 5.0 <= read_ledger(tmp_path / "spark")[2].evidence["secondsUntilKilled"] < 60.0
 
 
 def kill_rank_1_of_the_second_trial(runner: subprocess.Popen[str], out: Path) -> None:
@@ -41,7 +41,10 @@ def kill_rank_1_of_the_second_trial(runner: subprocess.Popen[str], out: Path) ->
                 return pid
         return None
 
-    os.kill(eventually(second_rank, within_seconds=200, what="both ranks of the second trial run"), signal.SIGKILL)
+    os.kill(
+        eventually(second_rank, within_seconds=PATIENCE_SECONDS, what="both ranks of the second trial run"),
+        signal.SIGKILL,
+    )
 
 
 def test_two_ranks_train_to_the_same_bits_and_a_killed_one_is_told_of_as_under_the_local_launcher(

@@ -59,7 +59,7 @@ def main(requests: int, events: int, slots: int) -> None:
 def sentence(error: Exception) -> str:
     """What an exception says in one line, without Java's stack, and without py4j's words about it."""
     said = []
-    for line in (line.strip(": ") for line in str(error).splitlines()):
+    for line in (line.strip(": \t") for line in str(error).splitlines()):
         if line.startswith(("at ", "Driver stacktrace")):
             break
         if not line.startswith("An error occurred while calling"):
