@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def eventually(
-    probe: Callable[[], Value | None], *, within_seconds: float = 60.0, every_seconds: float = 0.05, what: str = ""
+    probe: Callable[[], Value | None], *, within_seconds: float = 180.0, every_seconds: float = 0.05, what: str = ""
 ) -> Value:
     """The first truthy value of `probe`, which may also say "not yet" by a failed assertion.
 

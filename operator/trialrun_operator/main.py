@@ -83,6 +83,8 @@ async def run(chosen: settings.Settings) -> int:
         await asyncio.wait(ours, timeout=_STOP_SECONDS)
         await server.cleanup()
         await kube.close()
+        # kopf leaves generators half-way. What they have to say as they are closed comes before our last word.
+        await asyncio.get_running_loop().shutdown_asyncgens()
         _log.info("stopped")
 
 

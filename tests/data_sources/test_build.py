@@ -132,8 +132,8 @@ def test_two_processes_at_once_build_once(tmp_path):
     second = builder(data, tmp_path)
     assert second.stdout.readline() == "ready\n"
     assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
-    built = first.communicate("go on\n", timeout=30)[0].split("\n")
-    found = second.communicate(timeout=30)[0].split("\n")
+    built = first.communicate("go on\n", timeout=300)[0].split("\n")
+    found = second.communicate(timeout=300)[0].split("\n")
     assert len(built) > 2
     assert found == [built[-2], ""]
     assert first.returncode == second.returncode == 0
@@ -152,7 +152,7 @@ def test_kill_9_at_any_moment_leaves_nothing_that_is_read(tmp_path, sweep):
             for _ in range(moments.randint(1, 6)):
                 process.stdout.readline()
             process.kill()
-            process.communicate(timeout=30)
+            process.communicate(timeout=300)
             for folder in (cache).glob("synthetic-*"):
                 verify(folder, open_dataset(folder).manifest.shards)
         folder = prepare(data, cache)

@@ -54,7 +54,7 @@ def trainer(*arguments: str | Path, cwd: Path = ROOT, **options: Any) -> subproc
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         **options,
     )
@@ -75,7 +75,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 def kill(process: subprocess.Popen[str], with_signal: signal.Signals = signal.SIGKILL) -> tuple[str, str]:
     process.send_signal(with_signal)
-    return process.communicate(timeout=60)
+    return process.communicate(timeout=300)
 
 
 def descendants(pid: int) -> set[int]:

@@ -87,7 +87,7 @@ def test_the_page_names_every_key_that_goes_in_and_comes_out() -> None:
     told = json.loads(trial_document(work, UID, expand(work.experiment)[0], 1))
     keys = {key for row in re.findall(r"^\| ([^|]+) \|", PAGE, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
     reported = {field.alias for field in RankReport.model_fields.values()}
-    ours_alone = {"run", "provisional", "lostPeer"}  # a baseline's, a scale test's, and one that has a sentence
+    ours_alone = {"run", "lostPeer"}  # a baseline's, and one that has a sentence
     assert keys == set(told) | reported - ours_alone
     assert '"lostPeer": true' in PAGE
 

@@ -71,7 +71,7 @@ class TrialPod:
     def run(self, attempt: int = 1) -> tuple[int, RankReport, str]:
         """Rank 0's exit code, termination message and what it said, once all ranks have ended."""
         processes = self.start(attempt)
-        said = [process.communicate(timeout=120)[1] for process in processes]
+        said = [process.communicate(timeout=600)[1] for process in processes]
         return processes[0].returncode, decode_report(self.message(attempt).read_bytes()), said[0]
 
     def message(self, attempt: int = 1, rank: int = 0) -> Path:

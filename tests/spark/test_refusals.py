@@ -35,7 +35,7 @@ def test_without_pyspark_it_says_what_to_install(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{packages}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert refused.returncode == 2
     assert "--launcher spark: needs pyspark, which is not installed here" in refused.stderr
