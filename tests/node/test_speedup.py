@@ -12,7 +12,7 @@ from node import pods
 
 # Trials as long as people's, or long enough to be measured.
 TRIAL_SECONDS = 120 if TORTURE else 10
-TRIALS, SLOTS = 4, 2
+TRIALS = SLOTS = 2
 TRIED_EPOCHS = 40
 # How much of the slots' time may be left unexplained: by the split alone where trials have a core each, and, where
 # other work slows them down at times, with what the training took longer than the baseline's. The baseline's own
