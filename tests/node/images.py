@@ -74,7 +74,7 @@ def _record(place: Place) -> Path:
 
 
 def _buildah(place: Place, *arguments: str) -> list[str]:
-    return ["buildah", "--root", str(place.cache.parent / "images"), *arguments]
+    return ["buildah", "--root", str(place.image_store), *arguments]
 
 
 def _run(command: list[str], *, stdin: str = "", environment: dict[str, str] | None = None) -> str:

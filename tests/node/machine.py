@@ -10,8 +10,10 @@ from node.place import NODE, default
 def traces() -> dict[str, object]:
     """The state of all that; equal before a cluster and after it."""
     settings = [*KERNEL, "net/ipv4/ip_forward"]
+    mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    # buildah mounts its store over itself while it works, and leaves it so when it is interrupted.
     return {
-        "mounts": sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "mounts": sorted(mount for mount in mounts if not Path(mount).is_relative_to(default().image_store)),
         "links": _said("ip", "-oneline", "link", "show"),
         "addresses": _said("ip", "-brief", "address", "show"),
         "rules": _said("nft", "list", "ruleset"),

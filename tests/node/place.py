@@ -47,6 +47,11 @@ class Place:
     def containerd_root(self) -> Path:
         return self.cache / "containerd"
 
+    @property
+    def image_store(self) -> Path:
+        """buildah's, that of scripts/images."""
+        return self.cache.parent / "images"
+
 
 def default() -> Place:
     """One cluster per user: its addresses and its cache serve one at a time."""
