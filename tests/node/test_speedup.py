@@ -13,7 +13,7 @@ from node import pods
 # Trials as long as people's, or long enough to be measured.
 TRIAL_SECONDS = 120 if TORTURE else 10
 TRIALS = SLOTS = 2
-TRIED_EPOCHS = 40
+TRIED_EPOCHS = 400
 # How much of the slots' time may be left unexplained: by the split alone where trials have a core each, and, where
 # other work slows them down at times, with what the training took longer than the baseline's. The baseline's own
 # start is in neither.
@@ -48,7 +48,7 @@ def _epochs_that_take(seconds: float, experiments: Experiments) -> int:
 def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
     experiments: Experiments, say: Callable[[str], None]
 ) -> None:
-    epochs = _epochs_that_take(1.05 * TRIAL_SECONDS, experiments)
+    epochs = _epochs_that_take(1.1 * TRIAL_SECONDS, experiments)
     experiments.create(_search("search", epochs, TRIALS, baseline="Measure"))
     experiments.finished("search", within_seconds=TRIALS * TRIAL_SECONDS * 2 + 300)
     # Nobody waits for the baseline to learn how the search went.
