@@ -14,10 +14,10 @@ from node import pods
 TRIAL_SECONDS = 120 if TORTURE else 10
 TRIALS = SLOTS = 2
 TRIED_EPOCHS = 400
-# How much of the slots' time may be left unexplained: by the split alone where trials have a core each, and, where
-# other work slows them down at times, with what the training took longer than the baseline's. The baseline's own
-# start is in neither.
-UNEXPLAINED, UNEXPLAINED_WHEN_BUSY = 0.05, 0.15
+# How much of the slots' time may be left unexplained by the split and by what the training took longer than the
+# baseline's: on a node whose cores run the control plane as well, trials beside each other slow down. The baseline's
+# own start is in neither, and short trials on a busy machine say little.
+UNEXPLAINED = 0.05 if TORTURE else 0.15
 
 
 def _search(name: str, epochs: int, trials: int, **spec: object) -> Json:
@@ -78,6 +78,4 @@ def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
     )
     assert comparison["slots"] == SLOTS
     assert comparison["sameBest"] is True
-    assert abs(missing - explained - slowed) <= UNEXPLAINED_WHEN_BUSY
-    if TORTURE:
-        assert abs(missing - explained) <= UNEXPLAINED
+    assert abs(missing - explained - slowed) <= UNEXPLAINED
