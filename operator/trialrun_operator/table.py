@@ -84,7 +84,8 @@ def _row(work: Workload, trial: Trial, record: Record | None, running: bool) -> 
         row["peakMemoryBytes"] = max(peaks)
     if record.outcome is not Outcome.SUCCEEDED:
         advice = ADVICE[record.outcome]
-        row["error"] = f"{cut_error(record.error, MAX_ERROR_CHARACTERS - len(advice) - 1)} {advice}".strip()
+        error = cut_error(record.error, MAX_ERROR_CHARACTERS - len(advice) - 2).rstrip(".")
+        row["error"] = f"{error}. {advice}" if error else advice
     return row
 
 
