@@ -211,7 +211,7 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         process.kill()
         began = time.perf_counter()
         eventually(lambda: not process.is_running, within_seconds=10, every_seconds=0.01)
-        process.wait_until_ready(120)
+        process.wait_until_ready()
         eventually(lambda: any(name.startswith("trialrun_reconciles_total") for name in process.figures()))
         figures.restart_seconds = time.perf_counter() - began
         time.sleep(5)  # kopf's own listing follows ours

@@ -6,9 +6,16 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
+# Far more than anything takes, for what tests run beside each other shares the machine; only a failure waits so long.
+PATIENCE_SECONDS = 600.0
+
 
 def eventually(
-    probe: Callable[[], Value | None], *, within_seconds: float = 180.0, every_seconds: float = 0.05, what: str = ""
+    probe: Callable[[], Value | None],
+    *,
+    within_seconds: float = PATIENCE_SECONDS,
+    every_seconds: float = 0.05,
+    what: str = "",
 ) -> Value:
     """The first truthy value of `probe`, which may also say "not yet" by a failed assertion.
 

@@ -14,6 +14,7 @@ import yaml
 
 from cluster.controlplane import ControlPlane
 from cluster.programs import build
+from eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "trialrun"
@@ -47,8 +48,9 @@ def rendered(request: pytest.FixtureRequest) -> Render:
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane that no other tests use."""
+    """A control plane that no other tests use. Helm is told of PyTorchJobs, a little after they are served."""
     with ControlPlane.start(tmp_path_factory.mktemp("chart")) as started:
+        eventually(lambda: "pytorchjobs" in started.kubectl("api-resources", "--api-group=kubeflow.org"))
         yield started
 
 

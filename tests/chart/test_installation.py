@@ -53,7 +53,7 @@ def release(
     before.helm("uninstall", "trialrun")
     for name in NAMES:
         plane.api.delete_if_there(f"{CRDS}/{name}")
-    eventually(lambda: not crds(plane), within_seconds=30, what="the CRDs are gone")
+    eventually(lambda: not crds(plane), what="the CRDs are gone")
 
 
 def crds(plane: ControlPlane) -> dict[str, Document]:
@@ -85,7 +85,7 @@ def test_the_notes_say_what_to_do_next(release: Release) -> None:
 
 def test_the_pods_are_admitted_where_pod_security_is_restricted(release: Release) -> None:
     pods = f"/api/v1/namespaces/{release.namespace}/pods"
-    eventually(lambda: release.plane.api.list(pods), within_seconds=30, what="the operator's pod is admitted")
+    eventually(lambda: release.plane.api.list(pods), what="the operator's pod is admitted")
     # Helm keeps the test's pod to itself until `helm test`.
     (test,) = (document for document in yaml.safe_load_all(release.helm("get", "hooks", "trialrun")) if document)
     release.plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(test))

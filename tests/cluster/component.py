@@ -56,7 +56,7 @@ class Component:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, within_seconds: float = 60.0) -> None:
+    def start(self, *, within_seconds: float = 180.0) -> None:
         """Starts the program and returns when it is ready."""
         self.launch()
         self.wait_until_ready(within_seconds=within_seconds)
@@ -80,7 +80,7 @@ class Component:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, *, within_seconds: float = 60.0) -> None:
+    def wait_until_ready(self, *, within_seconds: float = 180.0) -> None:
         deadline = time.monotonic() + within_seconds
         while (problem := _problem_at(self.health)) is not None:
             if self._process is None or self._process.poll() is not None:

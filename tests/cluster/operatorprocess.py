@@ -43,7 +43,7 @@ def apply_crds(cluster: Cluster) -> bool:
         new = new or cluster.api.get_if_there(path) is None
         cluster.api.apply(path, crd)
         served = f"{GROUP}/{crd['spec']['names']['plural']}"
-        eventually(partial(is_served, cluster.api, served), within_seconds=90, what=f"{served} is served")
+        eventually(partial(is_served, cluster.api, served), what=f"{served} is served")
     return new
 
 
@@ -139,7 +139,7 @@ class OperatorProcess:
         if self._process is not None:
             self._process.kill()
 
-    def stop(self, within_seconds: float = 20.0) -> int:
+    def stop(self, within_seconds: float = 120.0) -> int:
         """Asks the process to end, for good; gives its exit code."""
         self._stopping.set()
         assert self._process is not None
@@ -164,8 +164,8 @@ class OperatorProcess:
         if error is not None:
             error.add_note(f"The log of the operator, from its end:\n{self.log[-20_000:]}")
 
-    def wait_until_ready(self, within_seconds: float = 30.0) -> None:
-        eventually(lambda: self.ask("readyz")[0] == 200, within_seconds=within_seconds, what="the operator is ready")
+    def wait_until_ready(self) -> None:
+        eventually(lambda: self.ask("readyz")[0] == 200, what="the operator is ready")
 
     def ask(self, page: str) -> tuple[int, str]:
         """Status and text of a page of its HTTP server; status 0 when there is none."""
@@ -255,11 +255,10 @@ class Experiments:
         conditions = self.get(name, plural).get("status", {}).get("conditions", [])
         return next((each for each in conditions if each["type"] == kind), {})
 
-    def finished(self, name: str, within_seconds: float = 60.0, plural: str = "hyperparamsearches") -> Json:
+    def finished(self, name: str, plural: str = "hyperparamsearches") -> Json:
         """The experiment once it says that it has finished."""
         eventually(
             lambda: self.condition(name, "Finished", plural).get("status") == "True",
-            within_seconds=within_seconds,
             every_seconds=0.1,
             what=f"{name} has finished",
         )

@@ -46,7 +46,6 @@ class SimulatedNodes:
         # A new node is tainted as not ready until the node controller has seen that it is.
         eventually(
             lambda: all("taints" not in self._api.get(f"/api/v1/nodes/{name}")["spec"] for name in self.names),
-            within_seconds=90,
             what="the simulated nodes lose their taints",
         )
 

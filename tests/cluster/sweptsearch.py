@@ -14,11 +14,9 @@ from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer, Script
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, service_account, trial_of
 from cluster.testcluster import Cluster
-from eventually import eventually
+from eventually import PATIENCE_SECONDS, eventually
 
 SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
-# No promise: the machine may be slow, and other rounds run beside this one.
-SECONDS = 600.0
 # What follows from times, and is another one in each run.
 _TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
 
@@ -69,7 +67,6 @@ def finished(experiments: Experiments) -> None:
     """Returns when the search says that it has finished."""
     eventually(
         lambda: experiments.condition("search", "Finished").get("status") == "True",
-        within_seconds=SECONDS,
         every_seconds=0.5,
         what="the search has finished",
     )
@@ -112,7 +109,7 @@ def assert_same_outcome(
         assert not found, "; ".join(found)
         return True
 
-    eventually(same, within_seconds=SECONDS / 4, every_seconds=0.5, what="it ends as an undisturbed run")
+    eventually(same, within_seconds=PATIENCE_SECONDS / 4, every_seconds=0.5, what="it ends as an undisturbed run")
 
 
 def _differences(found: Any, expected: Any, path: str) -> Iterator[str]:
@@ -174,7 +171,6 @@ def assert_leaves_nothing(experiments: Experiments) -> None:
     experiments.api.delete_if_there(experiments.path("search"))
     eventually(
         lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
-        within_seconds=SECONDS,
         every_seconds=0.5,
         what="the search has left nothing",
     )

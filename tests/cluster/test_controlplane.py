@@ -125,7 +125,7 @@ def test_a_deleted_namespace_takes_everything_with_it(
     eventually(lambda: cluster.api.get(running)["status"]["phase"] == "Running", what="the pod runs")
     cluster.api.delete(place)
     # Half of the pod's grace period goes by before the namespace is looked at again.
-    eventually(lambda: cluster.api.get_if_there(place) is None, within_seconds=40, what="the namespace is gone")
+    eventually(lambda: cluster.api.get_if_there(place) is None, what="the namespace is gone")
     assert kubelet.errors == []
 
 
@@ -228,7 +228,7 @@ def test_the_tests_stop_at_a_kubeconfig_of_another_cluster(tmp_path: Path) -> No
 
 def pytest_run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=600)
 
 
 def processes_in(folder: Path) -> list[Path]:

@@ -75,16 +75,14 @@ class Place:
         return self._api.list(self._pods, fieldSelector="status.phase!=Succeeded", limit="1")
 
     def job_becomes(self, name: str, condition: str) -> None:
-        eventually(
-            lambda: condition in self.job_conditions(name), within_seconds=60, what=f"job {name} is {condition}"
-        )
+        eventually(lambda: condition in self.job_conditions(name), what=f"job {name} is {condition}")
 
-    def pod_when(self, name: str, true: Callable[[Json], bool], what: str, within_seconds: float = 20) -> Json:
+    def pod_when(self, name: str, true: Callable[[Json], bool], what: str) -> Json:
         def found() -> Json | None:
             pod = self.pod(name)
             return pod if pod and true(pod) else None
 
-        return eventually(found, within_seconds=within_seconds, what=f"pod {name} {what}")
+        return eventually(found, what=f"pod {name} {what}")
 
     def pod_in_phase(self, name: str, phase: str) -> Json:
         return self.pod_when(name, lambda pod: pod["status"]["phase"] == phase, f"is {phase}")
@@ -268,7 +266,7 @@ def test_500_pods_run_and_end_within_a_minute(place: Place, namespace: str, kube
     play_all(kubelet, namespace, Succeeds("done"))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(place.create_pod, [f"one-of-many-{index}" for index in range(500)]))
-    eventually(lambda: not place.unfinished_pods(), within_seconds=60, what="500 pods have succeeded")
+    eventually(lambda: not place.unfinished_pods(), what="500 pods have succeeded")
 
 
 def test_the_training_operator_refuses_a_job_it_cannot_run(place: Place) -> None:

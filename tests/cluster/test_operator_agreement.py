@@ -109,11 +109,11 @@ def compare(experiments: Experiments, kubelet: KubeletPlayer, search: Json, seed
     left = results(trials, seed)
     created = experiments.create(search)
     ranks = sum(trial.workers for trial in trials)
-    for pod in eventually(lambda: running(experiments, name, ranks), within_seconds=90, what="all ranks run"):
+    for pod in eventually(lambda: running(experiments, name, ranks), what="all ranks run"):
         mine = left[trial_of(pod)["id"]][rank_of(pod)]
         how = Fails(mine.exit_code, mine.message) if mine.exit_code else Succeeds(mine.message)
         kubelet.become(experiments.namespace, pod["metadata"]["name"], how)
-    summary = experiments.finished(name, 120)["status"]["summary"]
+    summary = experiments.finished(name)["status"]["summary"]
 
     here = {trial.id: recorded_here(trial, left[trial.id]) for trial in trials}
     there = {

@@ -52,11 +52,10 @@ def script(baseline: Script = measured) -> Script:
     return lambda pod: baseline(pod) if is_baseline(pod) else Succeeds(report(pod))
 
 
-def comparable(experiments: Experiments, reason: str, within_seconds: float = 60.0) -> Json:
+def comparable(experiments: Experiments, reason: str) -> Json:
     """The condition Comparable once it has this reason."""
     eventually(
         lambda: experiments.condition("search", "Comparable").get("reason") == reason,
-        within_seconds=within_seconds,
         what=f"Comparable says {reason}",
     )
     return experiments.condition("search", "Comparable")
@@ -122,7 +121,7 @@ def test_what_was_measured_outlives_its_job(experiments: Experiments, kubelet: K
     kubelet.play(experiments.namespace, script())
     experiments.create(a_search(trials=2, baseline="Measure", ttlSecondsAfterFinished=0))
     comparable(experiments, "SameConditions")
-    eventually(lambda: not experiments.jobs(), within_seconds=90, what="the jobs are gone by their TTL")
+    eventually(lambda: not experiments.jobs(), what="the jobs are gone by their TTL")
     experiments.change("search", parallelTrials=1)
     eventually(lambda: experiments.condition("search", "Comparable").get("observedGeneration") == 2)
     assert experiments.condition("search", "Comparable")["status"] == "True"
@@ -178,7 +177,7 @@ def test_a_search_that_is_to_run_again_comes_first(experiments: Experiments, kub
     first = next(job for job in experiments.jobs() if "-baseline-" in job["metadata"]["name"])
     fails["first"] = False
     experiments.change("search", rerun=1)
-    comparable(experiments, "SameConditions", 90)
+    comparable(experiments, "SameConditions")
     again = [job for job in experiments.jobs() if "-baseline-" in job["metadata"]["name"]]
     assert [job["metadata"]["name"] for job in again] == ["search-baseline-1"], "it had left no record"
     assert again[0]["metadata"]["uid"] != first["metadata"]["uid"]
@@ -201,7 +200,7 @@ def test_a_users_ledger_can_serve_as_baseline(
     words = command.replace("=results.jsonl", f"={ledger}").split()
     assert words[0] == "kubectl"
     cluster.kubectl(*words[1:], "-n", experiments.namespace)
-    condition = comparable(experiments, "DifferentConditions", 120)
+    condition = comparable(experiments, "DifferentConditions")
     assert condition["status"] == "False"
     assert "CPU: unknown here, Another CPU there" in condition["message"]
     comparison = experiments.get("search")["status"]["summary"]["comparison"]
@@ -217,11 +216,10 @@ def test_an_experiment_deleted_while_its_baseline_runs_leaves_nothing(
 ) -> None:
     kubelet.play(experiments.namespace, script(lambda pod: Hangs()))  # noqa: ARG005
     experiments.create(SEARCH)
-    eventually(lambda: [pod for pod in experiments.pods() if is_baseline(pod)], within_seconds=60)
+    eventually(lambda: [pod for pod in experiments.pods() if is_baseline(pod)])
     experiments.api.delete(experiments.path("search"))
     eventually(
         lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers() or config_maps(experiments)),
-        within_seconds=60,
         what="everything is gone",
     )
 
@@ -247,7 +245,7 @@ def test_killed_at_a_write_for_its_baseline_the_operator_makes_no_second_one(
 
         proxy.on_request = on_request
         experiments.create(SEARCH)
-        comparable(experiments, "SameConditions", 120)
+        comparable(experiments, "SameConditions")
         assert len(killed) == 1
         assert process.starts == 2
         created = [name for name in proxy.created.get("pytorchjobs", []) if "-baseline-" in name]

@@ -102,10 +102,10 @@ def test_parallel_trials_bounds_what_is_live_all_the_way_and_may_be_lowered_and_
     rng = random.Random(sweep.first)
     kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod), after_seconds=rng.uniform(0, 1.5)))
     experiments.create(a_search(trials=50 if TORTURE else 20, repeats=3 if TORTURE else 1, parallelTrials=4))
-    eventually(lambda: done(experiments) >= trials // 5, within_seconds=120)
+    eventually(lambda: done(experiments) >= trials // 5)
     acknowledged(experiments, parallelTrials=1)
     before = len(history.creations())
-    eventually(lambda: len(history.creations()) >= before + 2, within_seconds=60, what="two trials start alone")
+    eventually(lambda: len(history.creations()) >= before + 2, what="two trials start alone")
     acknowledged(experiments, parallelTrials=6)
     assert experiments.finished("search", 5 * trials)["status"]["done"] == f"{trials}/{trials}"
 
@@ -123,13 +123,13 @@ def test_parallel_trials_bounds_what_is_live_all_the_way_and_may_be_lowered_and_
 def test_lowering_parallel_trials_lets_what_runs_run_on(experiments: Experiments, kubelet: KubeletPlayer) -> None:
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     experiments.create(a_search(trials=5, parallelTrials=4))
-    eventually(lambda: len(experiments.pods()) == 4, within_seconds=60)
+    eventually(lambda: len(experiments.pods()) == 4)
     kept = {pod["metadata"]["uid"] for pod in experiments.pods()}
     acknowledged(experiments, parallelTrials=1)
     kubelet.play(experiments.namespace, succeeds)
     for pod in experiments.pods()[:3]:
         kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    eventually(lambda: experiments.get("search")["status"]["done"] == "3/5", within_seconds=60)
+    eventually(lambda: experiments.get("search")["status"]["done"] == "3/5")
     assert {pod["metadata"]["uid"] for pod in experiments.pods()} == kept, "one still runs, so none starts"
     for pod in experiments.pods()[3:]:
         kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
@@ -141,12 +141,12 @@ def test_suspend_starts_nothing_new_and_resume_goes_on(
 ) -> None:
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     experiments.create(a_search(trials=4, parallelTrials=2))
-    eventually(lambda: len(experiments.pods()) == 2, within_seconds=60)
+    eventually(lambda: len(experiments.pods()) == 2)
     acknowledged(experiments, suspend=True)
     assert experiments.get("search")["status"]["phase"] == "Suspended"
     for pod in eventually(lambda: [p for p in experiments.pods() if p["status"]["phase"] == "Running"] or None):
         kubelet.become(experiments.namespace, pod["metadata"]["name"], succeeds(pod))
-    eventually(lambda: experiments.get("search")["status"]["done"] == "2/4", within_seconds=60)
+    eventually(lambda: experiments.get("search")["status"]["done"] == "2/4")
     assert experiments.condition("search", "Finished")["status"] == "False"
     kubelet.play(experiments.namespace, succeeds)
     experiments.change("search", suspend=False)
@@ -173,7 +173,7 @@ def test_created_suspended_it_waits_and_suspended_with_a_rerun_it_waits_again(
     assert experiments.get("search")["status"]["phase"] == "Suspended"
     assert experiments.condition("search", "Finished")["status"] == "False"
     experiments.change("search", suspend=False)
-    eventually(lambda: experiments.get("search")["status"]["failed"] == 0, within_seconds=60)
+    eventually(lambda: experiments.get("search")["status"]["failed"] == 0)
     seen = experiments.finished("search")
     assert (seen["status"]["phase"], seen["status"]["done"]) == ("Succeeded", "3/3")
 

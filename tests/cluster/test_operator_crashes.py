@@ -13,7 +13,6 @@ from cluster.kubelet import KubeletPlayer
 from cluster.rounds import side_by_side
 from cluster.sweptsearch import (
     SEARCH,
-    SECONDS,
     assert_leaves_nothing,
     assert_nothing_twice,
     assert_same_outcome,
@@ -82,8 +81,8 @@ def run_once(
         here.experiments.create(SEARCH)
         finished(here.experiments)
         if kills:  # at the last writes, too, another process follows, and it must let well alone
-            eventually(lambda: process.starts == 2, within_seconds=SECONDS, what="the next process starts")
-            process.wait_until_ready(SECONDS)
+            eventually(lambda: process.starts == 2, what="the next process starts")
+            process.wait_until_ready()
         assert_same_outcome(here.experiments, undisturbed)
         events = assert_nothing_twice(here.experiments, [proxy])
         assert_leaves_nothing(here.experiments)
@@ -153,8 +152,8 @@ def test_two_operators_at_once_make_no_job_twice(
             here.operator(one) as first,
             here.operator(other, "other") as second,
         ):
-            first.wait_until_ready(SECONDS)
-            second.wait_until_ready(SECONDS)
+            first.wait_until_ready()
+            second.wait_until_ready()
             here.experiments.create(SEARCH)
             finished(here.experiments)
             assert_same_outcome(here.experiments, undisturbed)

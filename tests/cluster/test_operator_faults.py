@@ -19,7 +19,6 @@ from cluster.operatorprocess import Experiments, OperatorProcess, a_search, tria
 from cluster.rounds import side_by_side
 from cluster.sweptsearch import (
     SEARCH,
-    SECONDS,
     assert_nothing_twice,
     assert_same_outcome,
     finished,
@@ -66,7 +65,7 @@ class Ghost:
 
     def appear(self, experiments: Experiments, proxy: FaultyApi, gremlin: Gremlin) -> str:
         """Deletes the job once its pod runs; gives its name."""
-        pod = eventually(self._running(experiments), within_seconds=SECONDS, every_seconds=0.5, what="the trial runs")
+        pod = eventually(self._running(experiments), every_seconds=0.5, what="the trial runs")
         job, labels = pod["metadata"]["ownerReferences"][0], pod["metadata"]["labels"]
         gremlin.hidden = frozenset({"pytorchjobs", "pods"})
         experiments.api.delete(f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs/{job['name']}")
@@ -74,7 +73,6 @@ class Ghost:
             lambda: {job["uid"], self._uid}.isdisjoint(
                 each["metadata"]["uid"] for each in (*experiments.jobs(), *experiments.pods())
             ),
-            within_seconds=SECONDS,
             every_seconds=0.5,
             what=f"the job of trial {labels['trialrun.dev/trial']} is gone, and its pod",
         )
@@ -131,7 +129,6 @@ def run_once(
                 == len(process.exits)
                 == process.starts - 1
             ),
-            within_seconds=SECONDS,
             every_seconds=0.5,
             what="kopf has ended the process, and nothing else has",
         )
@@ -206,7 +203,7 @@ def test_a_watch_that_stands_still_is_noticed_within_90_seconds(
         FaultyApi(cluster.access) as proxy,
         OperatorProcess(tmp_path, experiments.namespace, proxy.kubeconfig_of(account)) as process,
     ):
-        process.wait_until_ready(SECONDS)
+        process.wait_until_ready()
         eventually(lambda: len(proxy.watches) == 4, what="all four kinds are watched")
         before = dict(proxy.watches)
         proxy.on_event = stall

@@ -85,8 +85,8 @@ class IsForgotten:
 ENDINGS["runs on, and its kubelet does not end it"] = (Outcome.TIMED_OUT, lambda _: IsForgotten())
 
 DEADLINE_SECONDS, PENDING_SECONDS = 15, 10
-# Times have whole seconds, records are written once a second, and this machine may have other work.
-MARGIN_SECONDS = 10
+# Times have whole seconds, records are written once a second, and this machine has other work; alone it is 2 s late.
+MARGIN_SECONDS = 60
 
 
 def records_of(experiments: Experiments) -> dict[int, list[Record]]:
@@ -111,7 +111,7 @@ def test_every_ending_becomes_its_outcome(
                 deadlineSeconds=DEADLINE_SECONDS, pendingDeadlineSeconds=PENDING_SECONDS,
             )
         )  # fmt: skip
-        seen = experiments.finished("search", 150)
+        seen = experiments.finished("search")
         found = records_of(experiments)
         assert {name: found[i][-1].outcome for i, name in enumerate(ENDINGS)} == {
             name: outcome for name, (outcome, _) in ENDINGS.items()
@@ -155,11 +155,11 @@ def test_a_trial_that_no_node_has_room_for_is_unschedulable(experiments: Experim
     kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod)))
     huge = {"resources": {"requests": {"cpu": "100k"}}}
     experiments.create(a_search(trials=1, pendingDeadlineSeconds=5, pod=huge))
-    seen = experiments.finished("search", 60)
+    seen = experiments.finished("search")
     row = seen["status"]["trials"][0]
     assert row["state"] == "Unschedulable"
     assert "nodes are available" in row["error"]
-    eventually(lambda: not experiments.jobs(), within_seconds=60, what="its job, which could start yet, is gone")
+    eventually(lambda: not experiments.jobs(), what="its job, which could start yet, is gone")
 
 
 def test_a_worker_that_waits_for_a_dead_master_is_cleared_away(
@@ -170,10 +170,10 @@ def test_a_worker_that_waits_for_a_dead_master_is_cleared_away(
 
     kubelet.play(experiments.namespace, dies)
     experiments.create(a_search(trials=1, workers=2, maxFailedTrials=3))
-    experiments.finished("search", 90)
+    experiments.finished("search")
     (record,) = records_of(experiments)[0]
     assert (record.outcome, record.failed_rank) == (Outcome.CRASHED, 0)
-    eventually(lambda: len(experiments.pods()) == 1, within_seconds=60)
+    eventually(lambda: len(experiments.pods()) == 1)
     assert len(experiments.jobs()) == 1, "the job and its master's log stay"
 
 
@@ -185,6 +185,6 @@ def test_the_record_of_several_ranks_waits_for_the_last(experiments: Experiments
 
     kubelet.play(experiments.namespace, loses_a_peer)
     experiments.create(a_search(trials=1, workers=2))
-    experiments.finished("search", 60)
+    experiments.finished("search")
     (record,) = records_of(experiments)[0]
     assert (record.outcome, record.failed_rank) == (Outcome.HOST_OOM, 1)

@@ -17,7 +17,6 @@ from cluster.hostile import Hostile
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, report, service_account
 from cluster.rounds import side_by_side
-from cluster.sweptsearch import SECONDS
 from cluster.testcluster import Cluster
 from cluster.watch import Watch
 from conftest import Sweep
@@ -98,7 +97,7 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
         Watch(cluster, "/api/v1/pods") as pods,
         OperatorProcess(tmp_path, f"{here},{other_namespace}", proxy.kubeconfig_of(account)) as operator,
     ):
-        operator.wait_until_ready(SECONDS)
+        operator.wait_until_ready()
 
         def run(seed: int) -> str:
             return _fate(experiments, Hostile(seed, other_namespace).search(f"h{seed}"), f"h{seed}", tally)
@@ -154,7 +153,6 @@ def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str
     small = trials <= FEW_TRIALS
     eventually(
         lambda: _settled(experiments, name) or (not small and _has_begun(experiments, name)),
-        within_seconds=SECONDS,
         every_seconds=0.5,
         what=f"{name}, {trials} trials, is settled",
     )
@@ -168,7 +166,6 @@ def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str
 def _is_told(experiments: Experiments, name: str, mistakes: Iterable[str]) -> None:
     eventually(
         lambda: experiments.get(name).get("status", {}).get("phase") == "Invalid",
-        within_seconds=SECONDS,
         every_seconds=0.5,
         what=f"{name} is invalid",
     )

@@ -36,17 +36,16 @@ def test_a_failing_search_ends_the_wait_says_why_and_tells_each_thing_once(
     experiments.create(a_search(trials=5, parallelTrials=1, maxFailedTrials=1))
     eventually(
         lambda: any(trial_of(pod)["index"] == 3 and "startTime" in pod["status"] for pod in experiments.pods()),
-        within_seconds=90,
         what="the last trial runs",
     )
     first = {"Running", "TrialRetried", "TrialFailed"}
     eventually(lambda: {event["reason"] for event in events_of(experiments, "search")} == first)
     operator.kill()
-    eventually(lambda: operator.starts == 2 and operator.ask("readyz")[0] == 200, within_seconds=60)
+    eventually(lambda: operator.starts == 2 and operator.ask("readyz")[0] == 200)
     (last,) = (pod for pod in experiments.pods() if trial_of(pod)["index"] == 3)
     kubelet.become(experiments.namespace, last["metadata"]["name"], Fails(1, "boom again"))
     experiments.cluster.kubectl(
-        "wait", "-n", experiments.namespace, "--for=condition=Finished", "--timeout=60s", "hps/search"
+        "wait", "-n", experiments.namespace, "--for=condition=Finished", "--timeout=590s", "hps/search"
     )
     succeeded = experiments.condition("search", "Succeeded")
     assert (succeeded["status"], succeeded["reason"]) == ("False", "TooManyFailures")
@@ -56,7 +55,7 @@ def test_a_failing_search_ends_the_wait_says_why_and_tells_each_thing_once(
 
     kubelet.play(experiments.namespace, lambda pod: Succeeds(report(pod)))
     experiments.change("search", rerun=1)
-    eventually(lambda: experiments.condition("search", "Succeeded")["status"] == "True", within_seconds=60)
+    eventually(lambda: experiments.condition("search", "Succeeded")["status"] == "True")
     expected = {
         ("Normal", "Running"): 2,
         ("Warning", "TrialRetried"): 1,
@@ -86,11 +85,11 @@ def test_of_failures_that_come_all_at_once_a_few_are_told(experiments: Experimen
     ledgers = f"/api/v1/namespaces/{experiments.namespace}/configmaps"
     with Watch(experiments.cluster, ledgers) as changes:
         experiments.create(a_search(trials=24, maxFailedTrials=100))
-        eventually(lambda: len(experiments.pods()) == 24, within_seconds=90)
+        eventually(lambda: len(experiments.pods()) == 24)
         eventually(lambda: all(pod["status"]["phase"] == "Running" for pod in experiments.pods()))
         for pod in experiments.pods():
             kubelet.become(experiments.namespace, pod["metadata"]["name"], Fails(1, "boom"))
-        experiments.finished("search", 60)
+        experiments.finished("search")
         writes = [
             each for each in changes.changes if "trialrun.dev/ledger" in each.seen["metadata"].get("labels", {})
         ]

@@ -40,7 +40,7 @@ def test_two_runs_at_once_build_a_program_once(cache: Path) -> None:
     command = [sys.executable, build.__file__, "kubectl"]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     for run in runs:
-        run.communicate(timeout=60)
+        run.communicate(timeout=600)
         assert run.returncode == 0
     assert (cache / "count").read_text() == "built\n"
     assert build.program("kubectl").read_text() == "whole"

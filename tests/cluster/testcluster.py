@@ -11,7 +11,7 @@ from cluster import kubeconfig
 from cluster.api import Api
 from cluster.kubeconfig import Access
 from cluster.programs import build
-from eventually import eventually
+from eventually import PATIENCE_SECONDS, eventually
 
 TOKEN_SECONDS = 24 * 3600
 
@@ -35,11 +35,13 @@ class Cluster:
         self.kubeconfig = kubeconfig.write(workdir / "kubeconfig", access)
         self.api = Api(access)
 
-    def kubectl(self, *arguments: str, stdin: str = "", within_seconds: float = 120.0) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "", within_seconds: float = PATIENCE_SECONDS) -> str:
         """What kubectl prints; raises `CommandFailed` when it fails."""
         return self._run("kubectl", arguments, stdin, within_seconds)
 
-    def helm(self, *arguments: str, version: int = 4, stdin: str = "", within_seconds: float = 120.0) -> str:
+    def helm(
+        self, *arguments: str, version: int = 4, stdin: str = "", within_seconds: float = PATIENCE_SECONDS
+    ) -> str:
         """What helm (3 or 4) prints; raises `CommandFailed` when it fails."""
         return self._run(f"helm{version}", arguments, stdin, within_seconds)
 

@@ -76,7 +76,7 @@ class Broker:
             raise BrokerMissing("the broker was not started")
         return self._process.pid
 
-    def start(self, *, within_seconds: float = 60.0) -> None:
+    def start(self, *, within_seconds: float = 180.0) -> None:
         """Formats the data folder where it is new, starts the broker and returns when it takes clients."""
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
@@ -91,8 +91,8 @@ class Broker:
             )
         )
         if not (self.folder / "data").exists():
-            name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self._run("kafka.tools.StorageTool", "format", "-t", name, "-c", str(properties))
+            name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # it may begin with a hyphen
+            self._run("kafka.tools.StorageTool", "format", f"--cluster-id={name}", "-c", str(properties))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._launcher(), *self._java("kafka.Kafka"), str(properties)],

@@ -1,17 +1,12 @@
-"""What tests with Kafka share: one broker for all, and torch as it was before each test."""
+"""What tests with Kafka share: one broker for all."""
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from kafka.broker import Broker
-
-# Ranks on one machine meet on loopback, whatever its name resolves to.
-os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+from torchtests import torch_as_before as torch_as_before
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +25,3 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
     started.start()
     yield started
     started.kill()
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_default_dtype(torch.float32)
-    torch.set_num_threads(threads)

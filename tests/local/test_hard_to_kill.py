@@ -64,7 +64,7 @@ def test_a_runner_killed_at_any_moment_goes_on_where_it_was(
 def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start("run", write_search(tmp_path, rates=RATES, epochs=100), "--out", out)
-    eventually(lambda: lines(out) >= 2, what="two trials are done", within_seconds=60)
+    eventually(lambda: lines(out) >= 2, what="two trials are done")
     family = descendants(runner.pid)
     _, said = kill(runner, signal.SIGINT)
     assert runner.returncode == 130
@@ -101,7 +101,7 @@ def test_two_runners_never_share_a_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search = write_search(tmp_path, epochs=100_000)
     runner = start("run", search, "--out", out)
-    eventually(lambda: (out / "trials").exists(), what="the first runner runs", within_seconds=60)
+    eventually(lambda: (out / "trials").exists(), what="the first runner runs")
     second = trainer("run", search, "--out", out)
     kill(runner)
     assert second.returncode == 2

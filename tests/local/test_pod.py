@@ -1,6 +1,7 @@
 """What a trial's container runs, told as the operator tells it, in a process here."""
 
 import json
+import signal
 import socket
 import subprocess
 from datetime import date, timedelta
@@ -201,7 +202,8 @@ def test_the_variable_holds_what_another_trainer_needs(tmp_path: Path) -> None:
     assert told["training"]["train"]["learningRate"] == 0.1
 
 
-def test_a_pod_that_is_killed_leaves_its_last_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_pod_that_is_killed_leaves_its_last_figures(tmp_path: Path, number: signal.Signals) -> None:
     pod = TrialPod(tmp_path, train={"epochs": 1_000_000})
     (process,) = pod.start()
 
@@ -213,9 +215,10 @@ def test_a_pod_that_is_killed_leaves_its_last_figures(tmp_path: Path) -> None:
         report = so_far()
         return report is not None and report.seconds.train > 0
 
-    eventually(trains, what="it trains", within_seconds=60)
-    kill(process)
+    eventually(trains, what="it trains")
+    process.send_signal(number)
     process.communicate()
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     report = so_far()
     assert report is not None
     assert report.provisional

@@ -185,7 +185,7 @@ def test_a_killed_runner_leaves_no_process_and_the_next_start_removes_its_cgroup
     file.write_text(FILE % "deadlineSeconds: 600")
     runner = start("run", file, "--out", tmp_path / "out")
     report = tmp_path / "out" / "trials"
-    eventually(lambda: list(report.glob("*/report-0.json")), what="a cell trains", within_seconds=120)
+    eventually(lambda: list(report.glob("*/report-0.json")), what="a cell trains")
     last = json.loads(next(report.glob("*/report-0.json")).read_text())
     assert last["provisional"] is True
     family = descendants(runner.pid)

@@ -50,7 +50,7 @@ def main(place: Place, port: int, listener: int) -> None:
             component.launch()
             components.append(component)
         for component in components:
-            component.wait_until_ready(within_seconds=120)
+            component.wait_until_ready()
         place.ready.write_text(f"{time.monotonic() - began:.1f}\n")
         signal.pause()
 

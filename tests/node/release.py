@@ -32,7 +32,7 @@ def install(cluster: Cluster, *options: str) -> None:
 def upgrade(cluster: Cluster, chart: Path, *options: str) -> None:
     """Makes the release one of this chart."""
     cluster.helm("upgrade", "--install", RELEASE, str(chart), "-n", NAMESPACE, *options)
-    cluster.kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{RELEASE}", "--timeout=110s")
+    cluster.kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{RELEASE}", "--timeout=590s")
 
 
 def values(wanted: Images) -> list[str]:

@@ -47,7 +47,7 @@ def _begin(experiments: Experiments, trials: int) -> None:
 
 def _end(experiments: Experiments, trials: int) -> None:
     """Every trial was run, once."""
-    assert experiments.finished("search", within_seconds=600)["status"]["done"] == f"{trials}/{trials}"
+    assert experiments.finished("search")["status"]["done"] == f"{trials}/{trials}"
     found = pods.records(experiments, "search")
     assert Counter(record.index for record in found) == dict.fromkeys(range(trials), 1)
     assert {record.attempt for record in found} == {1}
@@ -80,7 +80,7 @@ def test_uninstalling_keeps_experiments_and_their_results_and_lets_them_be_delet
     installed: Cluster, experiments: Experiments
 ) -> None:
     experiments.create(a_search(trials=1, training=pods.a_small_training()))
-    experiments.finished("search", within_seconds=300)
+    experiments.finished("search")
     installed.helm("uninstall", release.RELEASE, "-n", release.NAMESPACE, "--wait")
     assert {crd["metadata"]["name"] for crd in installed.api.list(CRDS)} >= {
         "hyperparamsearches.trialrun.dev", "scaletests.trialrun.dev",
@@ -89,5 +89,5 @@ def test_uninstalling_keeps_experiments_and_their_results_and_lets_them_be_delet
     assert [record.outcome for record in pods.records(experiments, "search")] == ["Succeeded"]
     experiments.api.delete(experiments.path("search"))
     eventually(lambda: experiments.api.get_if_there(experiments.path("search")) is None, what="the search is gone")
-    eventually(lambda: not experiments.ledgers() and not experiments.jobs(), within_seconds=90,
+    eventually(lambda: not experiments.ledgers() and not experiments.jobs(),
                what="what it made is collected")  # fmt: skip

@@ -36,7 +36,7 @@ def _search(name: str, **spec: object) -> Json:
 
 def _records(experiments: Experiments, name: str) -> list[Record]:
     """The records of an experiment, once it has finished."""
-    experiments.finished(name, within_seconds=600)
+    experiments.finished(name)
     return pods.records(experiments, name)
 
 
@@ -89,6 +89,5 @@ def test_a_rank_that_dies_ends_its_trial_and_is_named(our_node: Cluster) -> None
         assert (record.outcome, record.failed_rank, record.exit_code) == ("Crashed", 1, 137)
         eventually(
             lambda: all(pod["status"]["phase"] not in ("Running", "Pending") for pod in experiments.pods()),
-            within_seconds=60,
             what="no pod of it runs any more",
         )

@@ -24,7 +24,7 @@ def applied(cluster: Cluster) -> Iterator[Experiments]:
     """The namespace in which the example was applied with kubectl and has finished."""
     with restricted_namespace(cluster) as experiments:
         cluster.kubectl("apply", "-n", experiments.namespace, "-f", str(EXAMPLE))
-        experiments.finished(NAME, within_seconds=900)
+        experiments.finished(NAME)
         yield experiments
 
 
@@ -82,7 +82,7 @@ def test_two_workers_train_what_one_trains(experiments: Experiments) -> None:
     for workers in (1, 2):
         experiments.create(_search(f"workers-{workers}", workers))
     for workers in (1, 2):
-        experiments.finished(f"workers-{workers}", within_seconds=600)
+        experiments.finished(f"workers-{workers}")
     alone, together = (pods.records(experiments, f"workers-{workers}") for workers in (1, 2))
     assert [record.outcome for record in together] == ["Succeeded"] * 2
     assert [len(record.memory) for record in together] == [2, 2]

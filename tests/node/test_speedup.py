@@ -14,9 +14,11 @@ from node import pods
 TRIAL_SECONDS = 120 if TORTURE else 10
 TRIALS = SLOTS = 2
 TRIED_EPOCHS = 400
-# How much of the slots' time may be left unexplained by the split and by what the training took longer than the
-# baseline's: on a node whose cores run the control plane as well, trials beside each other slow down. The baseline's
-# own start is in neither, and short trials on a busy machine say little.
+# The cores of this node run the control plane as well: with less than a core each, trials leave it its share and do
+# not slow each other down.
+CPU = "800m"
+# How much of the slots' time the split may leave unexplained. The baseline's own start is not in it, and short trials
+# on a busy machine say little.
 UNEXPLAINED = 0.05 if TORTURE else 0.15
 
 
@@ -31,6 +33,7 @@ def _search(name: str, epochs: int, trials: int, **spec: object) -> Json:
             "training": {"train": {"epochs": epochs}},
             "parallelTrials": SLOTS,
             "deadlineSeconds": 20 * TRIAL_SECONDS,
+            "pod": {"resources": {"limits": {"cpu": CPU}}},
             **spec,
         },
     }
@@ -39,7 +42,7 @@ def _search(name: str, epochs: int, trials: int, **spec: object) -> Json:
 def _epochs_that_take(seconds: float, experiments: Experiments) -> int:
     """So many epochs train for so long, as a trial of a few shows."""
     experiments.create(_search("tried", TRIED_EPOCHS, trials=1))
-    experiments.finished("tried", within_seconds=300)
+    experiments.finished("tried")
     (record,) = pods.records(experiments, "tried")
     return max(1, round(TRIED_EPOCHS * seconds / record.seconds.train))
 
@@ -67,15 +70,13 @@ def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
     comparison, split = summary["comparison"], summary["timing"]["split"]
     missing = 1 - comparison["efficiency"]
     explained = split["queue"] + split["start"] + split["data"]
-    slowed = split["train"] * (1 - 1 / comparison["trainRatio"])
     records = pods.records(experiments, "search")
     say(
         f"{len(records)} trials of {min(record.seconds.train for record in records):.1f} s and more in {SLOTS} slots:"
         f" speedup {comparison['speedup']:.3f}, efficiency {comparison['efficiency']:.3f};"
         f" of what is missing, {missing:.3f}, queue {split['queue']:.3f}, start {split['start']:.3f} and data"
-        f" {split['data']:.3f} are {explained:.3f}; training took {comparison['trainRatio']:.3f} times the"
-        f" baseline's, which is {slowed:.3f}"
+        f" {split['data']:.3f} are {explained:.3f}; training took {comparison['trainRatio']:.3f} times the baseline's"
     )
     assert comparison["slots"] == SLOTS
     assert comparison["sameBest"] is True
-    assert abs(missing - explained - slowed) <= UNEXPLAINED
+    assert abs(missing - explained) <= UNEXPLAINED

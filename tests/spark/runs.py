@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from eventually import PATIENCE_SECONDS
 from local.cli import ROOT, command, environment, measured
 
 SEARCH = """
@@ -26,8 +27,6 @@ spec:
 # A JVM that lives for seconds need not compile well.
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
 FOREVER = 10**6
-# A trial loads torch twice and Spark starts a JVM, on a machine where other tests run beside this one.
-PATIENCE_SECONDS = 400.0
 
 
 def write_search(folder: Path, *, epochs: list[int], workers: int = 1, deadline: int = 300) -> Path:

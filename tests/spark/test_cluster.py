@@ -10,7 +10,7 @@ import pytest
 from eventually import eventually
 from local.cli import ROOT
 from spark.cluster import standalone
-from spark.runs import FOREVER, PATIENCE_SECONDS, finish, run, settings, start, without_times, write_search
+from spark.runs import FOREVER, finish, run, settings, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -53,7 +53,7 @@ def row(day: int) -> str:
 def test_a_lost_executor_is_a_lost_node(conf: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start(write_search(tmp_path, epochs=[FOREVER]), out, settings=conf)
-    eventually(lambda: [*out.glob("trials/*/log-0.txt")], within_seconds=PATIENCE_SECONDS, what="a trial runs")
+    eventually(lambda: [*out.glob("trials/*/log-0.txt")], what="a trial runs")
     os.kill(eventually(executor, what="there is one executor"), signal.SIGKILL)
     finish(runner)
     (lost,) = read_ledger(out)

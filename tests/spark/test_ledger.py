@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventually import eventually
 from local.cli import trainer, trial_processes
-from spark.runs import FOREVER, PATIENCE_SECONDS, finish, run, start, without_times, write_search
+from spark.runs import FOREVER, finish, run, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -42,7 +42,7 @@ def kill_rank_1_of_the_second_trial(runner: subprocess.Popen[str], out: Path) ->
         return None
 
     os.kill(
-        eventually(second_rank, within_seconds=PATIENCE_SECONDS, what="both ranks of the second trial run"),
+        eventually(second_rank, what="both ranks of the second trial run"),
         signal.SIGKILL,
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from eventually import eventually
 from local.cli import alive, descendants, trial_processes
-from spark.runs import FOREVER, PATIENCE_SECONDS, finish, start, write_search
+from spark.runs import FOREVER, finish, start, write_search
 from trainer.local.ledger import read_ledger
 
 
@@ -20,7 +20,7 @@ def jvms(pids: set[int]) -> set[int]:
 def test_no_child_outlives_its_runner_or_spark(dies: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start(write_search(tmp_path, epochs=[FOREVER]), out)
-    eventually(lambda: trial_processes(runner.pid), within_seconds=PATIENCE_SECONDS, what="a trial runs")
+    eventually(lambda: trial_processes(runner.pid), what="a trial runs")
     family = descendants(runner.pid)
     (jvm,) = jvms(family)
     if dies == "killed JVM":

@@ -82,7 +82,7 @@ def test_a_rank_is_killed_when_the_runner_has_no_more_to_say_and_tells_how_it_en
         line.connection.shutdown(socket.SHUT_WR)
         ended = next(told for told in iter(line.hear, None) if told["event"] == "ended")
         assert (ended["code"], ended["report"]) == (-9, None)
-        assert line.process.wait(timeout=120.0) == 0
+        assert line.process.wait(timeout=600.0) == 0
 
 
 def test_a_rank_ends_with_its_runner_and_with_the_process_that_forked_it(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_rank_ends_with_its_runner_and_with_the_process_that_forked_it(tmp_pat
             else:
                 line.process.send_signal(signal.SIGKILL)
             eventually(lambda child=child: not alive({child}), what=f"the rank is gone, its {whose} ended")
-            line.process.wait(timeout=120.0)
+            line.process.wait(timeout=600.0)
 
 
 def test_a_rank_that_is_told_nothing_ends_well() -> None:
     with rank() as line:
         line.connection.shutdown(socket.SHUT_WR)
-        assert line.process.wait(timeout=120.0) == 0
+        assert line.process.wait(timeout=600.0) == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from eventually import eventually
 from local.cli import ROOT, descendants, trainer
-from spark.runs import PATIENCE_SECONDS, finish, run, start, write_search
+from spark.runs import finish, run, start, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -61,7 +61,7 @@ def test_a_master_with_fewer_slots_than_workers_makes_trials_unschedulable(tmp_p
 def test_callers_that_are_no_ranks_of_this_run_are_dropped_and_disturb_nobody(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start(write_search(tmp_path, epochs=[2]), out)
-    told = eventually(lambda: told_to_ranks(runner.pid), within_seconds=PATIENCE_SECONDS, what="a rank is started")
+    told = eventually(lambda: told_to_ranks(runner.pid), what="a rank is started")
     stranger = {"event": "ready", "trial": told["trial"], "rank": 0, "key": "0" * 32}
     with_key = stranger | {"trial": "of another run", "key": told["key"]}
     for said in (
