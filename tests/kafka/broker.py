@@ -11,23 +11,26 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster import die_with_parent
+from cluster import certificates, die_with_parent
 from cluster.component import free_port
 from kafka.jars import BrokerMissing, jars
 
-# A user that may log in where a listener asks for it.
+# A user that may log in at the listener that asks for it, over TLS.
 USER, PASSWORD = "reader", "correct horse"
+_AUTHORITY = "authority"
 
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+listener.name.sasl_ssl.ssl.keystore.type=PEM
+listener.name.sasl_ssl.ssl.keystore.location={keystore}
+listener.name.sasl_ssl.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
 log.dirs={data}
 auto.create.topics.enable=false
@@ -67,8 +70,13 @@ class Broker:
 
     @property
     def sasl_address(self) -> str:
-        """The same for clients that log in as `USER`."""
+        """The same for clients that log in as `USER`, over TLS with a certificate of `authority`."""
         return f"127.0.0.1:{self.sasl_port}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of whoever vouches for it."""
+        return self.folder / f"{_AUTHORITY}.crt"
 
     @property
     def pid(self) -> int:
@@ -86,6 +94,7 @@ class Broker:
                 sasl=self.sasl_port,
                 controller=self.controller_port,
                 data=self.folder / "data",
+                keystore=self._keystore(),
                 user=USER,
                 password=PASSWORD,
             )
@@ -122,6 +131,15 @@ class Broker:
 
     def resume(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
+
+    def _keystore(self) -> Path:
+        """The broker's key and certificate in one file, made where there is none."""
+        keystore = self.folder / "keystore.pem"
+        if not keystore.exists():
+            signer = certificates.authority(self.folder, _AUTHORITY)
+            own = certificates.server(self.folder, signer, "broker", "IP:127.0.0.1")
+            keystore.write_text(own.key.read_text() + own.certificate.read_text())
+        return keystore
 
     @property
     def _log(self) -> Path:

@@ -99,7 +99,8 @@ def test_a_topic_is_not_held_while_it_is_read(broker: Broker) -> None:
 
 
 def as_user(broker: Broker, secret: str, **fields: object) -> dict[str, object]:
-    client = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": USER}
+    client = {"security.protocol": "SASL_SSL", "ssl.ca.location": str(broker.authority)}
+    client |= {"sasl.mechanism": "PLAIN", "sasl.username": USER}
     return {"brokers": broker.sasl_address, "client": client, "clientSecrets": {"sasl.password": secret}} | fields
 
 
@@ -130,3 +131,13 @@ def test_who_cannot_log_in_is_told_so_without_the_secret(
     with pytest.raises(DataUnavailable, match=reason) as refusal:
         read(data)
     assert "sesame" not in str(refusal.value)
+
+
+def test_a_broker_whose_certificate_nobody_vouches_for_is_not_read(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_PASSWORD", PASSWORD)
+    data = on(broker, timeoutSeconds=2, **as_user(broker, "env:KAFKA_PASSWORD"))
+    client = {name: value for name, value in data.client.items() if name != "ssl.ca.location"}
+    with pytest.raises(DataUnavailable, match="certificate verify failed"):
+        read(data.model_copy(update={"client": client}))
