@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 START_TIMEOUT = timedelta(minutes=10)
 # A rank that then waits this long for the others takes them for dead. Steps take milliseconds.
 PEER_TIMEOUT = timedelta(seconds=120)
+# Where ranks wait for what takes as long as it takes; the trial's deadline bounds it, a rank that dies ends it.
+UNHURRIED = timedelta(days=1)
 
 # What gloo, NCCL and the store in which ranks meet say where the other side is gone or silent. Gloo's other errors,
 # such as an unknown network interface, are this rank's own.
@@ -33,6 +36,9 @@ _PEER_IS_GONE = (
     "remote process exited",
 )
 
+# Ranks that wait for each other with a patience of their own; None for the usual one.
+Group: TypeAlias = torch.distributed.ProcessGroup | None
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -47,10 +53,14 @@ class Ranks:
         """Whether this rank writes what the trial leaves behind."""
         return self.rank == 0
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def unhurried(self) -> Group:
+        """The same ranks, who wait for each other for as long as it takes. Every rank must call it."""
+        return torch.distributed.new_group(timeout=UNHURRIED) if self.count > 1 else None
+
+    def sum(self, tensor: Tensor, group: Group = None) -> Tensor:
         """`tensor` added up over all ranks, in place."""
         if self.count > 1:
-            torch.distributed.all_reduce(tensor)
+            torch.distributed.all_reduce(tensor, group=group)
         return tensor
 
     def largest(self, tensor: Tensor) -> Tensor:
@@ -65,21 +75,21 @@ class Ranks:
         torch.distributed.all_to_all_single(came, rows.contiguous(), received, sent)
         return came
 
-    def copy_from_lead(self, tensor: Tensor) -> None:
+    def copy_from_lead(self, tensor: Tensor, group: Group = None) -> None:
         """Overwrites `tensor` by rank 0's."""
         if self.count > 1:
-            torch.distributed.broadcast(tensor, 0)
+            torch.distributed.broadcast(tensor, 0, group=group)
 
-    def text_of_lead(self, text: str, device: torch.device) -> str:
+    def text_of_lead(self, text: str, device: torch.device, group: Group = None) -> str:
         """Rank 0's `text`, on every rank. Goes by way of `device`."""
         if self.count == 1:
             return text
         letters = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
         size = torch.tensor(len(letters), device=device)
-        self.copy_from_lead(size)
+        self.copy_from_lead(size, group)
         if not self.lead:
             letters = torch.empty(int(size), dtype=torch.uint8, device=device)
-        self.copy_from_lead(letters)
+        self.copy_from_lead(letters, group)
         return bytes(letters.tolist()).decode()
 
     def wrap(self, model: nn.Module) -> nn.Module:

@@ -25,7 +25,7 @@ from trainer.data.kafka.source import identity_of, laid_out, require_checksum, r
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest
 from trainer.data.split import PARTS
 from trainer.dealing import Hand, dealt
-from trainer.distributed import Ranks
+from trainer.distributed import Group, Ranks
 from trainer.experiment.training import Data, Train
 from trainer.samples import batch_of
 
@@ -48,15 +48,16 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
         DataUnavailable: a message cannot be had or decoded; it names partition and offset.
     """
     together = _together(ranks, device)
-    data = _same(data, ranks, device)
+    unhurried = ranks.unhurried()
+    data = _same(data, ranks, device, unhurried)
     batch = batch_of(train, ranks)
     layout = laid_out(data)
     topic = described(data)
     with share(data, topic, layout.segments(layout.share(ranks.rank, ranks.count)), whole=ranks.count == 1) as mine:
-        _barrier(ranks, device)
+        _barrier(ranks, device, unhurried)
         began = time.perf_counter()
         figures = mine.read()
-        _barrier(ranks, device)
+        _barrier(ranks, device, unhurried)
         load_seconds = time.perf_counter() - began
         wire_bytes = mine.wire_bytes()
     held = mine.held
@@ -110,7 +111,7 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
     return Loaded(manifest, train_hand, valid_hand, test_hand, measured)
 
 
-def _same(data: Data, ranks: Ranks, device: torch.device) -> Data:
+def _same(data: Data, ranks: Ranks, device: torch.device, group: Group) -> Data:
     """`data` with the topic and the ranges that an export service named to rank 0, on every rank."""
     if data.export is None:
         return data
@@ -118,7 +119,7 @@ def _same(data: Data, ranks: Ranks, device: torch.device) -> Data:
     if ranks.lead:
         known = resolved(data, ranks.count)
         named = json.dumps([known.topic, known.ranges])
-    topic, ranges = json.loads(ranks.text_of_lead(named, device))
+    topic, ranges = json.loads(ranks.text_of_lead(named, device, group))
     return data.model_copy(update={"topic": topic, "ranges": tuple(ranges), "export": None})
 
 
@@ -148,6 +149,6 @@ def _together(ranks: Ranks, device: torch.device) -> Together:
     return Together(by_way_of_device(ranks.sum), by_way_of_device(ranks.largest)) if ranks.count > 1 else Together()
 
 
-def _barrier(ranks: Ranks, device: torch.device) -> None:
+def _barrier(ranks: Ranks, device: torch.device, group: Group) -> None:
     """Returns when every rank has come here."""
-    ranks.sum(torch.zeros(1, device=device)).item()
+    ranks.sum(torch.zeros(1, device=device), group).item()

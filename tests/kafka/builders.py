@@ -33,11 +33,13 @@ def on(broker: Broker, **fields: Any) -> Data:
     return a_data(**({"brokers": broker.address, "topic": f"samples-{uuid.uuid4().hex[:12]}"} | fields))
 
 
-def published(data: Data, *, samples: int = 100, partitions: int = 1, seed: int = 0) -> Published:
+def published(
+    data: Data, *, samples: int = 100, partitions: int = 1, seed: int = 0, replace: bool = False
+) -> Published:
     """Made-up samples in the topic of `data`."""
     made = made_up(data, samples, seed)
     counts = divided(samples, partitions)
-    return publish(data, made, counts, replace=False, sending=Sending(), progress=lambda _done, _total: None)
+    return publish(data, made, counts, replace=replace, sending=Sending(), progress=lambda _done, _total: None)
 
 
 def document(data: Data) -> dict[str, Any]:

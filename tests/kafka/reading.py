@@ -12,11 +12,16 @@ from trainer.data.kafka.source import laid_out, share
 from trainer.experiment.training import Data
 
 
-def read(data: Data, meanwhile: Callable[[], None] = lambda: None, *, after: int = 0) -> tuple[Held, Figures]:
-    """What a rank alone holds of a topic; `meanwhile` is called once, when `after` messages have come or more."""
+def read(
+    data: Data, meanwhile: Callable[[], None] = lambda: None, *, after: int = 0, whole: bool = True
+) -> tuple[Held, Figures]:
+    """What a rank alone holds of a topic; `meanwhile` is called once, when `after` messages have come or more.
+
+    Each part is kept in one array, or in blocks, as one of several ranks does.
+    """
     layout = laid_out(data)
     seen = 0
-    with share(data, described(data), layout.segments(layout.share(0, 1)), whole=True) as mine:
+    with share(data, described(data), layout.segments(layout.share(0, 1)), whole=whole) as mine:
 
         def take(segment: Segment, done: int, values: list[bytes | None]) -> None:
             nonlocal seen

@@ -155,6 +155,8 @@ def test_samples_go_to_a_topic_that_is_only_named(broker: Broker, capsys: pytest
         (["--topic", "t"], "--brokers is needed with --topic"),
         (["--topic", "t", "--brokers", "b"], "--samples: how many to make up is needed"),
         (["--topic", "t t", "--brokers", "b", "--samples", "1"], "topic must be letters, digits"),
+        (["--topic", "t", "--brokers", "b", "--samples", "1", "--batch-bytes", "1000001"], "must be 1 to 1,000,000"),
+        (["--topic", "t", "--brokers", "b", "--samples", "1", "--linger-ms", "-1"], "--linger-ms: must be 0 or more"),
         (["examples/search.yaml"], "source kafka with ranges is needed to publish for it, got sp500"),
         (["examples/kafka-classes.yaml", "--samples", "10"], "data.ranges need 7,000 samples, got 10"),
         (["examples/kafka-classes.yaml", "--from", "examples/search.yaml"], "Regression, 60 x 5"),
@@ -168,6 +170,16 @@ def test_what_cannot_be_published_is_told(options: list[str], reason: str) -> No
 def test_brokers_that_are_not_there_are_told_when_publishing(broker: Broker, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the brokers at 127.0.0.1:9 must answer within"):
         run("publish", a_file(broker, tmp_path, "t-{format}-{compression}"), "--brokers", "127.0.0.1:9")
+
+
+@pytest.mark.parametrize("schema", ['{"type": "record"}', '{"type": "record", "name": "r", "fields": []}'])
+def test_a_topic_that_cannot_be_written_anew_is_not_deleted(schema: str, broker: Broker) -> None:
+    data = on(broker)
+    before = published(data)
+    unfit = data.model_copy(update={"message": data.message.model_copy(update={"avro_schema": schema})})
+    with pytest.raises(DataUnavailable, match=r"data\.message\.avroSchema: a (schema|field) .* is required"):
+        published(unfit, replace=True)
+    assert read(data)[0].checksum == before.checksum
 
 
 def test_messages_that_are_too_large_for_a_broker_are_told(broker: Broker) -> None:

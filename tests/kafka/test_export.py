@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import threading
 import urllib.parse
@@ -18,13 +19,16 @@ from kafka.broker import Broker
 from kafka.builders import a_data, document, on, published
 from local.cli import ROOT, command, environment
 from train.builders import a_training
-from train.ranks import on_ranks, run_all
+from train.ranks import on_ranks, run_all, run_in_haste
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.export import exported
+from trainer.data.kafka.publish import Published, TopicTaken, Unfinished
+from trainer.data.kafka.service import Service
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.training import Data
 
 Answer = tuple[int, Any]
+HASTE_SECONDS = 10
 
 
 @contextmanager
@@ -117,6 +121,35 @@ def test_a_service_that_does_not_give_what_it_must_is_an_error_in_time(case: str
         exported(asking(url), 3, lambda _: None)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "an answer that ends 98 bytes early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n{}", "not whole .IncompleteRead"),
+        (b"220 mail.example ready\r\n", "no HTTP or not whole .BadStatusLine"),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_asked_for_again(said: bytes, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(2):
+                with server.accept()[0] as caller:
+                    caller.recv(65_536)
+                    caller.sendall(said)
+
+        peer = threading.Thread(target=serve)
+        peer.start()
+        with pytest.raises(DataUnavailable, match=f"tried 2 times, got .*{reason}"):
+            exported(asking(f"http://127.0.0.1:{server.getsockname()[1]}/"), 1, lambda _: None)
+        peer.join()
+
+
+def test_an_address_that_cannot_be_asked_is_an_error() -> None:
+    with pytest.raises(DataUnavailable, match=r"data\.export\.url: an address that can be asked is required"):
+        exported(asking("http://127.0.0.1:80a/"), 1, lambda _: None)
+
+
 def test_a_service_that_is_not_there_is_an_error() -> None:
     with pytest.raises(DataUnavailable, match=r"tried 2 times, got .*refused"):
         exported(asking(f"http://127.0.0.1:{free_port()}/"), 1, lambda _: None)
@@ -131,6 +164,38 @@ def test_rank_0_asks_and_the_others_receive(broker: Broker, tmp_path: Path) -> N
     assert [each.error for rank in reports for each in rank] == ["", "", ""]
     assert len(asked) == 1
     assert reports[0][0].metrics["messages"] == 120
+
+
+def test_the_others_wait_for_rank_0_for_as_long_as_the_service_takes(broker: Broker, tmp_path: Path) -> None:
+    data = on(broker)
+    done = published(data, samples=120, partitions=2)
+    with answering(None, (200, {"sendTopicStr": data.topic_name, "offsetsData": list(done.ranges)})) as (url, _):
+        export = {"url": url, "timeoutSeconds": HASTE_SECONDS + 2}
+        fields = document(data) | {"ranges": [], "topic": "another", "export": export}
+        reports = on_ranks(2, run_in_haste, tmp_path, tmp_path, a_training(data=fields), HASTE_SECONDS)
+    assert [report.error for report in reports] == ["", ""]
+
+
+def test_what_a_service_failed_to_publish_it_publishes_anew_and_nothing_else() -> None:
+    asked: list[bool] = []
+    endings: list[Exception] = [
+        DataUnavailable("no brokers"),
+        Unfinished("half"),
+        Unfinished("half"),
+        TopicTaken("is there"),
+    ]
+
+    def publishes(_brokers: str, _topic: str, replace: bool) -> Published:
+        asked.append(replace)
+        raise endings[len(asked) - 1]
+
+    service = Service("digits", None, publishes)
+    query = {"kafka_brokers": "a:9092", "send_topic": "t"}
+    answers = [service.answer(query) for _ in endings]
+    assert asked == [False, False, True, True]
+    assert [(status.value, document["error"]) for status, document in answers] == [
+        (500, "no brokers"), (500, "half"), (500, "half"), (409, "is there")
+    ]  # fmt: skip
 
 
 def test_too_few_ranges_are_the_outcome_of_the_set(broker: Broker, tmp_path: Path) -> None:
@@ -174,6 +239,10 @@ def test_a_training_has_its_data_published_by_the_service(broker: Broker, tmp_pa
         refused = on(broker, ranges=[], export={"url": url, "collection": "others", "retries": 0})
         with pytest.raises(DataUnavailable, match="got HTTP 404"):
             exported(refused, 1)
+        taken = on(broker, ranges=[], export={"url": url, "collection": "random"})
+        published(taken)
+        with pytest.raises(DataUnavailable, match=r"got HTTP 409 Conflict: topic .*: it is there already"):
+            exported(taken, 1)
         elsewhere = refused.model_copy(update={"brokers": "127.0.0.1:9"})
         with pytest.raises(DataUnavailable, match="got HTTP 403"):
             exported(elsewhere, 1)

@@ -180,6 +180,20 @@ def test_an_offset_that_holds_no_message(broker: Broker) -> None:
     refused(lambda: read(data), "partition 0, offset 101: the log has no such message, the next is 102")
 
 
+def test_a_log_that_ends_with_no_message(broker: Broker) -> None:
+    data = on(broker, ranges=["0:0:101"], timeoutSeconds=TIMEOUT_SECONDS)
+    assert published(data).messages == 100
+    sent(broker, data, b"\x18" + bytes(48) + b"\0\2\2\x18\0\0", **{"transactional.id": data.topic_name})
+    refused(lambda: read(data), "partition 0, offset 101: the log goes on to offset 101 and gives no message")
+
+
+def test_the_offset_of_a_bad_message_is_its_own_in_a_batch_that_is_kept_in_blocks(broker: Broker) -> None:
+    data = on(broker, window=784, classes=10, ranges=["0:0:1499"])
+    published(data, samples=1499)
+    sent(broker, data, b"nonsense")
+    refused(lambda: read(data, whole=False), "partition 0, offset 1499: ")
+
+
 def test_a_fault_of_one_rank_is_the_outcome_of_the_trial(broker: Broker, tmp_path: Path) -> None:
     data = on(broker, ranges=["0:0:199"], timeoutSeconds=TIMEOUT_SECONDS)
     published(data, samples=199)

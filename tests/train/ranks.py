@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from train.builders import a_place
+from trainer import distributed
 from trainer.distributed import Ranks, joined
 from trainer.experiment.record import RankReport
 from trainer.experiment.training import Training
@@ -73,6 +75,12 @@ def run_all(rank: int, count: int, folders: Sequence[Path], cache: Path, trainin
 def run_own(rank: int, count: int, folder: Path, cache: Path, trainings: Sequence[Training]) -> RankReport:
     """A training for each rank."""
     return run_rank(trainings[rank], a_place(folder, cache, rank=rank, ranks=count), started=time.time())
+
+
+def run_in_haste(rank: int, count: int, folder: Path, cache: Path, training: Training, seconds: float) -> RankReport:
+    """The training, with ranks that take each other for dead after so many seconds."""
+    distributed.PEER_TIMEOUT = timedelta(seconds=seconds)
+    return run_rank(training, a_place(folder, cache, rank=rank, ranks=count), started=time.time())
 
 
 class Interrupted(Exception):

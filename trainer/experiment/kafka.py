@@ -19,8 +19,8 @@ _PLACEHOLDERS = frozenset({"format", "compression"})
 # Settings of librdkafka that may be passed on: how to reach a broker and to prove who asks.
 _PASSED_ON = ("security.protocol", "sasl.", "ssl.", "enable.ssl.", "client.id", "client.rack", "socket.", "broker.")
 # Among these, what loads a library or becomes part of a command (kinit), which no experiment file may ask for.
-_REFUSED = ("sasl.kerberos.", "ssl.engine")
-_SECRET = re.compile(r"(password|secret|key\.pem)$")
+_REFUSED = ("sasl.kerberos.", "ssl.engine", "ssl.providers")
+_SECRET = re.compile(r"(password|passphrase|secret|key\.pem)$")
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,19 @@ def verdict(statistics: Statistics) -> str:
         return f"No run measured {found.quantity.name}."
     best = found.compared[0]
     least = "least" if found.quantity.better == "Minimize" else "greatest"
-    said = f"{best.name} has the {least} mean of {found.quantity.name}{_apart(found.compared[1:])}."
+    # Whoever misses runs comes after all who miss none, however good its others are.
+    ahead = any(_ahead(found.quantity.better, treatment, best) for treatment in found.compared[1:])
+    whole = " of the treatments that miss no run" if ahead else ""
+    said = f"{best.name} has the {least} mean of {found.quantity.name}{whole}{_apart(found.compared[1:])}."
     once = [treatment.name for treatment in found.compared if len(treatment.sample.values) == 1]
     return f"{said} With one run there is nothing to compare {_some(once)} by." if once else said
+
+
+def _ahead(better: str, one: Treatment, other: Treatment) -> bool:
+    """Whether one's mean is better than the other's."""
+    if one.mean is None or other.mean is None:
+        return False
+    return one.mean.value < other.mean.value if better == "Minimize" else one.mean.value > other.mean.value
 
 
 def _apart(others: Sequence[Treatment]) -> str:

@@ -79,9 +79,9 @@ def _serve(args: argparse.Namespace) -> int:
     samples, like = _samples(args, None)
     name = "random" if args.origin is None else _name(args.origin)
 
-    def publish(brokers: str, topic: str) -> "Published":
+    def publish(brokers: str, topic: str, replace: bool) -> "Published":
         data = _data(args, brokers, topic, like)
-        return _published(data, samples, divided(len(samples), args.ranges), _sending(args), replace=False)
+        return _published(data, samples, divided(len(samples), args.ranges), _sending(args), replace=replace)
 
     return serve(Service(name, args.brokers, publish), args.host, args.port)
 
@@ -208,8 +208,14 @@ def _published(
 
 
 def _sending(args: argparse.Namespace) -> "Sending":
-    from trainer.data.kafka.publish import Sending
+    from trainer.data.kafka.publish import LARGEST_BATCH, Sending
 
+    if not 1 <= args.batch_bytes <= LARGEST_BATCH:
+        raise UserError(
+            f"--batch-bytes: must be 1 to {LARGEST_BATCH:,}, the most that brokers take, got {args.batch_bytes}"
+        )
+    if args.linger_ms < 0:
+        raise UserError(f"--linger-ms: must be 0 or more, got {args.linger_ms}")
     return Sending(args.batch_bytes, args.linger_ms)
 
 

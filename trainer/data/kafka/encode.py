@@ -47,17 +47,23 @@ def _record(data: Data, x: NDArray[np.float32], label: float, shape: tuple[int, 
 def _avro(data: Data) -> Encoder:
     import fastavro
 
-    schema = fastavro.parse_schema(schema_of(data.message, data.task))
+    def refused(error: Exception) -> DataUnavailable:
+        return DataUnavailable(
+            f"data.message.avroSchema: a schema that takes {data.message.data} and {data.message.label} is "
+            f"required to publish ({error})"
+        )
+
+    try:
+        schema = fastavro.parse_schema(schema_of(data.message, data.task))
+    except Exception as error:  # fastavro says it in many ways
+        raise refused(error) from error
 
     def encoded(x: NDArray[np.float32], label: float, shape: tuple[int, ...]) -> bytes:
         stream = io.BytesIO()
         try:
             fastavro.schemaless_writer(stream, schema, _record(data, x, label, shape))
         except (ValueError, TypeError, KeyError) as error:
-            raise DataUnavailable(
-                f"data.message.avroSchema: a schema that takes {data.message.data} and {data.message.label} is "
-                f"required to publish ({error})"
-            ) from error
+            raise refused(error) from error
         return stream.getvalue()
 
     return encoded

@@ -1,5 +1,6 @@
 """Asks the export service to publish a collection, and takes the topic and the ranges it answers with."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -81,10 +82,16 @@ def _body(where: str, timeout_seconds: float) -> bytes:
                     raise DataUnavailable(
                         f"data.export: an answer of at most {_MOST_BYTES} bytes is required, got more"
                     )
+            if answer.length:
+                raise _Unanswered(f"an answer that ends {answer.length} bytes early")
             return b"".join(parts)
     except urllib.error.HTTPError as error:
         with error:
-            raise _refused(error.code, error.reason) from error
+            raise _refused(error.code, error.reason, _reason(error)) from error
+    except http.client.InvalidURL as error:
+        raise DataUnavailable(f"data.export.url: an address that can be asked is required ({error})") from error
+    except http.client.HTTPException as error:
+        raise _Unanswered(f"an answer that is no HTTP or not whole ({type(error).__name__})") from error
     except TimeoutError as error:
         raise _Unanswered("no answer in time") from error
     except OSError as error:
@@ -92,8 +99,16 @@ def _body(where: str, timeout_seconds: float) -> bytes:
         raise _Unanswered("no answer in time" if isinstance(reason, TimeoutError) else str(reason)) from error
 
 
-def _refused(status: int, reason: str) -> Exception:
-    found = f"HTTP {status} {reason}".rstrip()
+def _reason(answer: urllib.error.HTTPError) -> str:
+    """What the service says is wrong, where it says so as ours does."""
+    try:
+        return str(json.loads(answer.read(_MOST_BYTES))["error"])[:500]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _refused(status: int, reason: str, error: str = "") -> Exception:
+    found = f"HTTP {status} {reason}".rstrip() + (f": {error}" if error else "")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _Unanswered(found)
     return DataUnavailable(f"data.export: the answer 200 is required, got {found}; correct what is asked for")

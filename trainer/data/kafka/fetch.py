@@ -20,6 +20,8 @@ from trainer.experiment.training import Data
 _BATCH = 500
 _AHEAD_KIB = 64 * 1024
 _FETCH_BYTES = 8 * 2**20
+# How long a partition of which enough is fetched ahead rests. By default a second, longer than the rest may take.
+_REST_MILLISECONDS = 5
 _STATISTICS_SECONDS = 0.2
 # Up to so many messages between two ranges are read and passed over; beyond, the consumer jumps.
 _PASSED_OVER = 1000
@@ -72,6 +74,7 @@ class Reader:
                 "check.crcs": True,
                 "fetch.message.max.bytes": _FETCH_BYTES,
                 "queued.max.messages.kbytes": _AHEAD_KIB,
+                "fetch.queue.backoff.ms": _REST_MILLISECONDS,
                 "statistics.interval.ms": int(1000 * _STATISTICS_SECONDS),
                 "stats_cb": self._take_statistics,
                 "error_cb": lambda error: self._problems.append(str(error)),
@@ -153,6 +156,8 @@ class Reader:
         room = 0
         for message in messages:
             if message.error() is not None:
+                if cursor is not None and values:
+                    yield cursor, values
                 raise self._failure(message, cursors)
             if cursor is None or message.partition() != cursor.partition or room == 0:
                 if cursor is not None and values:
@@ -254,6 +259,12 @@ class Reader:
         else:
             if now.id != self._topic.id:
                 return DataUnavailable(f"{where}: the topic was deleted and made anew while it was read; run again")
+            _, high = self._bounds(cursor.partition)
+            if high > cursor.offset:
+                return DataUnavailable(
+                    f"{where}: the log goes on to offset {high - 1} and gives no message: what is left is a "
+                    "transaction's, or of one that has not ended; end data.ranges before it"
+                )
         return unreachable(self._data, where, "no message", self._problems)
 
     def _at(self, partition: int, offset: int) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.kafka.checksum import MODULUS, checksum
-from trainer.data.kafka.decode import Decoder
+from trainer.data.kafka.decode import Decoder, Undecodable
 from trainer.data.kafka.layout import Segment
 from trainer.data.split import PARTS
 
@@ -42,7 +42,10 @@ class Held:
             some = values[first : first + self.block - at]
             x, y = self._blocks[segment.part][number]
             here = slice(at, at + len(some))
-            self._decoder.decode(some, x[here], y[here])
+            try:
+                self._decoder.decode(some, x[here], y[here])
+            except Undecodable as error:
+                raise Undecodable(str(error), first + error.row) from error
             self.checksum = (self.checksum + checksum(x[here], y[here])) % MODULUS
             first += len(some)
 
@@ -68,8 +71,6 @@ class Held:
 
 def thrown_away(decoder: Decoder, longest: int) -> Any:
     """Decodes messages into the same few rows, for a warm-up; what is wrong with one is told when it counts."""
-    from trainer.data.kafka.decode import Undecodable
-
     x, y = np.empty((longest, decoder.width), np.float32), np.empty(longest, decoder.target_dtype)
 
     def take(_segment: Segment, _done: int, values: list[bytes | None]) -> None:

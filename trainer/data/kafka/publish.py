@@ -6,22 +6,34 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.arrays import Samples
 from trainer.data.kafka.checksum import MODULUS, checksum
 from trainer.data.kafka.client import asked, described, made, said, settings
-from trainer.data.kafka.encode import encoder
+from trainer.data.kafka.decode import Undecodable, decoder
+from trainer.data.kafka.encode import Encoder, encoder
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
 
+LARGEST_BATCH = 1_000_000  # of librdkafka, and about what brokers take unless told otherwise
 _COMPRESSIONS = {"None": "none", "Gzip": "gzip", "Snappy": "snappy", "LZ4": "lz4", "Zstd": "zstd"}
+
+
+class TopicTaken(DataUnavailable):
+    """The topic is there already, and not ours to delete."""
+
+
+class Unfinished(DataUnavailable):
+    """The topic was made, and holds some of the samples at most."""
 
 
 @dataclass(frozen=True)
 class Sending:
     """How messages are gathered before they are sent: up to `batch_bytes`, for up to `linger_ms`."""
 
-    batch_bytes: int = 1_000_000
+    batch_bytes: int = LARGEST_BATCH
     linger_ms: int = 50
 
 
@@ -72,9 +84,11 @@ def publish(
     """
     began = time.monotonic()
     total = sum(counts)
-    _make_topic(data, len(counts), replace=replace)
+    # What is wrong with the settings or the schema is told before a topic is deleted.
     sender = _Sender(data, sending)
     encode = encoder(data)
+    _require_readable(data, samples, encode)
+    _make_topic(data, len(counts), replace=replace)
     found, done, payload = 0, 0, 0
     for partition, count in enumerate(counts):
         for x, y in samples.between(done, done + count):
@@ -109,6 +123,7 @@ class _Sender:
             "compression.type": _COMPRESSIONS[self.data.compression],
             "linger.ms": self.sending.linger_ms,
             "batch.size": self.sending.batch_bytes,
+            "batch.num.messages": 1_000_000,  # bytes say how large a batch is
             "queue.buffering.max.kbytes": 64 * 1024,
             "delivery.timeout.ms": 1000 * self.data.timeout_seconds,
             "error_cb": lambda error: self._problems.append(str(error)),
@@ -127,9 +142,7 @@ class _Sender:
                 self._producer.poll(0.1)
                 self._settle()
             except KafkaException as error:
-                raise DataUnavailable(
-                    self._lost(f"a message of {len(value):,} bytes refused ({said(error)})")
-                ) from error
+                raise Unfinished(self._lost(f"a message of {len(value):,} bytes refused ({said(error)})")) from error
         self._sent[partition] = self._sent.get(partition, 0) + 1
         self._producer.poll(0)
         self._settle()
@@ -141,7 +154,7 @@ class _Sender:
             self._settle()
         self._settle()
         if left or self._stored != self._sent:
-            raise DataUnavailable(self._lost(f"{left} messages are not acknowledged"))
+            raise Unfinished(self._lost(f"{left} messages are not acknowledged"))
         return [OffsetRange(partition, 0, count - 1) for partition, count in sorted(self._stored.items())]
 
     def _delivered(self, error: Any, message: Any) -> None:
@@ -162,7 +175,7 @@ class _Sender:
             self._producer.purge()
             with suppress(Exception):
                 self._producer.flush(1.0)
-            raise DataUnavailable(self._failed)
+            raise Unfinished(self._failed)
 
     def _lost(self, what: str) -> str:
         noticed = f"; last noticed: {self._problems[-1]}" if self._problems else ""
@@ -170,6 +183,16 @@ class _Sender:
             f"topic {self.data.topic_name}: every message must be stored by the brokers at {self.data.brokers}, got "
             f"{what}{noticed}; publish again with --replace"
         )
+
+
+def _require_readable(data: Data, samples: Samples, encode: Encoder) -> None:
+    """Raises DataUnavailable unless a message can be read back."""
+    for x, y in samples.between(0, 1):
+        value = encode(x[0], y[0].item(), samples.shape)
+        try:
+            decoder(data).decode([value], np.empty_like(x), np.empty_like(y))
+        except Undecodable as error:
+            raise DataUnavailable(f"data.message: messages that can be read back are required: {error}") from error
 
 
 def _make_topic(data: Data, partitions: int, *, replace: bool) -> None:
@@ -184,7 +207,7 @@ def _make_topic(data: Data, partitions: int, *, replace: bool) -> None:
     known = asked(lambda: admin.list_topics(timeout=seconds), data, problems, what).topics
     if name in known:
         if not replace:
-            raise DataUnavailable(
+            raise TopicTaken(
                 f"{what}: it is there already, and a data set has a topic of its own; delete it with --replace, or "
                 "choose another name"
             )

@@ -16,11 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 from typing import Any
 
-from trainer.data.kafka.publish import Published
+from trainer.data.kafka.publish import Published, TopicTaken, Unfinished
 from trainer.experiment.errors import UserError
 
-# Publishes to these brokers and this topic.
-Publish = Callable[[str, str], Published]
+# Publishes to these brokers and this topic, which is replaced if the third says so.
+Publish = Callable[[str, str, bool], Published]
 
 
 class Service:
@@ -32,6 +32,7 @@ class Service:
     def __init__(self, collection: str, brokers: str | None, publish: Publish) -> None:
         self._collection, self._brokers, self._publish = collection, brokers, publish
         self._done: dict[tuple[str, str], Published] = {}
+        self._begun: set[tuple[str, str]] = set()
         self._alone = threading.Lock()
 
     def answer(self, query: dict[str, str]) -> tuple[HTTPStatus, dict[str, Any]]:
@@ -48,12 +49,17 @@ class Service:
             }
         # One at a time: a caller that lost patience asks again while its first request is still at work.
         with self._alone:
-            if (brokers, topic) not in self._done:
+            where = brokers, topic
+            if where not in self._done:
                 try:
-                    self._done[brokers, topic] = self._publish(brokers, topic)
+                    self._done[where] = self._publish(brokers, topic, where in self._begun)
+                except TopicTaken as error:
+                    return HTTPStatus.CONFLICT, {"error": str(error)}
                 except UserError as error:
+                    if isinstance(error, Unfinished):
+                        self._begun.add(where)
                     return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)}
-            done = self._done[brokers, topic]
+            done = self._done[where]
         return HTTPStatus.OK, {"sendTopicStr": done.topic, "offsetsData": list(done.ranges)}
 
 
