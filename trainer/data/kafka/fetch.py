@@ -8,11 +8,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.client import Topic, asked, described, made, settings, unknown_topic, unreachable
+from trainer.data.kafka.cursors import Cursor, cursors_of
 from trainer.data.kafka.layout import Segment
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
@@ -38,18 +39,6 @@ class Figures:
     decode_seconds: float = 0.0
     messages: int = 0
     payload_bytes: int = 0
-
-
-@dataclass
-class _Cursor:
-    """Where reading a partition has come: the segments left, ascending, and the offset that comes next."""
-
-    partition: int
-    left: list[Segment]
-    offset: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.offset = self.left[0].where.start
 
 
 class Reader:
@@ -119,7 +108,7 @@ class Reader:
     def _read(self, segments: Sequence[Segment], take: Take, figures: Figures) -> None:
         from confluent_kafka import TopicPartition
 
-        cursors = _cursors(segments)
+        cursors = cursors_of(segments)
         places = [TopicPartition(self._topic.name, each.partition, each.offset) for each in cursors.values()]
         self._consumer.assign(places)
         # A partition that a warm-up was done with is still paused.
@@ -148,10 +137,10 @@ class Reader:
         self._consumer.unassign()
 
     def _runs(
-        self, messages: Sequence[Any], cursors: dict[int, _Cursor]
-    ) -> Iterator[tuple[_Cursor, list[bytes | None]]]:
+        self, messages: Sequence[Any], cursors: dict[int, Cursor]
+    ) -> Iterator[tuple[Cursor, list[bytes | None]]]:
         """The values of consecutive messages that one segment still lacks."""
-        cursor: _Cursor | None = None
+        cursor: Cursor | None = None
         values: list[bytes | None] = []
         room = 0
         for message in messages:
@@ -181,7 +170,7 @@ class Reader:
         if cursor is not None and values:
             yield cursor, values
 
-    def _hand_on(self, cursor: _Cursor, values: list[bytes | None], take: Take) -> None:
+    def _hand_on(self, cursor: Cursor, values: list[bytes | None], take: Take) -> None:
         from trainer.data.kafka.decode import Undecodable
 
         segment = cursor.left[0]
@@ -198,7 +187,7 @@ class Reader:
             if cursor.left:
                 self._advance(cursor, cursor.left[0].where.start)
 
-    def _advance(self, cursor: _Cursor, offset: int) -> None:
+    def _advance(self, cursor: Cursor, offset: int) -> None:
         from confluent_kafka import TopicPartition
 
         if offset - cursor.offset > _PASSED_OVER:
@@ -232,7 +221,7 @@ class Reader:
                 f"to {where.end}, included; publish the rest, or correct data.ranges"
             )
 
-    def _failure(self, message: Any, cursors: dict[int, _Cursor]) -> DataUnavailable:
+    def _failure(self, message: Any, cursors: dict[int, Cursor]) -> DataUnavailable:
         """The error for what came in place of a message."""
         from confluent_kafka import KafkaError
 
@@ -247,7 +236,7 @@ class Reader:
             )
         return DataUnavailable(f"{where}: it cannot be read ({error.str()}); look at the brokers' logs")
 
-    def _silence(self, cursor: _Cursor) -> DataUnavailable:
+    def _silence(self, cursor: Cursor) -> DataUnavailable:
         """The error for brokers that send nothing more: what became of the topic, if they still tell."""
         where = self._at(cursor.partition, cursor.offset)
         hurried = self._data.model_copy(update={"timeout_seconds": min(5, self._data.timeout_seconds)})
@@ -293,10 +282,3 @@ def opened(data: Data, topic: Topic, segments: Sequence[Segment]) -> Iterator[Re
         yield reader
     finally:
         reader.close()
-
-
-def _cursors(segments: Sequence[Segment]) -> dict[int, _Cursor]:
-    by_partition: dict[int, list[Segment]] = {}
-    for segment in sorted(segments, key=lambda each: (each.where.partition, each.where.start)):
-        by_partition.setdefault(segment.where.partition, []).append(segment)
-    return {partition: _Cursor(partition, left) for partition, left in by_partition.items()}
