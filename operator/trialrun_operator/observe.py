@@ -14,6 +14,7 @@ from trialrun_operator.names import (
     JOBS,
     KIND_LABEL,
     KINDS,
+    MAX_ATTEMPT,
     TRIAL_LABEL,
     UID_LABEL,
     Key,
@@ -155,8 +156,9 @@ def pod(document: Document) -> Pod | None:
     owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
     if owner is None or owner["kind"] != JOBS.kind or not _labelled(labels) or labels.get(KIND_LABEL) not in KINDS:
         return None
-    kind, index = (labels.get(f"training.kubeflow.org/replica-{part}", "") for part in ("type", "index"))
-    rank = 0 if kind.lower() == "master" else 1 + int(index or 0)
+    rank = _rank(labels)
+    if rank is None:
+        return None
     container: Document = next(
         (each for each in status.get("containerStatuses") or () if each["name"] == CONTAINER), {}
     )
@@ -206,7 +208,18 @@ def _age(pod: Pod) -> tuple[int, str]:
 
 def _labelled(labels: Mapping[str, str]) -> bool:
     wanted = (EXPERIMENT_LABEL, UID_LABEL, TRIAL_LABEL, ATTEMPT_LABEL)
-    return all(labels.get(name) for name in wanted) and labels[ATTEMPT_LABEL].isdigit()
+    if not all(labels.get(name) for name in wanted):
+        return False
+    attempt = labels[ATTEMPT_LABEL]
+    return attempt.isdigit() and 1 <= int(attempt) <= MAX_ATTEMPT
+
+
+def _rank(labels: Mapping[str, str]) -> int | None:
+    """The rank that the training operator's labels tell, None where they are not as it writes them."""
+    kind, index = (labels.get(f"training.kubeflow.org/replica-{part}", "") for part in ("type", "index"))
+    if kind.lower() == "master":
+        return 0
+    return 1 + int(index) if index.isdigit() else None
 
 
 def _true(condition: Document) -> bool:

@@ -107,6 +107,17 @@ class Resync:
 
 
 def _value(resource: Resource, document: Document) -> Value | None:
+    """The value of an item of a LIST, None when it is nobody's, or is not what anyone expects."""
+    try:
+        return _read(resource, document)
+    except Exception as error:  # whatever it is, everything else that is listed must not wait for it
+        metadata = document.get("metadata") or {}
+        where = f"{metadata.get('namespace')}/{metadata.get('name')}"
+        _log.warning("resync: %s %s is left out, it can't be read: %r", resource.kind, where, error)
+        return None
+
+
+def _read(resource: Resource, document: Document) -> Value | None:
     if resource == JOBS:
         return observe.job(document)
     if resource == PODS:

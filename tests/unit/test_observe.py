@@ -246,6 +246,24 @@ def test_a_job_and_a_pod_of_nobody_are_no_business_of_ours() -> None:
     assert observe.pod(pod) is None
 
 
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("trialrun.dev/attempt", "0"),
+        ("trialrun.dev/attempt", "100"),
+        ("trialrun.dev/attempt", "first"),
+        ("training.kubeflow.org/replica-index", "abc"),
+        ("training.kubeflow.org/replica-index", ""),
+    ],
+)
+def test_a_pod_with_a_label_that_nobody_of_ours_writes_is_nobodys(label: str, value: str) -> None:
+    work = a_workload(workers=2)
+    pod = pod_document(work.trials[0], 1, work)
+    assert observe.pod(pod) is not None
+    pod["metadata"]["labels"] |= {label: value}
+    assert observe.pod(pod) is None
+
+
 def test_times_survive_the_api_server() -> None:
     assert milliseconds(timestamp(START + 123)) == START + 123
     assert milliseconds("2023-11-14T22:13:20Z") == START

@@ -11,14 +11,18 @@ from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import JOBS, PODS, SEARCHES, Resource
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
+from unit.objects import KEY, UID, a_workload, pod_document
+
+T = a_workload().trials
 
 
 class Cluster(Kube):
-    """Lists nothing, and refuses with a code what `refusals` has, by kind and namespace."""
+    """Lists what `items` has by kind, and refuses with a code what `refusals` has, by kind and namespace."""
 
     def __init__(self) -> None:
         super().__init__(lambda _verb, _code: None)
         self.refusals: dict[tuple[Resource, str | None], int] = {}
+        self.items: dict[Resource, list[dict[str, Any]]] = {}
         self.listed: list[tuple[str, str | None]] = []
 
     async def pages(
@@ -27,7 +31,7 @@ class Cluster(Kube):
         self.listed.append((resource.plural, namespace))
         if code := self.refusals.get((resource, namespace)):
             raise Refused("GET", code, "", "", None)
-        yield [], 1
+        yield self.items.get(resource, []), 1
 
 
 def a_resync(cluster: Cluster, *namespaces: str) -> Resync:
@@ -65,6 +69,16 @@ def test_a_role_that_lacks_a_right_is_an_error(resource: Resource, namespace: st
     cluster.refusals[resource, namespace] = 403
     with pytest.raises(Refused):
         asyncio.run(a_resync(cluster, *([namespace] if namespace else [])).once())
+
+
+def test_what_can_not_be_read_is_left_out_and_everything_else_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    cluster, store = Cluster(), Store()
+    odd, pod = pod_document(T[0]), pod_document(T[1])
+    odd["status"]["startTime"] = "this morning"
+    cluster.items[PODS] = [odd, pod]
+    asyncio.run(Resync(cluster, store, Metrics(lambda: 0.0), ()).once())
+    assert [attempt.identity[0] for attempt in store.attempts(UID)] == [T[1].id]
+    assert f"Pod {KEY.namespace}/{odd['metadata']['name']} is left out" in caplog.text
 
 
 def test_a_kind_that_appears_begins_the_process_anew() -> None:
