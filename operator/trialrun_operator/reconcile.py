@@ -95,15 +95,15 @@ class Reconciler:
         computed = 0.0
         for _ in range(3):
             if not memory.fresh:  # the ledger, or what is asked for, may be another than when they were put aside
-                self._store.bring_back(seen.uid)
+                self._store.bring_back(seen.key, seen.uid)
             # The jobs first, the ledger after them: a job that another operator has recorded and deleted since is
             # missing from neither.
-            attempts = self._store.attempts(seen.uid)
+            attempts = self._store.attempts(seen.key, seen.uid)
             found, measuring, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
             asks = bool(found.creates) or not memory.fresh
             if asks and await memory.refresh(self._kube, seen.key, work, found.creates):
-                self._store.bring_back(seen.uid)
+                self._store.bring_back(seen.key, seen.uid)
                 found, measuring, seconds = self._plan(memory, work, attempts, accepted)
                 computed += seconds
             if not found.doubts:
@@ -123,11 +123,11 @@ class Reconciler:
                 raise result
         after = found
         if beat or found.creates or found.deletes:
-            attempts = self._store.attempts(seen.uid)
+            attempts = self._store.attempts(seen.key, seen.uid)
             after, measuring, seconds = self._plan(memory, work, attempts, accepted)
             computed += seconds
             ledger = memory.book.records
-            self._store.put_aside(seen.uid, [each for each in attempts if is_done_with(work, ledger, each)])
+            self._store.put_aside(seen.key, seen.uid, [each for each in attempts if is_done_with(work, ledger, each)])
         imports = work.imports_baseline and (memory.imported is None or memory.imported.figures is None)
         memory.over = after.over and measuring.over and not imports
         if beat:

@@ -55,6 +55,20 @@ def experiment_object(document: Mapping[str, Any]) -> ExperimentObject:
 
 
 Value = ExperimentObject | Job | Pod
+# Both must fit: whoever may make pods in one namespace can write the UID of another's experiment on them.
+Owner = tuple[Key, str]
+
+
+@dataclass(slots=True)
+class _Family:
+    """What says that it is one experiment's, by uid."""
+
+    jobs: dict[str, None] = field(default_factory=dict)
+    # Of the jobs those that need no look, until something of theirs changes.
+    aside: dict[str, None] = field(default_factory=dict)
+    pods: dict[str, dict[str, None]] = field(default_factory=dict)  # by the uid of their job
+    # By the uid of their job, until something of theirs changes.
+    attempts: dict[str, Attempt] = field(default_factory=dict)
 
 
 class Store:
@@ -63,13 +77,7 @@ class Store:
     def __init__(self) -> None:
         self._values: dict[str, Value] = {}
         self._by_key: dict[Key, str] = {}
-        # Job uids by experiment uid, pod uids by job uid.
-        self._jobs: dict[str, dict[str, None]] = {}
-        # Of the jobs those that need no look, until something of theirs changes.
-        self._aside: dict[str, dict[str, None]] = {}
-        self._pods: dict[str, dict[str, None]] = {}
-        # Attempts by job uid, until something of theirs changes.
-        self._attempts: dict[str, Attempt] = {}
+        self._families: dict[Owner, _Family] = {}
         self._confirmed: dict[str, int] = {}
         self._deleted: dict[str, None] = {}
 
@@ -79,17 +87,21 @@ class Store:
         if value.uid in self._deleted or (known is not None and known.version >= value.version):
             return False
         self._values[value.uid] = value
-        self._attempts.pop(value.job_uid if isinstance(value, Pod) else value.uid, None)
         if isinstance(value, ExperimentObject):
             current = self._values.get(self._by_key.get(value.key, ""))
             if not isinstance(current, ExperimentObject) or current.version <= value.version:
                 self._by_key[value.key] = value.uid
-        elif isinstance(value, Job):
-            self._open(value.experiment_uid, value.uid)
-        else:
-            self._pods.setdefault(value.job_uid, {})[value.uid] = None
-            # Pods may come before their job, and stay after it.
-            self._open(value.experiment_uid, value.job_uid)
+            return True
+        if isinstance(known, Job | Pod) and _owner(known) != _owner(value):
+            self._drop(known)  # its labels were changed by hand
+        family = self._families.setdefault(_owner(value), _Family())
+        # Pods may come before their job, and stay after it.
+        job_uid = _job_uid(value)
+        family.attempts.pop(job_uid, None)
+        family.jobs[job_uid] = None
+        family.aside.pop(job_uid, None)
+        if isinstance(value, Pod):
+            family.pods.setdefault(job_uid, {})[value.uid] = None
         return True
 
     def remove(self, uid: str) -> bool:
@@ -103,20 +115,20 @@ class Store:
         if len(self._deleted) > _REMEMBERED_DELETIONS:
             del self._deleted[next(iter(self._deleted))]
         value = self._values.pop(uid, None)
-        self._attempts.pop(value.job_uid if isinstance(value, Pod) else uid, None)
-        if isinstance(value, Pod) and value.ending is not None and value.job_uid in self._values:
-            self._values[uid] = replace(value, deleting=True)
-        elif isinstance(value, ExperimentObject):
+        if isinstance(value, ExperimentObject):
             if self._by_key.get(value.key) == uid:
                 del self._by_key[value.key]
-        elif isinstance(value, Job):
-            self._confirmed.pop(uid, None)
-            for pod in [pod for pod in self._pods.get(uid, ()) if pod in self._deleted]:
-                self._drop_pod(uid, pod)
-            self._drop_empty(value.experiment_uid, uid)
-        elif isinstance(value, Pod):
-            self._drop_pod(value.job_uid, uid)
-            self._drop_empty(value.experiment_uid, value.job_uid)
+        elif isinstance(value, Pod) and value.ending is not None and self._job(_owner(value), value.job_uid):
+            self._values[uid] = replace(value, deleting=True)
+            self._families[_owner(value)].attempts.pop(value.job_uid, None)
+        elif isinstance(value, Job | Pod):
+            if isinstance(value, Job):
+                self._confirmed.pop(uid, None)
+                pods = self._families[_owner(value)].pods
+                for pod in [pod for pod in pods.get(uid, ()) if pod in self._deleted]:
+                    self._values.pop(pod, None)
+                    del pods[uid][pod]
+            self._drop(value)
         return value is not None
 
     def replace(self, listed: Iterable[Value], version: int, concerns: Callable[[Value], bool]) -> set[Key]:
@@ -146,7 +158,8 @@ class Store:
     def confirm(self, job: Job, now: int) -> None:
         """Notes that a job's pods were listed at `now`, and that there are no others."""
         self._confirmed[job.uid] = now
-        self._attempts.pop(job.uid, None)
+        if (family := self._families.get(_owner(job))) is not None:
+            family.attempts.pop(job.uid, None)
 
     def experiment(self, key: Key) -> ExperimentObject | None:
         """The experiment of this name, None where there is none."""
@@ -157,50 +170,61 @@ class Store:
         """The keys of all experiments."""
         return list(self._by_key)
 
-    def attempts(self, experiment_uid: str) -> list[Attempt]:
+    def attempts(self, key: Key, uid: str) -> list[Attempt]:
         """The attempts of an experiment: its jobs with their pods, and pods whose job is gone; none put aside."""
+        family = self._families.get((key, uid), _Family())
         found = []
-        for uid in self._jobs.get(experiment_uid, ()):
-            attempt = self._attempts.get(uid)
+        for job_uid in family.jobs:
+            attempt = family.attempts.get(job_uid)
             if attempt is None:
-                attempt = self._attempts[uid] = self._attempt(uid)
+                attempt = family.attempts[job_uid] = self._attempt((key, uid), job_uid, family.pods.get(job_uid, ()))
             if attempt.job is not None or attempt.pods:
                 found.append(attempt)
         return found
 
-    def put_aside(self, experiment_uid: str, attempts: Iterable[Attempt]) -> None:
+    def put_aside(self, key: Key, uid: str, attempts: Iterable[Attempt]) -> None:
         """Has attempts that need no look left out, until something of theirs changes: most of a long search's."""
+        family = self._families.get((key, uid), _Family())
         for attempt in attempts:
-            uid = attempt.job.uid if attempt.job is not None else attempt.pods[0].job_uid
-            if self._attempts.get(uid) is attempt:  # otherwise it has changed meanwhile
-                self._jobs.get(experiment_uid, {}).pop(uid, None)
-                self._aside.setdefault(experiment_uid, {})[uid] = None
+            job_uid = _job_uid(attempt.job or attempt.pods[0])
+            if family.attempts.get(job_uid) is attempt:  # otherwise it has changed meanwhile
+                family.jobs.pop(job_uid, None)
+                family.aside[job_uid] = None
 
-    def bring_back(self, experiment_uid: str) -> None:
+    def bring_back(self, key: Key, uid: str) -> None:
         """Has all attempts of an experiment looked at again."""
-        if aside := self._aside.pop(experiment_uid, None):
-            self._jobs.setdefault(experiment_uid, {}).update(aside)
+        if (family := self._families.get((key, uid))) is not None:
+            family.jobs.update(family.aside)
+            family.aside.clear()
 
-    def _open(self, experiment_uid: str, job_uid: str) -> None:
-        self._jobs.setdefault(experiment_uid, {})[job_uid] = None
-        self._aside.get(experiment_uid, {}).pop(job_uid, None)
-
-    def _attempt(self, uid: str) -> Attempt:
+    def _job(self, owner: Owner, uid: str) -> Job | None:
+        """The job, if it is this experiment's: a pod may name any as its owner."""
         job = self._values.get(uid)
-        pods = tuple(pod for each in self._pods.get(uid, ()) if isinstance(pod := self._values.get(each), Pod))
-        return Attempt(job if isinstance(job, Job) else None, pods, self._confirmed.get(uid))
+        return job if isinstance(job, Job) and _owner(job) == owner else None
 
-    def _drop_pod(self, job_uid: str, uid: str) -> None:
-        self._values.pop(uid, None)
-        pods = self._pods.get(job_uid, {})
-        pods.pop(uid, None)
+    def _attempt(self, owner: Owner, job_uid: str, uids: Iterable[str]) -> Attempt:
+        pods = tuple(pod for uid in uids if isinstance(pod := self._values.get(uid), Pod))
+        return Attempt(self._job(owner, job_uid), pods, self._confirmed.get(job_uid))
+
+    def _drop(self, value: Job | Pod) -> None:
+        """Takes a job or pod, which has changed or is known no longer, out of its family."""
+        owner, job_uid = _owner(value), _job_uid(value)
+        family = self._families[owner]
+        family.attempts.pop(job_uid, None)
+        pods = family.pods.get(job_uid, {})
+        pods.pop(value.uid, None)
         if not pods:
-            self._pods.pop(job_uid, None)
+            family.pods.pop(job_uid, None)
+            if self._job(owner, job_uid) is None:
+                family.jobs.pop(job_uid, None)
+                family.aside.pop(job_uid, None)
+        if not family.jobs and not family.aside:
+            del self._families[owner]
 
-    def _drop_empty(self, experiment_uid: str, job_uid: str) -> None:
-        if job_uid not in self._values and job_uid not in self._pods:
-            for jobs in (self._jobs, self._aside):
-                of_experiment = jobs.get(experiment_uid, {})
-                of_experiment.pop(job_uid, None)
-                if not of_experiment:
-                    jobs.pop(experiment_uid, None)
+
+def _owner(value: Job | Pod) -> Owner:
+    return value.key, value.experiment_uid
+
+
+def _job_uid(value: Job | Pod) -> str:
+    return value.job_uid if isinstance(value, Pod) else value.uid

@@ -77,7 +77,7 @@ def test_what_can_not_be_read_is_left_out_and_everything_else_is_not(caplog: pyt
     odd["status"]["startTime"] = "this morning"
     cluster.items[PODS] = [odd, pod]
     asyncio.run(Resync(cluster, store, Metrics(lambda: 0.0), ()).once())
-    assert [attempt.identity[0] for attempt in store.attempts(UID)] == [T[1].id]
+    assert [attempt.identity[0] for attempt in store.attempts(KEY, UID)] == [T[1].id]
     assert f"Pod {KEY.namespace}/{odd['metadata']['name']} is left out" in caplog.text
 
 

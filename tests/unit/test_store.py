@@ -7,9 +7,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trialrun_operator.observe import Job, Pod
+from trialrun_operator.names import Key
+from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.store import Store
-from unit.objects import UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
+from unit.objects import KEY, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
 
 T = a_workload().trials
 
@@ -18,7 +19,7 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     store = Store()
     assert store.put(a_job(T[0], version=5, ended=7))
     assert not store.put(a_job(T[0], version=4))
-    assert store.attempts(UID)[0].job == a_job(T[0], version=5, ended=7)
+    assert store.attempts(KEY, UID)[0].job == a_job(T[0], version=5, ended=7)
 
 
 def test_what_is_deleted_does_not_come_back() -> None:
@@ -26,7 +27,7 @@ def test_what_is_deleted_does_not_come_back() -> None:
     store.put(a_job(T[0], version=5))
     store.remove(a_job(T[0]).uid)
     assert not store.put(a_job(T[0], version=6))
-    assert store.attempts(UID) == []
+    assert store.attempts(KEY, UID) == []
 
 
 def test_a_list_removes_what_is_gone_and_keeps_what_is_newer() -> None:
@@ -34,7 +35,7 @@ def test_a_list_removes_what_is_gone_and_keeps_what_is_newer() -> None:
     store.put(a_job(T[0], version=5))
     store.put(a_job(T[1], version=20))
     news = store.replace([a_job(T[2], version=9)], 10, lambda value: isinstance(value, Job))
-    assert {attempt.identity[0] for attempt in store.attempts(UID)} == {T[1].id, T[2].id}
+    assert {attempt.identity[0] for attempt in store.attempts(KEY, UID)} == {T[1].id, T[2].id}
     assert len(news) == 1
 
 
@@ -42,16 +43,16 @@ def test_a_list_of_pods_leaves_jobs_alone() -> None:
     store = Store()
     store.put(a_job(T[0], version=5))
     store.replace([], 10, lambda value: isinstance(value, Pod))
-    assert len(store.attempts(UID)) == 1
+    assert len(store.attempts(KEY, UID)) == 1
 
 
 def test_pods_without_their_job_are_an_attempt_until_they_go() -> None:
     store = Store()
     pod = a_pod(T[0])
     store.put(pod)
-    assert store.attempts(UID)[0].pods == (pod,)
+    assert store.attempts(KEY, UID)[0].pods == (pod,)
     store.remove(pod.uid)
-    assert store.attempts(UID) == []
+    assert store.attempts(KEY, UID) == []
 
 
 def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
@@ -60,10 +61,10 @@ def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
     ended = an_ended_pod(T[0])
     store.put(ended)
     store.remove(ended.uid)
-    assert store.attempts(UID)[0].pods == (replace(ended, deleting=True),)
+    assert store.attempts(KEY, UID)[0].pods == (replace(ended, deleting=True),)
     assert store.replace([], 99, lambda value: isinstance(value, Pod)) == set(), "a LIST has no news of it"
     store.remove(a_job(T[0]).uid)
-    assert store.attempts(UID) == []
+    assert store.attempts(KEY, UID) == []
 
 
 def test_an_attempt_put_aside_comes_back_when_something_of_it_changes() -> None:
@@ -71,37 +72,67 @@ def test_an_attempt_put_aside_comes_back_when_something_of_it_changes() -> None:
     for trial in T[:3]:
         store.put(a_job(trial, ended=9))
         store.put(an_ended_pod(trial))
-    store.put_aside(UID, store.attempts(UID))
-    assert store.attempts(UID) == []
+    store.put_aside(KEY, UID, store.attempts(KEY, UID))
+    assert store.attempts(KEY, UID) == []
     store.put(a_job(T[0], version=2, ended=9, deleting=True))
     store.put(an_ended_pod(T[1], version=2, deleting=True))
-    assert {attempt.identity[0] for attempt in store.attempts(UID)} == {T[0].id, T[1].id}
+    assert {attempt.identity[0] for attempt in store.attempts(KEY, UID)} == {T[0].id, T[1].id}
     for trial in T[:3]:
         store.remove(a_job(trial).uid)
         store.remove(an_ended_pod(trial).uid)
-    store.bring_back(UID)
-    assert store.attempts(UID) == []
+    store.bring_back(KEY, UID)
+    assert store.attempts(KEY, UID) == []
 
 
 def test_an_attempt_that_changed_after_it_was_looked_at_is_not_put_aside() -> None:
     store = Store()
     store.put(a_job(T[0]))
     store.put(a_job(T[1]))
-    looked_at = store.attempts(UID)
+    looked_at = store.attempts(KEY, UID)
     store.put(a_job(T[0], version=2, ended=9))
-    store.put_aside(UID, looked_at)
-    assert [attempt.identity[0] for attempt in store.attempts(UID)] == [T[0].id]
+    store.put_aside(KEY, UID, looked_at)
+    assert [attempt.identity[0] for attempt in store.attempts(KEY, UID)] == [T[0].id]
 
 
 def test_whatever_was_put_aside_can_be_brought_back() -> None:
     store = Store()
     store.put(a_job(T[0]))
     store.put(a_job(T[1]))
-    before = store.attempts(UID)
-    store.put_aside(UID, before[:1])
-    assert store.attempts(UID) == before[1:]
-    store.bring_back(UID)
-    assert set(store.attempts(UID)) == set(before)
+    before = store.attempts(KEY, UID)
+    store.put_aside(KEY, UID, before[:1])
+    assert store.attempts(KEY, UID) == before[1:]
+    store.bring_back(KEY, UID)
+    assert set(store.attempts(KEY, UID)) == set(before)
+
+
+def test_what_another_namespace_labels_as_ours_is_not_ours() -> None:
+    store = Store()
+    job, pod = a_job(T[0]), a_running_pod(T[0])
+    elsewhere = replace(KEY, namespace="team-b")
+    theirs = Key(KEY.kind, "team-b", "theirs")
+    store.put(job)
+    store.put(pod)
+    store.put(an_ended_pod(T[0], key=elsewhere, uid="1"))
+    store.put(an_ended_pod(T[0], key=theirs, uid="2", experiment_uid="their-uid"))
+    store.put(an_ended_pod(T[1], key=elsewhere, uid="3", job_uid="made-up"))
+    store.put(a_job(T[2], key=elsewhere, uid="4", ended=9))
+    assert [attempt.pods for attempt in store.attempts(theirs, "their-uid") if attempt.job] == []
+    assert store.attempts(KEY, UID) == [Attempt(job, (pod,))]
+    for uid in ("1", "2", "3", "4"):
+        store.remove(uid)
+    assert store.attempts(theirs, "their-uid") == []
+    assert store.attempts(KEY, UID) == [Attempt(job, (pod,))]
+
+
+def test_a_pod_whose_labels_were_changed_by_hand_goes_over() -> None:
+    store = Store()
+    store.put(a_job(T[0]))
+    store.put(a_running_pod(T[0]))
+    assert len(store.attempts(KEY, UID)[0].pods) == 1
+    moved = a_running_pod(T[0], version=2, experiment_uid="another")
+    store.put(moved)
+    assert store.attempts(KEY, UID) == [Attempt(a_job(T[0]), ())]
+    assert store.attempts(KEY, "another") == [Attempt(None, (moved,))]
 
 
 @settings(max_examples=50, deadline=None)
@@ -121,7 +152,7 @@ def test_any_order_of_the_same_events_leaves_the_same_memory(seed: int) -> None:
         store = Store()
         for what, value in order:
             store.put(value) if what == "put" else store.remove(value.uid)
-        return set(store.attempts(UID))
+        return set(store.attempts(KEY, UID))
 
     shuffled = list(events)
     random.Random(seed).shuffle(shuffled)
