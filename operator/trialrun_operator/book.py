@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.experiment.record import Record
+from trainer.experiment.record import Record, decode
 from trialrun_operator import ledger
 from trialrun_operator.kube import Kube, Refused
 from trialrun_operator.names import CONFIG_MAPS, LEDGER_LABEL, UID_LABEL, Key, labels, ledger_name, owner
@@ -93,7 +93,7 @@ class Book:
         return version
 
     async def add(self, records: Iterable[Record]) -> list[Record]:
-        """Writes the records that are not there; gives those that it wrote."""
+        """Writes the records that are not there; gives those that it wrote, as they were written."""
         by_shard: dict[int, dict[str, Record]] = {}
         for record in records:
             by_shard.setdefault(ledger.shard_of(record.index), {})[ledger.entry_key(record)] = record
@@ -127,9 +127,11 @@ class Book:
                     raise
             else:
                 shard.sizes.update({key: len(line.encode()) for key, line in lines.items()})
-                shard.records.update(missing)
-                self._index(missing.values())
-                return list(missing.values())
+                # As they were written, perhaps shortened: an operator that is started anew knows no more.
+                written = {key: decode(line) for key, line in lines.items()}
+                shard.records.update(written)
+                self._index(written.values())
+                return list(written.values())
         raise Refused(f"writing {name}", 409, "Conflict", f"it changed {_TRIES} times while it was written", None)
 
     async def _create(self, number: int, name: str, lines: Mapping[str, str]) -> _Shard:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainer.experiment.record import Environment, Record, cut_error, decode, encode
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.record import Environment, Memory, Record, cut_error, decode, encode
 
 SHARD_TRIALS = 200
 MAX_VALUE_BYTES = 4096
@@ -22,14 +23,21 @@ def entry_key(record: Record) -> str:
 
 
 def entry(record: Record) -> str:
-    """A record's line, shortened to at most `MAX_VALUE_BYTES`: first its error, then what can be recomputed."""
+    """A record's line, shortened to at most `MAX_VALUE_BYTES`: first its error, then what can be recomputed.
+
+    Before the environment goes the memory of most ranks: the largest floor and the largest peak tell what a limit and
+    a status need. Of metrics those stay longest that an objective can name.
+    """
+    named = {name: value for name, value in record.metrics.items() if name in OBJECTIVES}
     shorter: tuple[dict[str, Any], ...] = (
         {},
         {"error": cut_error(record.error, 300)},
+        {"memory": _largest(record.memory)},
         {"environment": Environment(image=(record.environment.image or "")[:300] or None)},
         {"memory": ()},
         {"parameters": {}},
-        {"metrics": dict(list(record.metrics.items())[:16])},
+        {"metrics": dict(list((named | record.metrics).items())[:16])},
+        {"metrics": named},
     )
     for change in shorter:
         record = record.model_copy(update=change)
@@ -37,6 +45,18 @@ def entry(record: Record) -> str:
         if len(line.encode()) <= MAX_VALUE_BYTES:
             return line
     raise ValueError(f"a record must have at most {MAX_VALUE_BYTES} bytes, got {len(line.encode())}")
+
+
+def _largest(memory: tuple[Memory | None, ...]) -> tuple[Memory | None, ...]:
+    """The memory of each rank, but only of the ones with the largest floor and the largest peak."""
+    told = [(rank, each) for rank, each in enumerate(memory) if each is not None]
+    if not told:
+        return memory
+    kept = {
+        max(told, key=lambda one: one[1].counted_floor or 0)[0],
+        max(told, key=lambda one: one[1].counted_peak)[0],
+    }
+    return tuple(each if rank in kept else None for rank, each in enumerate(memory))
 
 
 def superseded(data: Mapping[str, int], more: Mapping[str, int]) -> list[str]:

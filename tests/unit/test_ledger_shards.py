@@ -32,6 +32,21 @@ def test_the_largest_record_fits() -> None:
     assert (kept.id, kept.index, kept.outcome, kept.attempt) == (record.id, record.index, record.outcome, 1)
 
 
+def test_many_ranks_keep_the_largest_floor_and_the_largest_peak_and_the_environment() -> None:
+    memory = [Memory(peak_bytes=2**30 + rank, mean_bytes=2**30, floor_bytes=2**29 - rank) for rank in range(64)]
+    memory[7] = memory[7].model_copy(update={"floor_bytes": 2**29 + 1})
+    record = a_record(workers=64, memory=tuple(memory))
+    kept = decode(ledger.entry(record))
+    assert {rank: each for rank, each in enumerate(kept.memory) if each} == {7: memory[7], 63: memory[63]}
+    assert (len(kept.memory), kept.environment) == (64, record.environment)
+
+
+def test_metrics_with_long_names_go_before_the_objective_does() -> None:
+    metrics = {f"{'m' * 230}{i:02d}": 0.1 for i in range(16)} | {"validMse": 0.25}
+    kept = decode(ledger.entry(a_record(metrics=metrics)))
+    assert kept.metrics["validMse"] == 0.25
+
+
 def test_the_latest_attempts_of_a_full_shard_always_fit() -> None:
     key_bytes = len("0000-0123456789.99")
     assert SHARD_TRIALS * (MAX_VALUE_BYTES + key_bytes) < MAX_SHARD_BYTES
