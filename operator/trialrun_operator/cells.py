@@ -13,6 +13,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trialrun_operator import conditions as c
+from trialrun_operator.names import MAX_ATTEMPT
 from trialrun_operator.workload import Workload
 
 
@@ -61,6 +62,15 @@ def _floor(record: Record) -> int | None:
     """The floor that an attempt tells of, however it ended: its largest rank's."""
     told = (rank.counted_floor for rank in record.memory if rank is not None)
     return max((floor for floor in told if floor is not None), default=None)
+
+
+def untold(work: Workload, records: Sequence[Record], accepted: int) -> bool:
+    """Whether these, of one trial, should have told a floor, and another attempt since the latest `rerun` may yet."""
+    if not isinstance(work.experiment, ScaleTest) or work.experiment.spec.cell.memory_limit is not None:
+        return False
+    latest = records[-1]
+    again = latest.accepted_at < accepted and latest.attempt < MAX_ATTEMPT
+    return again and latest.id in {trial.id for trial in work.floors} and not any(map(_floor, records))
 
 
 def too_large(

@@ -85,7 +85,8 @@ def floor_unknown(workers: int, outcome: str, error: str) -> Problem:
         FLOOR_UNKNOWN,
         "spec.cell.memoryAboveFloor: needs the floor of a worker. The smallest cell with "
         f"{_workers(workers)}, run without a limit to measure it, ended as {outcome}{said}, and its report has no "
-        "memory.floorBytes. Mend that and raise spec.rerun, or apply the test with memoryLimit in its place.",
+        "memory.floorBytes. Mend that and raise spec.rerun, or apply the test under another name with memoryLimit in "
+        "its place.",
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
-from trialrun_operator.cells import Limits, limits, next_attempt, too_large
+from trialrun_operator.cells import Limits, limits, next_attempt, too_large, untold
 from trialrun_operator.names import BASELINE, JOBS, MAX_ATTEMPT, PODS, Resource, job_name
 from trialrun_operator.observe import Attempt, Job
 from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
@@ -78,7 +78,7 @@ def progress(work: Workload, ledger: Ledger, accepted: int) -> Progress:
     settled = {
         identity: record
         for identity, of_trial in ledger.items()
-        if of_trial and is_settled(record := of_trial[-1], accepted)
+        if of_trial and is_settled(record := of_trial[-1], accepted) and not untold(work, of_trial, accepted)
     }
     known = limits(work, ledger, settled)
     wanted = work.floors if known is None else work.order if known.problem is None else ()

@@ -9,7 +9,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Charged, Memory, RankReport, Record
 from trialrun_operator import conditions as c
 from trialrun_operator import status
-from trialrun_operator.names import job_name
+from trialrun_operator.names import MAX_ATTEMPT, job_name
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.workload import Workload
@@ -126,6 +126,23 @@ def test_without_a_floor_no_cell_runs_and_the_status_says_why() -> None:
     assert "The smallest cell with 1 worker, run without a limit to measure it, ended as DataUnavailable" in message
     assert "(data: no such file)" in message
     assert created(plan_of(killed, MEASURED[1], accepted=START + 1)) == [("floor-1", 2, None)]
+
+
+def test_a_floor_trial_that_succeeded_and_told_no_floor_runs_again_after_a_raised_rerun() -> None:
+    silent = a_record(ALONE, memory=(None,))
+    found = plan_of(silent, MEASURED[1])
+    assert (created(found), found.over) == ([], True)
+    message = status_of(silent, MEASURED[1], found=found)["conditions"][-1]["message"]
+    assert "raise spec.rerun, or apply the test under another name with memoryLimit in its place" in message
+    assert created(plan_of(silent, MEASURED[1], accepted=START + 1)) == [("floor-1", 2, None)]
+    told = MEASURED[0].model_copy(update={"attempt": 2, "accepted_at": START + 1})
+    found = plan_of(silent, told, MEASURED[1], accepted=START + 1)
+    assert created(found) == [(WORK.trials[0].id, 1, str(428 * MIB))]
+    last = silent.model_copy(update={"attempt": MAX_ATTEMPT})
+    assert plan_of(last, MEASURED[1], accepted=START + 1).over
+    given = a_test(cell={"memoryLimit": "1Gi"})
+    found = plan_of(silent, MEASURED[1], work=given, accepted=START + 1)
+    assert created(found) == [(given.trials[0].id, 1, "1Gi")], "no limit counts from it"
 
 
 def test_a_limit_below_the_floor_is_told_before_any_cell_runs() -> None:
