@@ -27,7 +27,11 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A PyTorchJob. Times are milliseconds since 1970; `ended` is when it succeeded or failed, None before."""
+    """A PyTorchJob. Times are milliseconds since 1970.
+
+    `released` is since when it may have pods: a queue creates it suspended and releases it later. `ended` is when it
+    succeeded or failed, None before.
+    """
 
     key: Key
     uid: str
@@ -37,6 +41,7 @@ class Job:
     trial: str
     attempt: int
     created: int
+    released: int
     ended: int | None
     message: str
     deleting: bool
@@ -128,6 +133,10 @@ def job(document: Document) -> Job | None:
         (each for each in status.get("conditions") or () if each["type"] in ("Succeeded", "Failed") and _true(each)),
         None,
     )
+    suspension: Document = next((each for each in status.get("conditions") or () if each["type"] == "Suspended"), {})
+    released = metadata["creationTimestamp"]
+    if suspension and not _true(suspension):
+        released = suspension.get("lastTransitionTime") or released
     run_policy = (document.get("spec") or {}).get("runPolicy") or {}
     return Job(
         key=Key(owner["kind"], metadata["namespace"], owner["name"]),
@@ -138,6 +147,7 @@ def job(document: Document) -> Job | None:
         trial=labels[TRIAL_LABEL],
         attempt=int(labels[ATTEMPT_LABEL]),
         created=milliseconds(metadata["creationTimestamp"]),
+        released=milliseconds(released),
         ended=None
         if end is None
         else milliseconds(
@@ -145,7 +155,8 @@ def job(document: Document) -> Job | None:
         ),
         message="" if end is None else end.get("message", ""),
         deleting="deletionTimestamp" in metadata,
-        suspended=bool(run_policy.get("suspend")),
+        # The training operator may not have seen yet that it was released.
+        suspended=bool(run_policy.get("suspend")) or _true(suspension),
     )
 
 

@@ -117,7 +117,7 @@ def _deadline(
             return None, Ending(rank, platform=obstacle.outcome, error=obstacle.error)
     if missing and not job.suspended:
         seconds = work.experiment.spec.pending_deadline_seconds
-        due.append(job.created + 1000 * seconds)
+        due.append(job.released + 1000 * seconds)
         if now >= due[-1]:
             return None, _not_started(missing, ranks, seconds)
     for rank, pod in ranks.items():
@@ -192,7 +192,7 @@ def _times(attempt: Attempt, endings: list[Ending], accepted: int, now: int) -> 
         started = min(bound) + 999
         started = started if process is None else min(started, process)
     else:
-        started = job.created if job is not None and not pods else finished
+        started = job.released if job is not None and not pods else finished
     return Times(accepted, started, max(started, finished), process if process is not None else container)
 
 

@@ -27,7 +27,8 @@ def a_job(trial: Trial, attempt: int = 1, **fields: Any) -> Job:
     name = job_name(KEY.name, trial.id, attempt)
     whole: dict[str, Any] = {
         "key": KEY, "uid": f"job-{name}", "name": name, "version": 1, "experiment_uid": UID, "trial": trial.id,
-        "attempt": attempt, "created": START, "ended": None, "message": "", "deleting": False, "suspended": False,
+        "attempt": attempt, "created": START, "released": START, "ended": None, "message": "", "deleting": False,
+        "suspended": False,
     }  # fmt: skip
     return Job(**(whole | fields))
 

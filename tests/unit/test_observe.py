@@ -10,7 +10,7 @@ from cluster import podstatus
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
 from trialrun_operator import manifests, observe
-from trialrun_operator.observe import Attempt, milliseconds, timestamp
+from trialrun_operator.observe import Attempt, Job, milliseconds, timestamp
 from trialrun_operator.verdicts import CONFIRMED_MILLISECONDS, GRACE_MILLISECONDS, Doubtful, Over, Waits, verdict
 from unit.builders import START
 from unit.objects import KEY, UID, a_job, a_workload, message, observed, pod_document
@@ -233,6 +233,31 @@ def test_a_trial_never_starts_before_the_one_whose_place_it_took_had_ended() -> 
     spent = {"start": 0.25, "train": 0.25, "total": 0.5}
     record = timed(after(RUNS, ends(0, message(clock=START + 59_000, seconds=spent))), began=58_000)
     assert record.started_at >= START + 10_800
+
+
+def queued(suspend: bool, **condition: str) -> Job:
+    """A job that a queue took on at START, with its condition Suspended."""
+    document = manifests.pytorch_job(WORK, KEY, UID, TRIAL, 1, "trainer:1")
+    document["metadata"] |= {"uid": "u", "resourceVersion": "1", "creationTimestamp": timestamp(START)}
+    document["spec"]["runPolicy"]["suspend"] = suspend
+    document["status"] = {"conditions": [{"type": "Suspended"} | condition]}
+    job = observe.job(document)
+    assert job is not None
+    return job
+
+
+def test_a_job_that_a_queue_held_back_waits_for_its_pods_from_its_release() -> None:
+    hour, deadline = 3_600_000, 1000 * WORK.experiment.spec.pending_deadline_seconds
+    for job in (queued(True, status="True"), queued(False, status="True", lastTransitionTime=timestamp(START))):
+        held = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
+        assert held == Waits()
+    job = queued(False, status="False", lastTransitionTime=timestamp(START + hour))
+    due = START + hour + deadline
+    early = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
+    assert early == Waits(due)
+    late = verdict(Attempt(job, (), due), TRIAL, WORK, accepted=START, retries_left=True, now=due)
+    assert isinstance(late, Over)
+    assert (late.record.outcome, late.record.seconds.queued) == (Outcome.UNSCHEDULABLE, hour / 1000)
 
 
 def test_a_job_and_a_pod_of_nobody_are_no_business_of_ours() -> None:

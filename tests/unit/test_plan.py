@@ -240,7 +240,7 @@ class World:
             job = a_job(create.trial, create.attempt)
             assert job.name not in [each.name for each, _ in self.jobs.values()]
             self.count += 1
-            job = replace(job, uid=f"{job.uid}/{self.count}", created=self.now)
+            job = replace(job, uid=f"{job.uid}/{self.count}", created=self.now, released=self.now)
             self.jobs[job.uid] = (job, {})
             self.runs.append((create.trial.id, create.attempt))
 
