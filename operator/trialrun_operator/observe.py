@@ -107,8 +107,9 @@ class Attempt:
 
     @cached_property
     def dismissed(self) -> bool:
-        """Whether all that is left of it was told to end."""
-        return (self.job is None or self.job.deleting) and all(pod.deleting for pod in self.pods if pod.stays)
+        """Whether all that is left of it was told to end; an ended job makes no pods anew."""
+        over = self.job is None or self.job.deleting or self.job.ended is not None
+        return over and all(pod.deleting for pod in self.pods if pod.stays)
 
     @cached_property
     def ranks(self) -> dict[int, Pod]:

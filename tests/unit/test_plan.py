@@ -86,6 +86,18 @@ def test_a_recorded_pod_that_was_told_to_end_holds_up_nothing_even_if_it_never_d
     assert plan_of([stuck], failed(T[0], Outcome.TIMED_OUT), *rest).over
 
 
+def test_a_stuck_pod_of_an_ended_job_that_is_kept_holds_up_nothing_once_it_is_recorded() -> None:
+    work = a_workload(parallelTrials=1, workers=2)
+    ended = an_ended_pod(work.trials[0], Ending(0, 1), ended=START)
+    left = a_running_pod(work.trials[0], rank=1)
+    stuck = Attempt(a_job(work.trials[0], ended=START), (ended, replace(left, deleting=True)))
+    kept = Attempt(stuck.job, (ended, left))
+    record = failed(work.trials[0])
+    assert created(plan_of([stuck], work=work)) == [], "it is not recorded yet"
+    assert created(plan_of([kept], record, work=work)) == [], "it was not told to end"
+    assert created(plan_of([stuck], record, work=work)) == [(1, 1)]
+
+
 def test_a_recorded_pod_that_was_not_told_to_end_keeps_its_slot() -> None:
     left = Attempt(None, (a_running_pod(T[0]),))
     assert len(created(plan_of([left], failed(T[0], Outcome.TIMED_OUT)))) == 3
