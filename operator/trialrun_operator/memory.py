@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
@@ -180,7 +180,11 @@ class Memories:
         """The experiment is gone."""
         self._memories.pop(key, None)
 
-    def expire(self) -> None:
-        """Has the books of unfinished experiments compared with the cluster again."""
+    def expire(self, there: Iterable[Key]) -> None:
+        """Has the books of unfinished experiments compared with the cluster again; forgets all that are not `there`.
+
+        A LIST may find out that one was deleted before a watch tells, and then no look follows on it.
+        """
+        self._memories = {key: memory for key in there if (memory := self._memories.get(key)) is not None}
         for memory in self._memories.values():
             memory.fresh = memory.fresh and memory.over

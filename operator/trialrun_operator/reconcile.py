@@ -43,8 +43,8 @@ class Reconciler:
         self.backend_missing = False
 
     def resynced(self) -> None:
-        """Has each unfinished experiment's ledger compared with the cluster at the next look."""
-        self._memories.expire()
+        """Has each unfinished experiment's ledger compared with the cluster at the next look; deleted ones go."""
+        self._memories.expire(self._store.experiments())
 
     async def reconcile(self, key: Key) -> float:
         """Looks at an experiment once; gives the seconds of computing that this took.

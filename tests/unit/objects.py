@@ -8,6 +8,7 @@ from trainer.experiment.record import RankReport, encode_report
 from trialrun_operator import manifests, observe
 from trialrun_operator.names import Key, job_name
 from trialrun_operator.observe import Job, Pod, timestamp
+from trialrun_operator.store import ExperimentObject, experiment_object
 from trialrun_operator.workload import Workload, workload
 from unit.builders import START, an_experiment
 
@@ -20,6 +21,14 @@ def a_workload(**experiment: Any) -> Workload:
     made = an_experiment(**experiment)
     document = made.model_dump(mode="json", by_alias=True, exclude_none=True)
     return workload(document)
+
+
+def an_object(**status: Any) -> ExperimentObject:
+    """The search of `a_workload` as it was seen, with this status."""
+    made = an_experiment().model_dump(mode="json", by_alias=True, exclude_none=True)
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": UID, "resourceVersion": "1",
+                "creationTimestamp": timestamp(START)}  # fmt: skip
+    return experiment_object(made | {"metadata": metadata, "status": status})
 
 
 def a_job(trial: Trial, attempt: int = 1, **fields: Any) -> Job:
