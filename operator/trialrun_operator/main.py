@@ -18,9 +18,10 @@ from trialrun_operator.kube import Kube
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import EXPERIMENT_LABEL, JOBS, PODS
 from trialrun_operator.queue import Queue
-from trialrun_operator.reconcile import Reconciler, work_off
+from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
+from trialrun_operator.worker import work_off
 
 _log = logging.getLogger(__name__)
 WORKERS = 4

@@ -14,7 +14,7 @@ from trainer.experiment.record import Record
 from trialrun_operator import announce, conditions, observe, standing, status
 from trialrun_operator.apply import Applier
 from trialrun_operator.baseline import BaselinePlan, Measured, with_baseline
-from trialrun_operator.kube import ApiFailure, Kube, Refused
+from trialrun_operator.kube import Kube, Refused
 from trialrun_operator.memory import Memories, Memory
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import ATTEMPT_LABEL, PODS, TRIAL_LABEL, UID_LABEL, Key
@@ -25,6 +25,7 @@ from trialrun_operator.store import ExperimentObject, Store, experiment_object
 from trialrun_operator.workload import Workload
 
 _log = logging.getLogger(__name__)
+_TRIES = 3  # of a plan, as long as each finds something that must be confirmed first
 
 
 class Reconciler:
@@ -81,7 +82,10 @@ class Reconciler:
     async def _accept(self, seen: ExperimentObject, memory: Memory, work: Workload) -> None:
         """Takes an experiment, or its rerun, up by writing down when. Trials start at the next look."""
         problem = conditions.MISSING_BACKEND if self.backend_missing else None
-        await memory.refresh(self._kube, seen.key, work)
+        if await memory.refresh(self._kube, seen.key, work):
+            self._store.bring_back(seen.key, seen.uid)
+        if "acceptedAt" in seen.status:
+            await self._conclude(seen, memory, work, observe.milliseconds(seen.status["acceptedAt"]))
         accepted = None if work.experiment.spec.suspend or problem else self._now()
         made = self._status(seen, memory, work, None, accepted, problem)
         if accepted is None and "acceptedAt" in seen.status:  # of the run before; only acting on `rerun` changes it
@@ -91,9 +95,24 @@ class Reconciler:
             _log.info("%s: accepted, %d trials (rerun %d)", seen.key, len(work.trials), work.experiment.spec.rerun)
             self._queue.add(seen.key)
 
+    async def _conclude(self, seen: ExperimentObject, memory: Memory, work: Workload, before: int) -> None:
+        """Writes down what has ended since the acceptance `before`: as a failure of the rerun it would not run again.
+
+        There is much of it when no operator ran meanwhile, or when it is suspended with its rerun raised.
+        """
+        for _ in range(_TRIES):
+            found, measuring, _seconds = self._plan(memory, work, self._store.attempts(seen.key, seen.uid), before)
+            if not found.doubts:
+                break
+            await self._confirm(found.doubts)
+        await self._record(seen, memory, found.records)
+        await self._measured(seen, memory, measuring.measured)
+        if found.wake is not None:
+            self._queue.add(seen.key, max(0.0, (found.wake - self._now()) / 1000))
+
     async def _carry_out(self, seen: ExperimentObject, memory: Memory, work: Workload, accepted: int) -> float:
         computed = 0.0
-        for _ in range(3):
+        for _ in range(_TRIES):
             if not memory.fresh:  # the ledger, or what is asked for, may be another than when they were put aside
                 self._store.bring_back(seen.key, seen.uid)
             # The jobs first, the ledger after them: a job that another operator has recorded and deleted since is
@@ -252,32 +271,3 @@ def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:
     if seen.status.get("rerun", -1) < work.experiment.spec.rerun or "acceptedAt" not in seen.status:
         return None
     return observe.milliseconds(seen.status["acceptedAt"])
-
-
-async def work_off(queue: Queue, reconciler: Reconciler, metrics: Metrics, looked: Callable[[], None]) -> None:
-    """A worker: takes one experiment after the other from the queue, for ever."""
-    while True:
-        key = await queue.take()
-        began = time.monotonic()
-        try:
-            computed = await reconciler.reconcile(key)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # whatever it is, the next experiment must not wait for it
-            wait = queue.failed(key, getattr(error, "retry_after", None) or 0.0)
-            metrics.reconciles.labels("failed").inc()
-            expected = isinstance(error, ApiFailure)
-            _log.log(
-                logging.WARNING if expected else logging.ERROR,
-                "%s: %s; the next look is in %.1f s",
-                key,
-                error,
-                wait,
-                exc_info=None if expected else error,
-            )
-        else:
-            queue.done(key, computed)
-            metrics.reconciles.labels("done").inc()
-        metrics.reconcile_seconds.observe(time.monotonic() - began)
-        metrics.last_look.set_to_current_time()
-        looked()

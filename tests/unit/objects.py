@@ -8,7 +8,6 @@ from trainer.experiment.record import RankReport, encode_report
 from trialrun_operator import manifests, observe
 from trialrun_operator.names import Key, job_name
 from trialrun_operator.observe import Job, Pod, timestamp
-from trialrun_operator.store import ExperimentObject, experiment_object
 from trialrun_operator.workload import Workload, workload
 from unit.builders import START, an_experiment
 
@@ -23,12 +22,12 @@ def a_workload(**experiment: Any) -> Workload:
     return workload(document)
 
 
-def an_object(**status: Any) -> ExperimentObject:
-    """The search of `a_workload` as it was seen, with this status."""
-    made = an_experiment().model_dump(mode="json", by_alias=True, exclude_none=True)
-    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": UID, "resourceVersion": "1",
+def object_document(*, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """The search of `a_workload` as the API server has it."""
+    made = an_experiment(**spec).model_dump(mode="json", by_alias=True, exclude_none=True)
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": UID, "resourceVersion": "1", "generation": 1,
                 "creationTimestamp": timestamp(START)}  # fmt: skip
-    return experiment_object(made | {"metadata": metadata, "status": status})
+    return made | {"metadata": metadata, "status": status or {}}
 
 
 def a_job(trial: Trial, attempt: int = 1, **fields: Any) -> Job:

@@ -2,11 +2,12 @@
 
 from trialrun_operator.kube import Kube
 from trialrun_operator.memory import Memories
-from unit.objects import an_object
+from trialrun_operator.store import experiment_object
+from unit.objects import object_document
 
 
 def test_an_experiment_that_no_list_has_is_forgotten() -> None:
-    memories, seen = Memories(Kube(lambda _verb, _code: None)), an_object()
+    memories, seen = Memories(Kube(lambda _verb, _code: None)), experiment_object(object_document())
     memory = memories.of(seen)
     memories.expire([seen.key])
     assert memories.of(seen) is memory
