@@ -79,13 +79,16 @@ class Memory:
         """Compares the book, and the baseline if there is to be one, with the cluster; says whether they differed.
 
         Once all was compared since the last resync, only what may speak against `creates` is: the rest of a long
-        ledger costs nothing then.
+        ledger costs nothing then. If that does, all is compared: what is created instead may lie anywhere.
         """
         trials = [each.trial for each in creates if each.trial.id != BASELINE]
         some = self.fresh and bool(creates)
         differed = await self.book.refresh(frozenset(shard_of(trial.index) for trial in trials) if some else None)
         if work.measures_baseline and (not some or len(trials) < len(creates)):
             differed = await self.measurements.refresh() or differed
+        if some and differed:
+            await self.refresh(kube, key, work)
+            return True
         if work.imports_baseline and (self.imported is None or self.imported.figures is None):
             data = await imported(kube, key)
             # Hundreds of records take a while, and the watches must not wait.
