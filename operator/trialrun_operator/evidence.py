@@ -63,7 +63,8 @@ def ending_of(document: Document, terminated: Document, rank: int) -> Ending | N
     if platform is None and silent and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
         platform, error = Outcome.EVICTED, "Deleted: the pod was deleted before it had ended by itself"
     if platform is None and silent:
-        error = _silent(terminated, unreadable)
+        reason, message = status.get("reason") or "", status.get("message") or ""
+        error = "; ".join(filter(None, (_said(reason, message) if reason else "", _silent(terminated, unreadable))))
     return Ending(rank, exit_code, report, platform, error, _evidence(status, terminated))
 
 
@@ -96,9 +97,20 @@ def _platform(status: Document, terminated: Document) -> tuple[Outcome | None, s
         return _POD_REASONS[reason], _said(reason, message)
     if reason.startswith("OutOf"):
         return Outcome.EVICTED, _said(reason, message)
-    if status.get("phase") == "Failed":
-        return _disruption(status)
-    return None, ""
+    if status.get("phase") != "Failed":
+        return None, ""
+    outcome, error = _disruption(status)
+    if outcome is None and reason and not _ever_started(status):
+        # Each version of the kubelet has reasons of its own to refuse a pod: TopologyAffinityError, NodePorts, ...
+        return Outcome.EVICTED, _said(reason, message)
+    return outcome, error
+
+
+def _ever_started(status: Document) -> bool:
+    """Whether any container was run, be it one of those that come first."""
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    states = (each.get(name) or {} for each in containers for name in ("state", "lastState"))
+    return any("running" in state or "terminated" in state for state in states)
 
 
 def _evidence(status: Document, terminated: Document) -> dict[str, Scalar]:

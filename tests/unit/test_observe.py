@@ -42,6 +42,15 @@ def by_kubelet(reason: str, disruption: str = "") -> Any:
     return partial(podstatus.ended_by_kubelet, reason=reason, message="the node says why", disruption=disruption)
 
 
+def refused(reason: str) -> Any:
+    """The kubelet ends a pod without touching its containers."""
+    return lambda *_: {"phase": "Failed", "reason": reason, "message": "the node says why"}
+
+
+def in_init(*_: Any) -> dict[str, Any]:
+    return {"initContainerStatuses": [{"name": "wait", "state": {"running": {"startedAt": THEN}}}]}
+
+
 RUNS = podstatus.running
 REPORT = message()
 SO_FAR = message(provisional=True, metrics={}, samples=845, memory=Memory(peak_bytes=7, mean_bytes=5))
@@ -73,6 +82,11 @@ OWN_ERROR = message(outcome="Diverged", error="loss is NaN in epoch 3", metrics=
         (after(RUNS, by_kubelet("Terminated", "TerminationByKubelet")), Outcome.NODE_LOST, "the node says why"),
         (after(by_kubelet("Preempting", "PreemptionByScheduler")), Outcome.EVICTED, "the node says why"),
         (after(lambda *_: {"phase": "Failed", "reason": "OutOfcpu"}), Outcome.EVICTED, "OutOfcpu"),
+        (after(refused("TopologyAffinityError")), Outcome.EVICTED, "TopologyAffinityError: the node says why"),
+        (after(waits_for("ContainerCreating"), refused("PodOSNotSupported")), Outcome.EVICTED, "PodOSNotSupported"),
+        (after(RUNS, ends(3), refused("NodePorts")), Outcome.CRASHED, "NodePorts: the node says why"),
+        (after(in_init, refused("NodePorts")), Outcome.CRASHED,
+         "NodePorts: the node says why; the pod failed, and nothing is known about its container"),
         (after(RUNS, podstatus.orphaned), Outcome.NODE_LOST, "node no longer exists"),
         (after(RUNS, podstatus.tainted, deleting=True), Outcome.NODE_LOST, "NoExecute taint"),
         (after(waits_for("ErrImagePull"), lambda *_: {"phase": "Failed", "reason": "DeadlineExceeded"}),
