@@ -17,8 +17,8 @@ TRIED_EPOCHS = 400
 # The cores of this node run the control plane as well: with less than a core each, trials leave it its share and do
 # not slow each other down.
 CPU = "800m"
-# How much of the slots' time the split may leave unexplained. The baseline's own start is not in it, and short trials
-# on a busy machine say little.
+# How much of the slots' time the split may leave unexplained. The baseline's own start is not in it, of which short
+# trials have more; and a machine that other tests keep busy slows trials down, by as much as `trainRatio` says.
 UNEXPLAINED = 0.05 if TORTURE else 0.15
 
 
@@ -68,6 +68,7 @@ def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
     comparison, split = summary["comparison"], summary["timing"]["split"]
     missing = 1 - comparison["efficiency"]
     explained = split["queue"] + split["start"] + split["data"]
+    slowed = 0 if TORTURE else split["train"] * (1 - 1 / comparison["trainRatio"])
     records = pods.records(experiments, "search")
     say(
         f"{len(records)} trials of {min(record.seconds.train for record in records):.1f} s and more in {SLOTS} slots:"
@@ -77,4 +78,4 @@ def test_what_two_slots_bought_is_measured_and_what_is_missing_explained(
     )
     assert comparison["slots"] == SLOTS
     assert comparison["sameBest"] is True
-    assert abs(missing - explained) <= UNEXPLAINED
+    assert abs(missing - explained - slowed) <= UNEXPLAINED

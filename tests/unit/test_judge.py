@@ -236,6 +236,17 @@ def test_the_rank_that_failed_is_named_where_there_are_several() -> None:
     assert (record.failed_rank, record.error) == (1, "rank 1: oops 1")
 
 
+def test_a_record_does_not_depend_on_the_order_in_which_ranks_are_told_of() -> None:
+    trial = a_trial(0, an_experiment(workers=3))
+    endings = [mute(0), failed(1, seconds=Seconds(train=1.0)), failed(2, seconds=Seconds(train=2.0))]
+    records = [
+        make_record(trial, attempt=1, endings=list(order), metric=METRIC, times=TIMES)
+        for order in permutations(endings)
+    ]
+    assert records == [records[0]] * 6
+    assert records[0].seconds.train == 1.0, "of the first rank that told"
+
+
 def test_a_long_or_broken_error_fits_into_a_record() -> None:
     ending = Ending(0, 1, error="x" * 5000 + "\udc80")
     record = make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)

@@ -87,7 +87,7 @@ def make_record(
     """The record of an attempt. `metric` is the objective where it is one of the trial's metrics."""
     verdict = judge(endings, metric)
     reports = {end.rank: end.report for end in endings if end.report is not None}
-    lead = reports.get(0) or next(iter(reports.values()), RankReport())
+    lead = reports[min(reports)] if reports else RankReport()
     total = max(0, times.finished - times.started) / 1000
     queued = max(0, times.started - times.accepted) / 1000
     began = times.process if times.process is not None else times.started
