@@ -113,6 +113,9 @@ class Reader:
         self._consumer.assign(places)
         # A partition that a warm-up was done with is still paused.
         self._consumer.resume(places)
+        # A connection notices what it is to fetch when it has something else to do, or up to a second later.
+        for partition in cursors:
+            self._bounds(partition)
         last, wanted = time.monotonic(), sum(len(segment) for segment in segments)
         while cursors:
             began = time.perf_counter()
