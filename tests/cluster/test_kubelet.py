@@ -124,7 +124,7 @@ def test_a_job_whose_pod_succeeds_is_succeeded_and_the_pod_keeps_its_message(
         "message": "the record of good-master-0",
     }
     assert condition(pod, "Ready") == ("False", "PodCompleted")
-    assert kubelet.ended_at[pod["metadata"]["uid"]] > 0
+    eventually(lambda: kubelet.ended_at.get(pod["metadata"]["uid"]), what="the player notes when that was taken")
 
 
 def test_a_worker_runs_after_its_init_container_and_under_restricted_pod_security(

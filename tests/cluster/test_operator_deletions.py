@@ -158,11 +158,13 @@ def test_an_experiment_deleted_while_the_operator_is_down_leaves_nothing_not_eve
 def test_a_ledger_deleted_by_hand_is_written_again_while_the_search_runs_and_after_it(
     operator: OperatorProcess, experiments: Experiments, kubelet: KubeletPlayer
 ) -> None:
-    kubelet.play(experiments.namespace, succeeds)
+    kubelet.play(experiments.namespace, one_hangs)
     search = a_search(trials=8, parallelTrials=2)
     experiments.create(search)
     eventually(lambda: len(experiments.entries()) >= 3)
     lose_ledger(experiments)
+    (hangs,) = eventually(lambda: [pod for pod in experiments.pods() if trial_of(pod)["index"] == 0])
+    kubelet.become(experiments.namespace, hangs["metadata"]["name"], succeeds(hangs))
     assert experiments.finished("search")["status"]["phase"] == "Succeeded"
     assert_ledger_and_status_agree(experiments, search)
 
