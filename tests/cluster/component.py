@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+READY_SECONDS = 180.0
 # The kernel counts a *thread* as the parent whose death ends the child, so one thread that lives as long as
 # this process starts them all.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="component-starter")
@@ -56,10 +57,10 @@ class Component:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, within_seconds: float = 180.0) -> None:
+    def start(self) -> None:
         """Starts the program and returns when it is ready."""
         self.launch()
-        self.wait_until_ready(within_seconds=within_seconds)
+        self.wait_until_ready()
 
     def launch(self) -> None:
         """Starts the program without waiting for it."""
@@ -80,15 +81,15 @@ class Component:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, *, within_seconds: float = 180.0) -> None:
-        deadline = time.monotonic() + within_seconds
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
         while (problem := _problem_at(self.health)) is not None:
             if self._process is None or self._process.poll() is not None:
                 code = None if self._process is None else self._process.returncode
                 raise ComponentFailed(f"{self.name} ended with exit code {code} before it was ready.{self._tail()}")
             if time.monotonic() > deadline:
                 raise ComponentFailed(
-                    f"{self.name} was not ready within {within_seconds:g} s: {self.health} said {problem}."
+                    f"{self.name} was not ready within {READY_SECONDS:g} s: {self.health} said {problem}."
                     f"{self._tail()}"
                 )
             time.sleep(0.02)

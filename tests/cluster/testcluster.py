@@ -35,15 +35,13 @@ class Cluster:
         self.kubeconfig = kubeconfig.write(workdir / "kubeconfig", access)
         self.api = Api(access)
 
-    def kubectl(self, *arguments: str, stdin: str = "", within_seconds: float = PATIENCE_SECONDS) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """What kubectl prints; raises `CommandFailed` when it fails."""
-        return self._run("kubectl", arguments, stdin, within_seconds)
+        return self._run("kubectl", arguments, stdin)
 
-    def helm(
-        self, *arguments: str, version: int = 4, stdin: str = "", within_seconds: float = PATIENCE_SECONDS
-    ) -> str:
+    def helm(self, *arguments: str, version: int = 4, stdin: str = "") -> str:
         """What helm (3 or 4) prints; raises `CommandFailed` when it fails."""
-        return self._run(f"helm{version}", arguments, stdin, within_seconds)
+        return self._run(f"helm{version}", arguments, stdin)
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
         """A kubeconfig that acts as a service account, with a token from the API server that lasts a day."""
@@ -77,10 +75,10 @@ class Cluster:
             "HELM_DATA_HOME": str(self.workdir / "helm" / "data"),
         }
 
-    def _run(self, program: str, arguments: tuple[str, ...], stdin: str, within_seconds: float) -> str:
+    def _run(self, program: str, arguments: tuple[str, ...], stdin: str) -> str:
         command = [str(build.program(program)), *arguments]
         done = subprocess.run(
-            command, env=self.environment(), input=stdin, capture_output=True, text=True, timeout=within_seconds
+            command, env=self.environment(), input=stdin, capture_output=True, text=True, timeout=PATIENCE_SECONDS
         )
         if done.returncode:
             raise CommandFailed([program, *arguments], done.returncode, done.stdout, done.stderr)

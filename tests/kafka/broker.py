@@ -18,6 +18,7 @@ from kafka.jars import BrokerMissing, jars
 # A user that may log in at the listener that asks for it, over TLS.
 USER, PASSWORD = "reader", "correct horse"
 _AUTHORITY = "authority"
+_READY_SECONDS = 180.0
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -84,7 +85,7 @@ class Broker:
             raise BrokerMissing("the broker was not started")
         return self._process.pid
 
-    def start(self, *, within_seconds: float = 180.0) -> None:
+    def start(self) -> None:
         """Formats the data folder where it is new, starts the broker and returns when it takes clients."""
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
@@ -110,13 +111,13 @@ class Broker:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + within_seconds
+        deadline = time.monotonic() + _READY_SECONDS
         while not self._takes_clients():
             if self._process.poll() is not None:
                 raise BrokerMissing(f"the broker ended with exit code {self._process.returncode}.{self._tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise BrokerMissing(f"the broker was not ready within {within_seconds:g} s.{self._tail()}")
+                raise BrokerMissing(f"the broker was not ready within {_READY_SECONDS:g} s.{self._tail()}")
             time.sleep(0.05)
 
     def kill(self) -> None:
