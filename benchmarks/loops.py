@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.timing import in_turn, line, median, ratio
 from trainer.data.build import default_cache, prepare
 from trainer.data.dataset import Dataset, open_dataset
-from trainer.distributed import Ranks
 from trainer.experiment.training import Training
-from trainer.loop import train
-from trainer.models import build
+from trainer.training.distributed import Ranks
+from trainer.training.loop import train
+from trainer.training.models import build
 
 ROUNDS = 7
 

@@ -11,9 +11,9 @@ _BARE = f"import torch; {_PEAK}"
 _TRIAL = f"""
 import sys, time
 from pathlib import Path
-from trainer.distributed import Ranks
+from trainer.training.distributed import Ranks
 from trainer.experiment.training import Training
-from trainer.trial import Place, run_rank
+from trainer.training.trial import Place, run_rank
 report = run_rank(Training(), Place(Ranks(), "env://", Path(sys.argv[1]), None), started=time.time())
 assert report.outcome == "Succeeded", report
 {_PEAK}

@@ -14,8 +14,8 @@ torch.set_num_threads(1)
 _TRIAL = (
     _COMMON
     + """
-from trainer.distributed import Ranks
-from trainer.trial import Place, run_rank
+from trainer.training.distributed import Ranks
+from trainer.training.trial import Place, run_rank
 multiplier, epochs = int(sys.argv[1]), int(sys.argv[2])
 data = {"multiplier": multiplier, "residency": "Streaming"}
 training = Training.model_validate_json(json.dumps({"data": data, "train": {"epochs": epochs}}))
@@ -32,7 +32,7 @@ import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from trainer.data.multiply import Multiplied
-from trainer.models import build
+from trainer.training.models import build
 training = Training()
 data = open_dataset(prepare(training.data, default_cache()))
 many = Multiplied(data.train, int(sys.argv[1]))

@@ -14,7 +14,7 @@ from trainer.data.build import prepare
 from trainer.data.dataset import open_dataset
 from trainer.experiment.record import RankReport
 from trainer.experiment.training import Data, Training
-from trainer.predict import load, of_test_set
+from trainer.training.predict import load, of_test_set
 
 SPLIT = [{"rate": 0.7}, {"rate": 0.2}, {"rate": 0.1}]
 

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from eventually import eventually
 from local.cli import ROOT, command, environment, kill, trainer, write_search
-from trainer.checkpoint import CHECKPOINT
 from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, decode_report
+from trainer.training.checkpoint import CHECKPOINT
 from trialrun_operator.manifests import TRIAL_VARIABLE, trial_document
 from trialrun_operator.workload import workload
 

@@ -14,9 +14,9 @@ from cluster.operatorprocess import Experiments, a_search
 from cluster.programs import build
 from node.place import ROOT
 from node.pods import evict, records, running
-from trainer.checkpoint import CHECKPOINT
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
+from trainer.training.checkpoint import CHECKPOINT
 
 DATA, OUTPUT, JOB = "data", "output", "job/data-build"
 EPOCHS = 400

@@ -19,7 +19,7 @@ PROGRAM = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("trai
 READ_THE_ENVIRONMENT = {
     "trainer/data/kafka/secrets.py",
     "operator/trialrun_operator/settings.py",
-    "trainer/distributed.py",
+    "trainer/training/distributed.py",
     "trainer/local/rank.py",
     "trainer/commands/baseline.py",
     "trainer/commands/pod.py",

@@ -11,10 +11,10 @@ from hypothesis import settings
 from trainer.data.build import prepare
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.multiply import Multiplied
-from trainer.distributed import Ranks
 from trainer.experiment.training import Training
-from trainer.loop import Result, train
-from trainer.trial import Place
+from trainer.training.distributed import Ranks
+from trainer.training.loop import Result, train
+from trainer.training.trial import Place
 
 # Enough for what a test of properties is to find, and a limit of time would fail on a machine that is busy.
 few = settings(max_examples=30, deadline=None)

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from train.builders import a_place
-from trainer import distributed
-from trainer.distributed import Ranks, joined
 from trainer.experiment.record import RankReport
 from trainer.experiment.training import Training
-from trainer.trial import run_rank
+from trainer.training import distributed
+from trainer.training.distributed import Ranks, joined
+from trainer.training.trial import run_rank
 
 # Two cores that others use, too. A rank that takes longer hangs.
 _LIMIT_SECONDS = 120
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch._dynamo", "torch.nn.parallel", "trainer.trial", "trainer.commands.train"])
+_context.set_forkserver_preload(
+    ["torch._dynamo", "torch.nn.parallel", "trainer.training.trial", "trainer.commands.train"]
+)
 
 
 def on_ranks(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:

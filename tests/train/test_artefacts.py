@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from train.builders import a_place, a_training, dataset_of
 from train.ranks import on_ranks, run_command
 from trainer.__main__ import main
-from trainer.checkpoint import CHECKPOINT
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.training import Training
 from trainer.memory import Gauge, resident_bytes
-from trainer.trial import CONFIG, HISTORY, METRICS, NORMALIZATION, WEIGHTS, run_rank, write_artefacts
+from trainer.training.checkpoint import CHECKPOINT
+from trainer.training.trial import CONFIG, HISTORY, METRICS, NORMALIZATION, WEIGHTS, run_rank, write_artefacts
 
 ARTEFACTS = {CONFIG, METRICS, HISTORY, NORMALIZATION, WEIGHTS}
 
@@ -93,7 +93,7 @@ def test_a_folder_that_was_left_half_written_has_no_configuration(
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("trainer.trial.save_tensors", full)
+    monkeypatch.setattr("trainer.training.trial.save_tensors", full)
     report = run_rank(a_training(), place, started=time.time())
     assert report.outcome is Outcome.CRASHED
     assert report.error == "OSError: No space left on device"

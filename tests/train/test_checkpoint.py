@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 from train.builders import a_training, dataset_of, history_in, same_tensors, train_alone, without_times
 from train.ranks import Interrupted, on_ranks, run_all, run_interrupted
-from trainer.checkpoint import CHECKPOINT, Checkpoints, Progress, Saver, save_tensors
-from trainer.distributed import Ranks
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.training import Training
-from trainer.loop import Result, copy
-from trainer.models import build
-from trainer.optimize import Optimizer
-from trainer.trial import WEIGHTS
+from trainer.training.checkpoint import CHECKPOINT, Checkpoints, Progress, Saver, save_tensors
+from trainer.training.distributed import Ranks
+from trainer.training.loop import Result, copy
+from trainer.training.models import build
+from trainer.training.optimize import Optimizer
+from trainer.training.trial import WEIGHTS
 
 _EPOCHS = 5
 
@@ -176,7 +176,7 @@ def test_by_the_clock_saving_is_rare_and_takes_a_twentieth_of_the_time_at_most(
     seconds: float, between: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(seconds)
-    monkeypatch.setattr("trainer.checkpoint.save_tensors", disk.save)
+    monkeypatch.setattr("trainer.training.checkpoint.save_tensors", disk.save)
     training = a_long_training(checkpointEvery=0)
     model = build(training.model, window=5, features=5, outputs=1)
     optimizer = Optimizer(training.train, model.parameters(), 0.1)
@@ -264,7 +264,7 @@ def test_a_process_that_dies_while_saving_leaves_the_checkpoint_before(
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("trainer.checkpoint.save_file", dies)
+    monkeypatch.setattr("trainer.training.checkpoint.save_file", dies)
     with pytest.raises(OSError, match="No space"):
         saver.save(model, optimizer, Progress(2, 0.5, 1, []), best)
     assert (tmp_path / CHECKPOINT).read_bytes() == before

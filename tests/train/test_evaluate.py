@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from train.builders import few
-from trainer.distributed import Ranks
-from trainer.evaluate import Figures, classification_figures, evaluate, predicted_class
+from trainer.training.distributed import Ranks
+from trainer.training.evaluate import Figures, classification_figures, evaluate, predicted_class
 
 
 class Given:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train.builders import a_training
-from trainer.models import build, dtype_of, outputs_for, sinusoids
+from trainer.training.models import build, dtype_of, outputs_for, sinusoids
 
 KINDS = ["MLP", "LSTM", "Transformer"]
 

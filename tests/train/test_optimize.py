@@ -7,7 +7,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from train.builders import a_training
-from trainer.optimize import Optimizer
+from trainer.training.optimize import Optimizer
 
 _RATE = 0.01
 CASES: dict[str, tuple[dict[str, Any], type[torch.optim.Optimizer], dict[str, Any]]] = {

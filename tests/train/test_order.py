@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from train.builders import a_training, few
-from trainer import order
-from trainer.distributed import Ranks
-from trainer.samples import Samples
+from trainer.training import order
+from trainer.training.distributed import Ranks
+from trainer.training.samples import Samples
 
 sizes = st.integers(1, 300)
 batches = st.integers(1, 80)

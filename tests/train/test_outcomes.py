@@ -12,13 +12,13 @@ import torch
 from train.builders import a_place, a_training
 from train.ranks import on_ranks, run_all, run_own, run_until_killed
 from trainer.data.errors import DataUnavailable
-from trainer.distributed import PEER_TIMEOUT, is_loss_of_peer
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport, decode_report, encode_report
 from trainer.experiment.training import Training
-from trainer.loop import Diverged
-from trainer.trial import outcome_of, run_rank, sentence
+from trainer.training.distributed import PEER_TIMEOUT, is_loss_of_peer
+from trainer.training.loop import Diverged
+from trainer.training.trial import outcome_of, run_rank, sentence
 
 
 def report_of(training: Training, cache: Path, folder: Path, error: BaseException | None = None) -> RankReport:

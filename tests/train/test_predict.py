@@ -15,12 +15,12 @@ import torch
 from train.builders import a_place, a_training, dataset_of, write_npz
 from trainer.__main__ import main
 from trainer.data.build import default_cache
-from trainer.distributed import Ranks
-from trainer.evaluate import outputs
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.training import Training
-from trainer.predict import load
-from trainer.trial import CONFIG, METRICS, NORMALIZATION, WEIGHTS, run_rank
+from trainer.training.distributed import Ranks
+from trainer.training.evaluate import outputs
+from trainer.training.predict import load
+from trainer.training.trial import CONFIG, METRICS, NORMALIZATION, WEIGHTS, run_rank
 
 COLUMNS = ("Open", "High", "Low", "Close", "Volume")
 

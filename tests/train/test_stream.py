@@ -8,8 +8,8 @@ import torch
 
 from train.builders import a_training, dataset_of
 from trainer.data.multiply import Multiplied
-from trainer.distributed import Ranks
-from trainer.samples import Samples
+from trainer.training.distributed import Ranks
+from trainer.training.samples import Samples
 
 MULTIPLIER = 7
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from train.builders import a_training, dataset_of, losses, same_tensors, train_alone, without_times, write_npz
-from trainer.loop import Diverged, dropout_seed
-from trainer.models import build
+from trainer.training.loop import Diverged, dropout_seed
+from trainer.training.models import build
 
 KINDS = ["MLP", "LSTM", "Transformer"]
 

@@ -19,15 +19,15 @@ from trainer.atomic import InPlace
 from trainer.cgroup import memory_limit, own_group
 from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
-from trainer.distributed import Ranks, load, ranks_from_environment
-from trainer.environment import process_started
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import MemoryLimit, encode_report
 from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
 from trainer.memory import Gauge
-from trainer.trial import Place, failure, run_rank
+from trainer.training.distributed import Ranks, load, ranks_from_environment
+from trainer.training.environment import process_started
+from trainer.training.trial import Place, failure, run_rank
 
 VARIABLE = "TRIALRUN_TRIAL"
 _CHECKPOINT_SECONDS = 5.0

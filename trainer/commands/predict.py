@@ -6,7 +6,7 @@ import json
 import sys
 
 from trainer.data.build import default_cache
-from trainer.predict import load, of_rows, of_test_set
+from trainer.training.predict import load, of_rows, of_test_set
 
 
 def main(options: argparse.Namespace) -> int:

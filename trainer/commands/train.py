@@ -7,8 +7,6 @@ from pathlib import Path
 
 from trainer import atomic
 from trainer.data.build import default_cache
-from trainer.distributed import ranks_from_environment
-from trainer.environment import process_started
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.load import read
@@ -16,7 +14,9 @@ from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport
 from trainer.experiment.spec import Experiment
 from trainer.experiment.training import Training
-from trainer.trial import Place, run_rank
+from trainer.training.distributed import ranks_from_environment
+from trainer.training.environment import process_started
+from trainer.training.trial import Place, run_rank
 
 
 def main(options: argparse.Namespace) -> int:

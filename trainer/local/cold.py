@@ -23,12 +23,12 @@ def main(events: int, group: str, ranks: int) -> NoReturn:
             Path(group, "cgroup.procs").write_text(str(os.getpid()))
         # Only now, so that all of it is charged to the group.
         from trainer.cgroup import Group
-        from trainer.distributed import load
-        from trainer.environment import process_started
         from trainer.experiment.record import MemoryLimit
         from trainer.local.lines import tell
         from trainer.local.rank import carry_out, end_with
         from trainer.memory import Gauge
+        from trainer.training.distributed import load
+        from trainer.training.environment import process_started
 
         load(ranks)
         gc.collect()

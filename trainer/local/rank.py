@@ -18,14 +18,14 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
 
 from trainer.atomic import InPlace
-from trainer.distributed import Ranks
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import encode_report
 from trainer.experiment.training import Training
 from trainer.local.lines import tell
 from trainer.local.processes import REPORT
 from trainer.memory import Gauge
-from trainer.trial import Place, run_rank
+from trainer.training.distributed import Ranks
+from trainer.training.trial import Place, run_rank
 
 _EVENT_SECONDS = 0.1  # between a rank's progress events: a short epoch must not drown in them
 

@@ -32,8 +32,8 @@ def main(told: dict[str, Any]) -> None:
         if (interface := _interface(runner.getsockname()[0])) is not None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         # Only now: the settings above must stand before.
-        from trainer.distributed import load, ranks_from_environment
         from trainer.local.lines import tell
+        from trainer.training.distributed import load, ranks_from_environment
 
         ranks = ranks_from_environment()
         load(ranks.count)
@@ -48,12 +48,12 @@ def main(told: dict[str, Any]) -> None:
 def _carried_out(order: dict[str, Any], runner: socket.socket) -> tuple[int, str | None]:
     """The exit code of the child that carried out the order, negative for a signal, and the report that it left."""
     from trainer import atomic
-    from trainer.distributed import Ranks
     from trainer.experiment.errors import UserError
     from trainer.experiment.outcome import EXIT_CODES
     from trainer.experiment.record import encode_report
     from trainer.local.processes import REPORT, left_report
-    from trainer.trial import failure
+    from trainer.training.distributed import Ranks
+    from trainer.training.trial import failure
 
     folder = Path(order["folder"])
     try:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.distributed import Ranks
 from trainer.experiment.training import Task
-from trainer.samples import Source, tensors
+from trainer.training.distributed import Ranks
+from trainer.training.samples import Source, tensors
 
 _CHUNK = 1024  # samples per forward pass: bounds the memory of a large validation set
 

@@ -24,10 +24,10 @@ from trainer.data.kafka.fitting import Combine, Together, fitted, normalised, ta
 from trainer.data.kafka.source import identity_of, laid_out, require_checksum, resolved, share
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest
 from trainer.data.split import PARTS
-from trainer.dealing import Hand, dealt
-from trainer.distributed import Group, Ranks
 from trainer.experiment.training import Data, Train
-from trainer.samples import batch_of
+from trainer.training.distributed import Group, Ranks
+from trainer.training.redistribute import Hand, dealt
+from trainer.training.samples import batch_of
 
 
 @dataclass(frozen=True)

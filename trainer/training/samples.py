@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer import order
 from trainer.data.manifest import Manifest
-from trainer.distributed import Ranks
 from trainer.experiment.training import Train
+from trainer.training import order
+from trainer.training.distributed import Ranks
 
 # Samples are gathered for many steps at once: indexing per step costs more than a small step itself.
 _BLOCK_SAMPLES = 1024

@@ -1,6 +1,6 @@
 """Deals samples out to the ranks whose lanes they lie in: every rank has read a share of them, in whatever order.
 
-A rank then holds what `trainer.order` gives it, as if it had picked it from a data set on disk. Nobody tells anybody
+A rank then holds what `trainer.training.order` gives it, as if it had picked it from a data set on disk. Nobody tells anybody
 which sample is which: that follows from the layout of the ranges.
 """
 
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer import order
 from trainer.data.kafka.held import Held
 from trainer.data.kafka.layout import Layout, Segment, numbers
-from trainer.distributed import Ranks
+from trainer.training import order
+from trainer.training.distributed import Ranks
 
 
 @dataclass(frozen=True)

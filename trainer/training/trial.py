@@ -14,21 +14,21 @@ from pathlib import Path
 import torch
 
 from trainer.atomic import write_text
-from trainer.checkpoint import CHECKPOINT, Checkpoints, save_tensors
 from trainer.data.build import prepare
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.data.scale import training_part
-from trainer.distributed import Ranks, is_loss_of_peer, joined
-from trainer.environment import environment
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
 from trainer.experiment.training import Training
-from trainer.loading import load
-from trainer.loop import Diverged, Result, train
 from trainer.memory import Gauge, ticking
-from trainer.samples import SampleSet, Source
+from trainer.training.checkpoint import CHECKPOINT, Checkpoints, save_tensors
+from trainer.training.distributed import Ranks, is_loss_of_peer, joined
+from trainer.training.environment import environment
+from trainer.training.loading import load
+from trainer.training.loop import Diverged, Result, train
+from trainer.training.samples import SampleSet, Source
 
 WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
     "weights.safetensors",

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.checkpoint import Checkpoints, Progress, Saver
-from trainer.dealing import Hand
-from trainer.distributed import Ranks
-from trainer.evaluate import Figures, evaluate
 from trainer.experiment.training import Train, Training
-from trainer.models import build, dtype_of, outputs_for
-from trainer.optimize import Optimizer
-from trainer.samples import Samples, SampleSet, Source
+from trainer.training.checkpoint import Checkpoints, Progress, Saver
+from trainer.training.distributed import Ranks
+from trainer.training.evaluate import Figures, evaluate
+from trainer.training.models import build, dtype_of, outputs_for
+from trainer.training.optimize import Optimizer
+from trainer.training.redistribute import Hand
+from trainer.training.samples import Samples, SampleSet, Source
 
 
 class Diverged(Exception):

@@ -22,13 +22,13 @@ from trainer.data.series import Series
 from trainer.data.sources import csv_file
 from trainer.data.split import split_all
 from trainer.data.windows import next_returns
-from trainer.distributed import Ranks, device
-from trainer.evaluate import Figures, evaluate, outputs, predicted_class
 from trainer.experiment.errors import UserError
 from trainer.experiment.training import Data, Training
-from trainer.models import build, dtype_of, outputs_for
-from trainer.samples import Source
-from trainer.trial import CONFIG, NORMALIZATION, WEIGHTS
+from trainer.training.distributed import Ranks, device
+from trainer.training.evaluate import Figures, evaluate, outputs, predicted_class
+from trainer.training.models import build, dtype_of, outputs_for
+from trainer.training.samples import Source
+from trainer.training.trial import CONFIG, NORMALIZATION, WEIGHTS
 
 Place = dict[str, str | int]
 

@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainer.atomic import replace
-from trainer.distributed import Ranks
 from trainer.experiment.expand import canonical
 from trainer.experiment.training import Training
-from trainer.optimize import Optimizer
+from trainer.training.distributed import Ranks
+from trainer.training.optimize import Optimizer
 
 CHECKPOINT = "checkpoint.safetensors"
 
