@@ -13,8 +13,8 @@ import sys, time
 from pathlib import Path
 from trainer.training.distributed import Ranks
 from trainer.experiment.training import Training
-from trainer.training.trial import Place, run_rank
-report = run_rank(Training(), Place(Ranks(), "env://", Path(sys.argv[1]), None), started=time.time())
+from trainer.training.trial import RankContext, run_rank
+report = run_rank(Training(), RankContext(Ranks(), "env://", Path(sys.argv[1]), None), started=time.time())
 assert report.outcome == "Succeeded", report
 {_PEAK}
 """

@@ -15,12 +15,12 @@ _TRIAL = (
     _COMMON
     + """
 from trainer.training.distributed import Ranks
-from trainer.training.trial import Place, run_rank
+from trainer.training.trial import RankContext, run_rank
 multiplier, epochs = int(sys.argv[1]), int(sys.argv[2])
 data = {"multiplier": multiplier, "residency": "Streaming"}
 training = Training.model_validate_json(json.dumps({"data": data, "train": {"epochs": epochs}}))
 begun = time.process_time()
-report = run_rank(training, Place(Ranks(), "env://", default_cache(), None), started=time.time())
+report = run_rank(training, RankContext(Ranks(), "env://", default_cache(), None), started=time.time())
 assert report.outcome == "Succeeded", report
 print(time.process_time() - begun, report.memory.peak_bytes - report.memory.floor_bytes)
 """

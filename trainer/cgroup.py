@@ -19,7 +19,7 @@ _FILE_PAGES = ("active_file", "inactive_file")
 _PEAKS = ("memory.peak", "memory.max_usage_in_bytes")  # the first since Linux 5.19
 
 
-class Reread:
+class CachedFile:
     """A file of the kernel's that is read time and again, and so kept open.
 
     A thread that opens, reads and closes it gives the interpreter away at each step, and must wait to get it back.
@@ -38,9 +38,9 @@ class Reread:
 class _Charges:
     """The files that tell what a group is charged with; `cached` are the fields of `stat` that count files' pages."""
 
-    now: Reread
-    peak: Reread | None
-    stat: Reread
+    now: CachedFile
+    peak: CachedFile | None
+    stat: CachedFile
     cached: tuple[str, ...]
 
 
@@ -73,9 +73,9 @@ class Group:
     def _charges(self) -> _Charges:
         peak = next((self.folder / name for name in _PEAKS if (self.folder / name).exists()), None)
         return _Charges(
-            now=Reread(self.folder / ("memory.current" if self.second else "memory.usage_in_bytes")),
-            peak=None if peak is None else Reread(peak),
-            stat=Reread(self.folder / "memory.stat"),
+            now=CachedFile(self.folder / ("memory.current" if self.second else "memory.usage_in_bytes")),
+            peak=None if peak is None else CachedFile(peak),
+            stat=CachedFile(self.folder / "memory.stat"),
             # Version 1 counts the pages of groups below under other names.
             cached=_FILE_PAGES if self.second else tuple(f"total_{name}" for name in _FILE_PAGES),
         )
@@ -99,7 +99,7 @@ class Group:
             self.folder.rmdir()
 
 
-class Nursery:
+class CgroupFactory:
     """Makes cgroups for this process's children, named after it so that the next one can remove what is left."""
 
     def __init__(self, parent: Path) -> None:
@@ -120,10 +120,10 @@ class Nursery:
                 Group(folder).remove()
 
 
-def nursery() -> Nursery | None:
+def cgroup_factory() -> CgroupFactory | None:
     """Where this process may make groups whose memory it can limit; None where it may not."""
     for parent in _parents():
-        made = Nursery(parent)
+        made = CgroupFactory(parent)
         try:
             group = made.make("probe")
         except OSError:

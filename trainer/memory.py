@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.cgroup import Group, Reread
+from trainer.cgroup import CachedFile, Group
 from trainer.experiment.record import Charged, Memory, MemoryLimit
 
 _STATUS = Path("/proc/self/status")
@@ -17,10 +17,10 @@ _TICK_SECONDS = 0.05
 
 def resident_bytes() -> tuple[int, int]:
     """This process's resident memory now, and its peak. Where the system tells only the peak, both are the peak."""
-    return _resident(Reread(_STATUS) if _STATUS.exists() else None)
+    return _resident(CachedFile(_STATUS) if _STATUS.exists() else None)
 
 
-def _resident(status: Reread | None) -> tuple[int, int]:
+def _resident(status: CachedFile | None) -> tuple[int, int]:
     if status is not None:
         fields = dict(line.split(":", 1) for line in status.text().splitlines())
         return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
@@ -49,7 +49,7 @@ class Readings:
         return self._total // self._count
 
 
-class Gauge:
+class MemoryMonitor:
     """Collects readings of this process's memory and, where `group` is its own, of its cgroup's.
 
     Made when everything is loaded and no sample is held: the first reading is the floor. Threads may share it.
@@ -59,7 +59,7 @@ class Gauge:
         self.limit: MemoryLimit | None = None
         self._group = group
         self._lock = threading.Lock()
-        self._status = Reread(_STATUS) if _STATUS.exists() else None
+        self._status = CachedFile(_STATUS) if _STATUS.exists() else None
         self._resident = Readings(_resident(self._status)[0])
         self._charged = Readings(group.charged()[0]) if group is not None else None
 

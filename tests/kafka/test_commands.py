@@ -128,7 +128,7 @@ def test_samples_go_to_a_topic_that_is_only_named(broker: Broker, capsys: pytest
     asked += ["--format", "JSON", "--compression", "Zstd", "--batch-bytes", "20000", "--linger-ms", "1", "--json"]
     assert run("publish", *asked) == 0
     (told,) = json.loads(capsys.readouterr().out)["topics"]
-    held, figures = read(data)
+    buffer, figures = read(data)
     seconds = told.pop("seconds")
     assert seconds > 0
     assert told == {
@@ -136,7 +136,7 @@ def test_samples_go_to_a_topic_that_is_only_named(broker: Broker, capsys: pytest
         "ranges": ["0:0:9", "1:0:9"],
         "messages": 20,
         "payloadBytes": figures.payload_bytes,
-        "checksum": held.checksum,
+        "checksum": buffer.checksum,
         "format": "JSON",
         "compression": "Zstd",
         "batchBytes": 20_000,

@@ -30,10 +30,10 @@ def test_what_was_published_is_read_whatever_its_format_and_compression(
     data = on(broker, format=form, compression=compression, ranges=["0:0:49", "1:0:49"], split=SPLIT)
     done = published(data, samples=100, partitions=2)
     assert done.ranges == data.ranges
-    held, figures = read(data)
+    buffer, figures = read(data)
     assert (figures.messages, figures.payload_bytes) == (100, done.payload_bytes)
-    assert held.checksum == done.checksum
-    x, y = samples(held)
+    assert buffer.checksum == done.checksum
+    x, y = samples(buffer)
     ((wanted_x, wanted_y),) = made_up(data, 100, 0).between(0, 100)
     assert np.array_equal(x, wanted_x)
     assert np.array_equal(y, wanted_y)
@@ -44,20 +44,20 @@ def test_ranges_may_lie_anywhere_and_stand_in_any_order(broker: Broker) -> None:
     ranges = ["0:2000:2999", "1:10:19", "0:5:9", "0:15:20"]
     data = on(broker, ranges=ranges, split=SPLIT)
     published(data, samples=6000, partitions=2)
-    held, figures = read(data)
+    buffer, figures = read(data)
     x, y = (np.concatenate(each) for each in zip(*made_up(data, 6000, 0).between(0, 6000), strict=True))
     wanted = np.concatenate([np.arange(2000, 3000), np.arange(3010, 3020), np.arange(5, 10), np.arange(15, 21)])
     assert figures.messages == len(wanted)
-    assert np.array_equal(samples(held)[0], x[wanted])
-    assert np.array_equal(samples(held)[1], y[wanted])
+    assert np.array_equal(samples(buffer)[0], x[wanted])
+    assert np.array_equal(samples(buffer)[1], y[wanted])
 
 
 def test_a_warm_up_reads_messages_that_are_read_again_when_it_counts(broker: Broker) -> None:
     data = on(broker, ranges=["0:0:49", "1:0:49"], split=SPLIT)
     done = published(data, samples=100, partitions=2)
     for messages in (1, 70, 1000):
-        held, figures = read(data.model_copy(update={"warmup_messages": messages}))
-        assert (figures.messages, held.checksum) == (100, done.checksum)
+        buffer, figures = read(data.model_copy(update={"warmup_messages": messages}))
+        assert (figures.messages, buffer.checksum) == (100, done.checksum)
 
 
 def test_a_set_on_disk_is_built_once_for_a_topic_and_anew_for_one_made_again(broker: Broker, tmp_path) -> None:

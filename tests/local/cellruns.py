@@ -39,7 +39,7 @@ def records_of(test: ScaleTest, folder: Path) -> list[Record]:
     prepare(test.spec.training.data, default_cache())
     with (
         Ledger(folder) as ledger,
-        Cells(test.spec.cell, trials, default_cache(), folder / "warm.log") as launcher,
+        Cells(test.spec.cell, trials, default_cache(), folder / "fork-server.log") as launcher,
     ):
         run(
             test,

@@ -85,7 +85,7 @@ def test_a_terminated_runner_ends_its_children_too(tmp_path: Path) -> None:
     assert not alive(family)
 
 
-def test_children_of_a_killed_warm_process_do_not_train_on(tmp_path: Path) -> None:
+def test_children_of_a_killed_fork_server_do_not_train_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start("run", write_search(tmp_path, epochs=100_000), "--out", out)
     eventually(lambda: trial_processes(runner.pid), what="a trial runs")

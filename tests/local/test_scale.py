@@ -9,7 +9,7 @@ import pytest
 from eventually import eventually
 from local.cellruns import records_of, scale_test
 from local.cli import alive, descendants, kill, start, trainer
-from trainer.cgroup import nursery
+from trainer.cgroup import cgroup_factory
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
@@ -58,7 +58,7 @@ def test_a_cell_that_was_killed_for_memory_leaves_its_last_figures_and_the_evide
     killed = held[2]
     limit = only(killed).limit
     assert limit is not None
-    assert limit.kept_by == ("Cgroup" if nursery() else "Watchdog")
+    assert limit.kept_by == ("Cgroup" if cgroup_factory() else "Watchdog")
     assert killed.exit_code == -9
     assert killed.evidence["signal"] == 9
     assert killed.evidence["limitBytes"] == limit.bytes
@@ -80,7 +80,7 @@ def test_all_cells_have_the_same_limit_so_much_above_the_measured_floor(held: li
 
 
 def test_without_a_cgroup_a_watchdog_keeps_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "nursery", lambda: None)
+    monkeypatch.setattr(cells, "cgroup_factory", lambda: None)
     test = scale_test([1, 200], cell={"memoryAboveFloor": "64Mi", "deadlineSeconds": 120})
     small, killed = records_of(test, tmp_path)
     assert (small.outcome, killed.outcome) == (Outcome.SUCCEEDED, Outcome.HOST_OOM)
@@ -198,5 +198,5 @@ def test_a_killed_runner_leaves_no_process_and_the_next_start_removes_its_cgroup
 
 def _swept(pattern: str) -> list[Path]:
     """The cgroups of that name which are left when a runner starts."""
-    nursery()  # as a start does
+    cgroup_factory()  # as a start does
     return list(Path("/sys/fs/cgroup").glob(f"**/{pattern}"))

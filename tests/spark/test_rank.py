@@ -39,7 +39,7 @@ class Line:
         """Has it train for ever in this folder of `scratch`."""
         (trial,) = expand(read(write_search(scratch, epochs=[FOREVER])))
         (order,) = orders(trial, scratch / "here", default_cache())
-        more = {"meeting": "env://", "cwd": str(ROOT), "waited": 1.0, "folder": str(scratch / folder)}
+        more = {"rendezvous": "env://", "cwd": str(ROOT), "waited": 1.0, "folder": str(scratch / folder)}
         self.connection.sendall(json.dumps(order | more).encode() + b"\n")
 
     def child(self) -> int:

@@ -14,7 +14,7 @@ from trainer.data.multiply import Multiplied
 from trainer.experiment.training import Training
 from trainer.training.distributed import Ranks
 from trainer.training.loop import Result, train
-from trainer.training.trial import Place
+from trainer.training.trial import RankContext
 
 # Enough for what a test of properties is to find, and a limit of time would fail on a machine that is busy.
 few = settings(max_examples=30, deadline=None)
@@ -39,8 +39,8 @@ def dataset_of(training: Training, cache: Path) -> Dataset:
     return open_dataset(prepare(training.data, cache))
 
 
-def a_place(folder: Path, cache: Path, *, rank: int = 0, ranks: int = 1) -> Place:
-    return Place(Ranks(rank, ranks, rank), f"file://{folder / 'meeting'}", cache, folder)
+def a_context(folder: Path, cache: Path, *, rank: int = 0, ranks: int = 1) -> RankContext:
+    return RankContext(Ranks(rank, ranks, rank), f"file://{folder / 'rendezvous'}", cache, folder)
 
 
 def train_alone(training: Training, cache: Path, **others: Any) -> Result:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from train.builders import a_place
+from train.builders import a_context
 from trainer.experiment.record import RankReport
 from trainer.experiment.training import Training
 from trainer.training import distributed
@@ -70,19 +70,19 @@ def run_all(rank: int, count: int, folders: Sequence[Path], cache: Path, trainin
     reports = []
     for folder, training in zip(folders, trainings, strict=True):
         folder.mkdir(exist_ok=True)
-        reports.append(run_rank(training, a_place(folder, cache, rank=rank, ranks=count), started=time.time()))
+        reports.append(run_rank(training, a_context(folder, cache, rank=rank, ranks=count), started=time.time()))
     return reports
 
 
 def run_own(rank: int, count: int, folder: Path, cache: Path, trainings: Sequence[Training]) -> RankReport:
     """A training for each rank."""
-    return run_rank(trainings[rank], a_place(folder, cache, rank=rank, ranks=count), started=time.time())
+    return run_rank(trainings[rank], a_context(folder, cache, rank=rank, ranks=count), started=time.time())
 
 
 def run_in_haste(rank: int, count: int, folder: Path, cache: Path, training: Training, seconds: float) -> RankReport:
     """The training, with ranks that take each other for dead after so many seconds."""
     distributed.PEER_TIMEOUT = timedelta(seconds=seconds)
-    return run_rank(training, a_place(folder, cache, rank=rank, ranks=count), started=time.time())
+    return run_rank(training, a_context(folder, cache, rank=rank, ranks=count), started=time.time())
 
 
 class Interrupted(Exception):
@@ -99,9 +99,9 @@ def run_interrupted(
             raise Interrupted
 
     reports = []
-    for on_epoch, meeting in ((interrupt, "first"), (lambda _: None, "second")):
-        place = a_place(folders[rank], cache, rank=rank, ranks=count)
-        place = type(place)(place.ranks, f"file://{folders[0] / meeting}", cache, folders[rank])
+    for on_epoch, rendezvous in ((interrupt, "first"), (lambda _: None, "second")):
+        place = a_context(folders[rank], cache, rank=rank, ranks=count)
+        place = type(place)(place.ranks, f"file://{folders[0] / rendezvous}", cache, folders[rank])
         reports.append(run_rank(training, place, started=time.time(), on_epoch=on_epoch))
     return reports
 
@@ -119,7 +119,7 @@ def run_until_killed(
         last = time.monotonic()
 
     report = run_rank(
-        training, a_place(folder, cache, rank=rank, ranks=count), started=time.time(), on_epoch=on_epoch
+        training, a_context(folder, cache, rank=rank, ranks=count), started=time.time(), on_epoch=on_epoch
     )
     return report, time.monotonic() - last
 
@@ -141,12 +141,12 @@ def run_command(rank: int, count: int, port: int, home: Path, arguments: Sequenc
     return code
 
 
-def say(rank: int, count: int, meeting: str, text: str) -> tuple[str, list[float]]:
+def say(rank: int, count: int, rendezvous: str, text: str) -> tuple[str, list[float]]:
     """What reaches a rank of rank 0's text, and of its numbers."""
     import torch
 
     ranks = Ranks(rank, count, rank)
-    with joined(ranks, "CPU", meeting) as device:
+    with joined(ranks, "CPU", rendezvous) as device:
         numbers = torch.full((3,), float(rank))
-        ranks.copy_from_lead(numbers)
-        return ranks.text_of_lead(text if rank == 0 else "another", device), numbers.tolist()
+        ranks.copy_from_rank0(numbers)
+        return ranks.text_of_rank0(text if rank == 0 else "another", device), numbers.tolist()

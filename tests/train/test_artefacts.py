@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from train.builders import a_place, a_training, dataset_of
+from train.builders import a_context, a_training, dataset_of
 from train.ranks import on_ranks, run_command
 from trainer.__main__ import main
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.training import Training
-from trainer.memory import Gauge, resident_bytes
+from trainer.memory import MemoryMonitor, resident_bytes
 from trainer.training.checkpoint import CHECKPOINT
 from trainer.training.trial import CONFIG, HISTORY, METRICS, NORMALIZATION, WEIGHTS, run_rank, write_artefacts
 
@@ -53,7 +53,7 @@ def test_a_run_leaves_configuration_metrics_history_normalisation_and_weights(
 ) -> None:
     training = a_training(data={"task": task}, train={"checkpointEvery": 1})
     folder = tmp_path / "run"
-    report = run_rank(training, a_place(folder, cache), started=time.time())
+    report = run_rank(training, a_context(folder, cache), started=time.time())
 
     assert {path.name for path in folder.iterdir()} == ARTEFACTS
     assert Training.model_validate_json((folder / CONFIG).read_text()) == training
@@ -78,8 +78,8 @@ def test_a_run_leaves_configuration_metrics_history_normalisation_and_weights(
 
 
 def test_a_run_without_a_folder_leaves_nothing(cache: Path, tmp_path: Path) -> None:
-    place = a_place(tmp_path, cache)
-    report = run_rank(a_training(), type(place)(place.ranks, place.meeting, cache, None), started=time.time())
+    place = a_context(tmp_path, cache)
+    report = run_rank(a_training(), type(place)(place.ranks, place.rendezvous, cache, None), started=time.time())
     assert report.outcome is Outcome.SUCCEEDED
     assert list(tmp_path.iterdir()) == []
 
@@ -87,7 +87,7 @@ def test_a_run_without_a_folder_leaves_nothing(cache: Path, tmp_path: Path) -> N
 def test_a_folder_that_was_left_half_written_has_no_configuration(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = a_place(tmp_path, cache)
+    place = a_context(tmp_path, cache)
     assert run_rank(a_training(), place, started=time.time()).outcome is Outcome.SUCCEEDED
 
     def full(*_: object) -> None:
@@ -101,7 +101,7 @@ def test_a_folder_that_was_left_half_written_has_no_configuration(
 
 
 def test_a_finished_run_keeps_no_checkpoint(cache: Path, tmp_path: Path) -> None:
-    run_rank(a_training(train={"checkpointEvery": 1}), a_place(tmp_path, cache), started=time.time())
+    run_rank(a_training(train={"checkpointEvery": 1}), a_context(tmp_path, cache), started=time.time())
     assert not (tmp_path / CHECKPOINT).exists()
     assert write_artefacts.__doc__ is not None
 
@@ -169,12 +169,12 @@ def test_train_under_torchrun_leaves_one_set_of_artefacts(home: Path, tmp_path: 
 
 
 def test_memory_is_this_process_and_its_peak_is_no_less_than_its_mean() -> None:
-    gauge = Gauge()
+    monitor = MemoryMonitor()
     taken = bytearray(64 * 2**20)
-    gauge.read()
+    monitor.read()
     held = resident_bytes()[0]
     del taken
-    result = gauge.result()
+    result = monitor.result()
     assert result.peak_bytes >= held
     assert 50 * 2**20 < result.mean_bytes <= result.peak_bytes < 64 * 2**30
 

@@ -209,7 +209,7 @@ def test_nor_is_one_of_other_data_or_another_number_of_ranks(tmp_path: Path) -> 
     assert reached(data="other data") == 0
 
     class Two(Ranks):
-        def text_of_lead(self, text: str, device: torch.device) -> str:  # noqa: ARG002
+        def text_of_rank0(self, text: str, device: torch.device) -> str:  # noqa: ARG002
             return text
 
     assert reached(ranks=Two(0, 2)) == 0

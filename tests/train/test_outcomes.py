@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.builders import a_place, a_training
+from train.builders import a_context, a_training
 from train.ranks import on_ranks, run_all, run_own, run_until_killed
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.errors import UserError
@@ -26,7 +26,7 @@ def report_of(training: Training, cache: Path, folder: Path, error: BaseExceptio
         if error is not None:
             raise error
 
-    return run_rank(training, a_place(folder, cache), started=time.time(), on_epoch=on_epoch)
+    return run_rank(training, a_context(folder, cache), started=time.time(), on_epoch=on_epoch)
 
 
 def raised(action: object) -> BaseException:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.builders import a_place, a_training, dataset_of, write_npz
+from train.builders import a_context, a_training, dataset_of, write_npz
 from trainer.__main__ import main
 from trainer.data.build import default_cache
 from trainer.experiment.outcome import Outcome
@@ -31,7 +31,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_run(folder: Path, training: Training | None = None) -> Path:
-    report = run_rank(training or a_training(), a_place(folder, default_cache()), started=time.time())
+    report = run_rank(training or a_training(), a_context(folder, default_cache()), started=time.time())
     assert report.outcome is Outcome.SUCCEEDED, report.error
     return folder
 

@@ -101,7 +101,7 @@ def test_metrics_of_three_ranks_are_those_of_one(cache: Path, tmp_path: Path) ->
 
 def test_rank_0_tells_the_others_its_text_and_its_numbers(tmp_path: Path) -> None:
     text = '{"epoch": 3, "where": "Zürich"}'
-    assert on_ranks(3, say, f"file://{tmp_path / 'meeting'}", text) == [(text, [0.0, 0.0, 0.0])] * 3
+    assert on_ranks(3, say, f"file://{tmp_path / 'rendezvous'}", text) == [(text, [0.0, 0.0, 0.0])] * 3
     assert on_ranks(2, say, f"file://{tmp_path / 'again'}", "") == [("", [0.0, 0.0, 0.0])] * 2
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cgroup import Group, Nursery
-from trainer.memory import Gauge, Readings, ticking
+from trainer.cgroup import CgroupFactory, Group
+from trainer.memory import MemoryMonitor, Readings, ticking
 
 MIB = 2**20
 
@@ -65,21 +65,21 @@ def test_a_limit_leaves_no_way_out_to_swap(tmp_path: Path) -> None:
 
 
 def test_groups_of_processes_that_are_gone_are_removed_and_others_stay(tmp_path: Path) -> None:
-    nursery = Nursery(tmp_path)
-    ours = nursery.make("1")
+    factory = CgroupFactory(tmp_path)
+    ours = factory.make("1")
     for name in ("trialrun-4194999-12345-1", "trialrun-1-0-1", "trialrun-of-somebody", "another"):
         (tmp_path / name).mkdir()
-    nursery.sweep()
+    factory.sweep()
     assert {path.name for path in tmp_path.iterdir()} == {ours.folder.name, "trialrun-of-somebody", "another"}
 
 
 def test_a_gauge_reads_floor_peak_and_mean_of_its_group(tmp_path: Path) -> None:
     group = second_version(tmp_path)
     (tmp_path / "memory.peak").write_text(str(300 * MIB))
-    gauge = Gauge(group)
+    monitor = MemoryMonitor(group)
     (tmp_path / "memory.current").write_text(str(400 * MIB))
     (tmp_path / "memory.peak").write_text(str(450 * MIB))
-    memory = gauge.result()
+    memory = monitor.result()
     assert memory.cgroup is not None
     assert memory.cgroup.floor_bytes == memory.counted_floor == 250 * MIB
     assert memory.cgroup.peak_bytes == memory.counted_peak == 400 * MIB

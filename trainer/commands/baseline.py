@@ -74,7 +74,7 @@ def _run(
     settle(folder, experiment, fresh=True)
     with (
         Ledger(folder) as ledger,
-        Processes(default_cache(), folder / "warm.log", ready) as launcher,
+        Processes(default_cache(), folder / "fork-server.log", ready) as launcher,
         progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
     ):
         records = run(

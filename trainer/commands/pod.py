@@ -24,10 +24,10 @@ from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import MemoryLimit, encode_report
 from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
-from trainer.memory import Gauge
+from trainer.memory import MemoryMonitor
 from trainer.training.distributed import Ranks, load, ranks_from_environment
 from trainer.training.environment import process_started
-from trainer.training.trial import Place, failure, run_rank
+from trainer.training.trial import RankContext, failure, run_rank
 
 VARIABLE = "TRIALRUN_TRIAL"
 _CHECKPOINT_SECONDS = 5.0
@@ -44,17 +44,17 @@ def main(options: argparse.Namespace) -> int:
     try:
         told = json.loads(text)
         training = _training(told)
-        place = _place(told, ranks, options)
+        context = _place(told, ranks, options)
     except (UserError, ValueError) as error:
         report = failure(ranks, error)
     else:
         kept = InPlace(options.message)
         report = run_rank(
             training,
-            place,
+            context,
             started=process_started(),
             on_epoch=_shower(training.train.epochs),
-            gauge=_gauge(ranks),
+            monitor=_monitor(ranks),
             meanwhile=lambda so_far: kept.write(encode_report(so_far)),
         )
     leave(report, options.message)
@@ -70,14 +70,14 @@ def _end(number: int, _: object) -> None:
     os._exit(128 + number)
 
 
-def _gauge(ranks: Ranks) -> Gauge:
+def _monitor(ranks: Ranks) -> MemoryMonitor:
     """Measures from now on, when all is loaded, the memory of the container, in which this is the only process."""
     load(ranks.count)
     gc.collect()
-    gauge = Gauge(own_group())
+    monitor = MemoryMonitor(own_group())
     if (limit := memory_limit()) is not None:
-        gauge.limit = MemoryLimit(bytes=limit, kept_by="Cgroup")
-    return gauge
+        monitor.limit = MemoryLimit(bytes=limit, kept_by="Cgroup")
+    return monitor
 
 
 def _training(told: dict[str, Any]) -> Training:
@@ -88,7 +88,7 @@ def _training(told: dict[str, Any]) -> Training:
         raise UserError(f"{VARIABLE}: training: {found} (is this image older than the operator?)") from error
 
 
-def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> Place:
+def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> RankContext:
     """Where this rank works. Relative paths begin at the data volume, if there is one."""
     ready = enter_data(options.data)
     attempt = int(told["attempt"])
@@ -97,9 +97,9 @@ def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> P
         # A piece of the UID keeps an experiment apart from one of the same name that was deleted.
         trial = options.output / f"{told['experiment']}-{told['uid'][:8]}" / told["id"]
         folder = trial / str(attempt)
-        if ranks.lead:
+        if ranks.is_rank0:
             require_writable(folder)
-    return Place(
+    return RankContext(
         ranks,
         "env://",
         default_cache(),

@@ -26,7 +26,7 @@ from trainer.report.live import progress
 from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
-LOGS = {"local": "warm.log", "spark": "spark.log"}
+LOGS = {"local": "fork-server.log", "spark": "spark.log"}
 
 
 def main(options: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
             kept = [record for record in latest(records).values() if record.id in wanted - left]
             log = folder / LOGS[options.launcher]
             try:
-                # The warm process starts before anything here has threads, and loads torch meanwhile.
+                # The fork server starts before anything here has threads, and loads torch meanwhile.
                 with (
                     _launcher(options, experiment, todo, log) as launcher,
                     progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,

@@ -16,7 +16,7 @@ from trainer.experiment.spec import Experiment
 from trainer.experiment.training import Training
 from trainer.training.distributed import ranks_from_environment
 from trainer.training.environment import process_started
-from trainer.training.trial import Place, run_rank
+from trainer.training.trial import RankContext, run_rank
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,25 +25,25 @@ def main(options: argparse.Namespace) -> int:
     training = _training(experiment, options.trial)
     ranks = ranks_from_environment()
     folder: Path = options.out or Path("runs") / f"{experiment.name}-train"
-    if ranks.lead:
+    if ranks.is_rank0:
         _require_writable(folder)
-    place = Place(ranks, "env://", default_cache(), folder)
+    context = RankContext(ranks, "env://", default_cache(), folder)
     epochs = training.train.epochs
     shown = 0.0
 
     def show(row: dict[str, float]) -> None:
         nonlocal shown
         last = row["epoch"] == epochs
-        if ranks.lead and not options.json and (last or time.monotonic() - shown > 1.0):
+        if ranks.is_rank0 and not options.json and (last or time.monotonic() - shown > 1.0):
             shown = time.monotonic()
             figures = "  ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "epoch")
             print(f"epoch {row['epoch']:.0f}/{epochs}  {figures}", file=sys.stderr)
 
-    report = run_rank(training, place, started=process_started(), on_epoch=show)
+    report = run_rank(training, context, started=process_started(), on_epoch=show)
     if report.outcome is not Outcome.SUCCEEDED:
         where = f"rank {ranks.rank}: " if ranks.count > 1 else ""
         print(f"trainer: {where}{report.outcome}: {report.error}\n{ADVICE[report.outcome]}", file=sys.stderr)
-    elif ranks.lead:
+    elif ranks.is_rank0:
         _tell(report, folder, as_json=options.json)
     return EXIT_CODES[report.outcome]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from trainer.cgroup import Group, Nursery, nursery
+from trainer.cgroup import CgroupFactory, Group, cgroup_factory
 from trainer.experiment.cells import memory_limit
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
@@ -69,11 +69,11 @@ class Cells:
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
     _limits: dict[bool, MemoryLimit | None] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    _nursery: Nursery | None = None
+    _cgroups: CgroupFactory | None = None
     _made: int = 0
 
     def __enter__(self) -> "Cells":
-        self._nursery = nursery()
+        self._cgroups = cgroup_factory()
         return self
 
     def __exit__(
@@ -94,7 +94,7 @@ class Cells:
         for several in sorted({trial.workers > 1 for trial in self.trials}):
             floor = self._floor(2 if several else 1)
             size = memory_limit(self.cell, floor)
-            keeper: Literal["Cgroup", "Watchdog"] = "Watchdog" if self._nursery is None else "Cgroup"
+            keeper: Literal["Cgroup", "Watchdog"] = "Watchdog" if self._cgroups is None else "Cgroup"
             self._limits[several] = None if size is None else MemoryLimit(bytes=size, kept_by=keeper)
 
     def start(self, trial: Trial, folder: Path) -> None:
@@ -149,12 +149,12 @@ class Cells:
 
     def _spawn(self, trial: str, rank: int, ranks: int, folder: Path, log: Path) -> _Rank:
         self._made += 1
-        group = self._nursery.make(str(self._made)) if self._nursery is not None else None
+        group = self._cgroups.make(str(self._made)) if self._cgroups is not None else None
         ours, theirs = os.pipe()
         arguments = [str(theirs), "" if group is None else str(group.folder), str(ranks)]
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.local.cold", *arguments],
+                [sys.executable, "-m", "trainer.local.cell_worker", *arguments],
                 pass_fds=(theirs,),
                 stdin=subprocess.PIPE,
                 stdout=file,

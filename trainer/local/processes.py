@@ -1,4 +1,4 @@
-"""The runner's side of the warm process: asks it for ranks, hears how they end."""
+"""The runner's side of the fork server: asks it for ranks, hears how they end."""
 
 import selectors
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ REPORT = "report-{rank}.json"
 
 @dataclass
 class Processes:
-    """Children of a warm process, in which a rank starts in milliseconds. A context: leaving it ends them all."""
+    """Children of a fork server, in which a rank starts in milliseconds. A context: leaving it ends them all."""
 
     cache: Path
     log: Path
@@ -29,19 +29,19 @@ class Processes:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def __enter__(self) -> "Processes":
-        self._warm = Child("trainer.local.warm", "the process that starts trials", self.log)
-        self._warm.start()
-        self._selector.register(self._warm.events, selectors.EVENT_READ)
+        self._fork_server = Child("trainer.local.fork_server", "the process that starts trials", self.log)
+        self._fork_server.start()
+        self._selector.register(self._fork_server.events, selectors.EVENT_READ)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._selector.close()
-        self._warm.end()  # it kills its children
+        self._fork_server.end()  # it kills its children
 
     def await_ready(self) -> None:
-        """Returns once the warm process has loaded everything: from then on a start takes milliseconds.
+        """Returns once the fork server has loaded everything: from then on a start takes milliseconds.
 
         Raises:
             LauncherEnded: it failed to.
@@ -54,11 +54,11 @@ class Processes:
         """Starts every rank of a trial, artefacts and log in `folder`."""
         self._folders[trial.id] = folder
         for order in orders(trial, folder, self.cache, self.ready):
-            self._warm.ask(do="start", **order)
+            self._fork_server.ask(do="start", **order)
 
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks."""
-        self._warm.ask(do="kill", trial=trial.id)
+        self._fork_server.ask(do="kill", trial=trial.id)
 
     def events(self, timeout: float | None) -> Iterator[Epoch | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
@@ -68,7 +68,7 @@ class Processes:
         """
         if not self._selector.select(timeout):
             return
-        for event in self._warm.heard():
+        for event in self._fork_server.heard():
             if event["event"] == "ready":
                 self._ready = True
             elif event["event"] == "epoch":
@@ -83,8 +83,8 @@ class Processes:
 def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) -> list[dict[str, Any]]:
     """What each rank of a trial is told, which works in `folder`. Removes the reports of an earlier attempt."""
     folder.mkdir(parents=True, exist_ok=True)
-    meeting = folder / "meeting"
-    meeting.unlink(missing_ok=True)
+    rendezvous = folder / "rendezvous"
+    rendezvous.unlink(missing_ok=True)
     for rank in range(trial.workers):
         (folder / REPORT.format(rank=rank)).unlink(missing_ok=True)
     return [
@@ -92,7 +92,7 @@ def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) 
             "trial": trial.id,
             "rank": rank,
             "ranks": trial.workers,
-            "meeting": f"file://{meeting.absolute()}",
+            "rendezvous": f"file://{rendezvous.absolute()}",
             "training": trial.training.document(sparse=True),
             "folder": str(folder),
             "cache": str(cache),

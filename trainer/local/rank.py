@@ -23,15 +23,20 @@ from trainer.experiment.record import encode_report
 from trainer.experiment.training import Training
 from trainer.local.lines import tell
 from trainer.local.processes import REPORT
-from trainer.memory import Gauge
+from trainer.memory import MemoryMonitor
 from trainer.training.distributed import Ranks
-from trainer.training.trial import Place, run_rank
+from trainer.training.trial import RankContext, run_rank
 
 _EVENT_SECONDS = 0.1  # between a rank's progress events: a short epoch must not drown in them
 
 
 def carry_out(
-    order: dict[str, Any], events: int, *, started: float, gauge: Gauge | None = None, provisional: bool = False
+    order: dict[str, Any],
+    events: int,
+    *,
+    started: float,
+    monitor: MemoryMonitor | None = None,
+    provisional: bool = False,
 ) -> int:
     """Trains as ordered and returns the exit code of the outcome. `started` is when this rank's process began.
 
@@ -43,15 +48,15 @@ def carry_out(
     training = Training.model_validate_json(json.dumps(order["training"]))
     ready = tuple(map(Path, order["ready"]))
     ranks = Ranks(rank, order["ranks"], rank)
-    place = Place(ranks, order["meeting"], Path(order["cache"]), folder, ready=ready)
+    context = RankContext(ranks, order["rendezvous"], Path(order["cache"]), folder, ready=ready)
     path = folder / REPORT.format(rank=rank)
     kept = InPlace(path) if provisional else None
     report = run_rank(
         training,
-        place,
+        context,
         started=started,
         on_epoch=_Announcer(events, order["trial"], rank),
-        gauge=gauge,
+        monitor=monitor,
         meanwhile=None if kept is None else lambda so_far: kept.write(encode_report(so_far)),
     )
     path.write_bytes(encode_report(report))

@@ -105,7 +105,7 @@ class Spark:
     def start(self, trial: Trial, folder: Path) -> None:
         """Has Spark start every rank of a trial, artefacts and log in `folder` as their machines know it."""
         assert self._listener is not None  # noqa: S101 - await_ready has returned
-        here = {"meeting": "env://", "cwd": str(Path.cwd())}
+        here = {"rendezvous": "env://", "cwd": str(Path.cwd())}
         self._jobs[trial.id] = _Job(trial, [one | here for one in orders(trial, folder.absolute(), self.cache)])
         told = {"host": self._host, "port": self._listener.getsockname()[1], "key": self._key}
         gpu = trial.training.train.device != "CPU"

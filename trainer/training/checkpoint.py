@@ -70,7 +70,7 @@ class Saver:
         self._every = training.train.checkpoint_every
         self._seconds = places.every_seconds
         self._wanted = self._every > 0 or self._seconds is not None
-        folder = places.folder if ranks.lead and self._wanted else None
+        folder = places.folder if ranks.is_rank0 and self._wanted else None
         self._path = folder / CHECKPOINT if folder is not None else None
         self._earlier = [each / CHECKPOINT for each in places.earlier]
         self._ranks = ranks
@@ -105,13 +105,13 @@ class Saver:
         if not self._wanted:
             return Progress()
         state = _state(model, optimizer, best)
-        reached = self._ranks.text_of_lead(self._latest(state), device)
+        reached = self._ranks.text_of_rank0(self._latest(state), device)
         if not reached:
             return Progress()
         for tensor in state.values():
-            self._ranks.copy_from_lead(tensor)
+            self._ranks.copy_from_rank0(tensor)
         progress = Progress(**json.loads(reached))
-        if self._ranks.lead:
+        if self._ranks.is_rank0:
             print(f"trainer: goes on after epoch {progress.epoch}", file=sys.stderr)
         return progress
 

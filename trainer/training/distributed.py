@@ -49,7 +49,7 @@ class Ranks:
     local: int = 0
 
     @property
-    def lead(self) -> bool:
+    def is_rank0(self) -> bool:
         """Whether this rank writes what the trial leaves behind."""
         return self.rank == 0
 
@@ -75,21 +75,21 @@ class Ranks:
         torch.distributed.all_to_all_single(came, rows.contiguous(), received, sent)
         return came
 
-    def copy_from_lead(self, tensor: Tensor, group: Group = None) -> None:
+    def copy_from_rank0(self, tensor: Tensor, group: Group = None) -> None:
         """Overwrites `tensor` by rank 0's."""
         if self.count > 1:
             torch.distributed.broadcast(tensor, 0, group=group)
 
-    def text_of_lead(self, text: str, device: torch.device, group: Group = None) -> str:
+    def text_of_rank0(self, text: str, device: torch.device, group: Group = None) -> str:
         """Rank 0's `text`, on every rank. Goes by way of `device`."""
         if self.count == 1:
             return text
         letters = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
         size = torch.tensor(len(letters), device=device)
-        self.copy_from_lead(size, group)
-        if not self.lead:
+        self.copy_from_rank0(size, group)
+        if not self.is_rank0:
             letters = torch.empty(int(size), dtype=torch.uint8, device=device)
-        self.copy_from_lead(letters, group)
+        self.copy_from_rank0(letters, group)
         return bytes(letters.tolist()).decode()
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -126,8 +126,8 @@ def ranks_from_environment() -> Ranks:
 
 
 @contextmanager
-def joined(ranks: Ranks, wanted_device: str, meeting: str = "env://") -> Iterator[torch.device]:
-    """Joins the other ranks at `meeting` (env:// or file://…) for as long as the context lasts; yields the device."""
+def joined(ranks: Ranks, wanted_device: str, rendezvous: str = "env://") -> Iterator[torch.device]:
+    """Joins the other ranks at `rendezvous` (env:// or file://…) while the context lasts; yields the device."""
     chosen = device(wanted_device, ranks.local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
@@ -137,7 +137,7 @@ def joined(ranks: Ranks, wanted_device: str, meeting: str = "env://") -> Iterato
     load(ranks.count)
     torch.distributed.init_process_group(
         backend="nccl" if chosen.type == "cuda" else "gloo",
-        store=_met(ranks, meeting),
+        store=_met(ranks, rendezvous),
         rank=ranks.rank,
         world_size=ranks.count,
         timeout=PEER_TIMEOUT,
@@ -148,10 +148,10 @@ def joined(ranks: Ranks, wanted_device: str, meeting: str = "env://") -> Iterato
         torch.distributed.destroy_process_group()
 
 
-def _met(ranks: Ranks, meeting: str) -> torch.distributed.Store:
-    """The store at `meeting`, once every rank has come there."""
-    rendezvous = torch.distributed.rendezvous(meeting, ranks.rank, ranks.count, timeout=START_TIMEOUT)
-    store: torch.distributed.Store = next(iter(rendezvous))[0]
+def _met(ranks: Ranks, rendezvous: str) -> torch.distributed.Store:
+    """The store at `rendezvous`, once every rank has come there."""
+    meet = torch.distributed.rendezvous(rendezvous, ranks.rank, ranks.count, timeout=START_TIMEOUT)
+    store: torch.distributed.Store = next(iter(meet))[0]
     store.set(f"here/{ranks.rank}", "")
     store.wait([f"here/{rank}" for rank in range(ranks.count)], START_TIMEOUT)
     return store

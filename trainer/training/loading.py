@@ -1,7 +1,7 @@
 """Loads a training's samples from Kafka on all ranks at once, and says what that took: barrier to barrier.
 
 Each rank reads and decodes an equal share of the messages. The clock starts when every rank is connected and warm and
-stops when the slowest one has its share decoded. Dealing the samples out to the ranks that train on them comes after.
+stops when the slowest one has its share decoded. Sending the samples to the ranks that train on them comes after.
 """
 
 import json
@@ -20,13 +20,13 @@ from trainer.data.build import hash_of, inputs_of
 from trainer.data.kafka.checksum import MODULUS
 from trainer.data.kafka.client import described
 from trainer.data.kafka.fetch import Figures
-from trainer.data.kafka.fitting import Combine, Together, fitted, normalised, target_mean
+from trainer.data.kafka.scaling import AllReduce, Combine, fitted, normalised, target_mean
 from trainer.data.kafka.source import identity_of, laid_out, require_checksum, resolved, share
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest
 from trainer.data.split import PARTS
 from trainer.experiment.training import Data, Train
 from trainer.training.distributed import Group, Ranks
-from trainer.training.redistribute import Hand, dealt
+from trainer.training.redistribute import RankSamples, redistribute
 from trainer.training.samples import batch_of
 
 
@@ -35,9 +35,9 @@ class Loaded:
     """A rank's samples of each part, what is known of the whole set, and the figures of loading it, on rank 0."""
 
     manifest: Manifest
-    train: Hand
-    valid: Hand
-    test: Hand
+    train: RankSamples
+    valid: RankSamples
+    test: RankSamples
     figures: dict[str, float]
 
 
@@ -47,7 +47,7 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
     Raises:
         DataUnavailable: a message cannot be had or decoded; it names partition and offset.
     """
-    together = _together(ranks, device)
+    all_reduce = _all_reduce(ranks, device)
     unhurried = ranks.unhurried()
     data = _same(data, ranks, device, unhurried)
     batch = batch_of(train, ranks)
@@ -60,17 +60,17 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
         _barrier(ranks, device, unhurried)
         load_seconds = time.perf_counter() - began
         wire_bytes = mine.wire_bytes()
-    held = mine.held
-    checksum = int(together.added(np.array([held.checksum], np.int64))[0]) % MODULUS
+    buffer = mine.buffer
+    checksum = int(all_reduce.added(np.array([buffer.checksum], np.int64))[0]) % MODULUS
     require_checksum(data, checksum)
-    scalers = fitted(held.blocks(0), layout.count(0), data, together)
+    scalers = fitted(buffer.blocks(0), layout.count(0), data, all_reduce)
     for number in range(len(PARTS)):
-        normalised(held.blocks(number), scalers, data)
-    mean = target_mean(held.blocks(0), layout.count(0), together)
-    dealing = time.perf_counter()
-    train_hand, valid_hand, test_hand = (
-        dealt(
-            held,
+        normalised(buffer.blocks(number), scalers, data)
+    mean = target_mean(buffer.blocks(0), layout.count(0), all_reduce)
+    redistributing = time.perf_counter()
+    train_samples, valid_samples, test_samples = (
+        redistribute(
+            buffer,
             layout,
             number,
             batch=batch if part == "train" else ranks.count,
@@ -80,7 +80,7 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
         )
         for number, part in enumerate(PARTS)
     )
-    dealing_seconds = time.perf_counter() - dealing
+    redistribute_seconds = time.perf_counter() - redistributing
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         hash=hash_of(inputs_of(data, identity_of(data, topic))),
@@ -95,7 +95,7 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
         counts=Counts(train=layout.count(0), valid=layout.count(1), test=layout.count(2)),
         scalers=scalers,
         target_mean=mean,
-        bytes=len(layout) * train_hand.sample_bytes,
+        bytes=len(layout) * train_samples.sample_bytes,
         shards=(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -104,11 +104,11 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
         "setupSeconds": mine.setup_seconds,
         "fetchSeconds": figures.fetch_seconds,
         "decodeSeconds": figures.decode_seconds,
-        "dealSeconds": dealing_seconds,
+        "dealSeconds": redistribute_seconds,
     }
-    measured = _measured(seconds, figures, wire_bytes, together) | {"checksum": float(checksum)}
+    measured = _measured(seconds, figures, wire_bytes, all_reduce) | {"checksum": float(checksum)}
     assert measured["messages"] == len(layout), "reading ends with every message or an error"  # noqa: S101
-    return Loaded(manifest, train_hand, valid_hand, test_hand, measured)
+    return Loaded(manifest, train_samples, valid_samples, test_samples, measured)
 
 
 def _same(data: Data, ranks: Ranks, device: torch.device, group: Group) -> Data:
@@ -116,18 +116,20 @@ def _same(data: Data, ranks: Ranks, device: torch.device, group: Group) -> Data:
     if data.export is None:
         return data
     named = ""
-    if ranks.lead:
+    if ranks.is_rank0:
         known = resolved(data, ranks.count)
         named = json.dumps([known.topic, known.ranges])
-    topic, ranges = json.loads(ranks.text_of_lead(named, device, group))
+    topic, ranges = json.loads(ranks.text_of_rank0(named, device, group))
     return data.model_copy(update={"topic": topic, "ranges": tuple(ranges), "export": None})
 
 
-def _measured(seconds: dict[str, float], figures: Figures, wire_bytes: int, together: Together) -> dict[str, float]:
+def _measured(
+    seconds: dict[str, float], figures: Figures, wire_bytes: int, all_reduce: AllReduce
+) -> dict[str, float]:
     """The figures of all ranks: the seconds of whichever took longest for each, and the sums of what came."""
-    slowest = together.largest(np.array(list(seconds.values()))).tolist()
+    slowest = all_reduce.largest(np.array(list(seconds.values()))).tolist()
     measured: dict[str, float] = dict(zip(seconds, slowest, strict=True))
-    came = together.added(np.array([figures.messages, figures.payload_bytes, wire_bytes], np.int64))
+    came = all_reduce.added(np.array([figures.messages, figures.payload_bytes, wire_bytes], np.int64))
     messages, payload, wire = (float(number) for number in came)
     return measured | {
         "messages": messages,
@@ -138,7 +140,7 @@ def _measured(seconds: dict[str, float], figures: Figures, wire_bytes: int, toge
     }
 
 
-def _together(ranks: Ranks, device: torch.device) -> Together:
+def _all_reduce(ranks: Ranks, device: torch.device) -> AllReduce:
     def by_way_of_device(combine: Callable[[Tensor], Tensor]) -> Combine:
         def combined(array: NDArray[Any]) -> NDArray[Any]:
             result: NDArray[Any] = combine(torch.from_numpy(array).to(device)).cpu().numpy()
@@ -146,7 +148,7 @@ def _together(ranks: Ranks, device: torch.device) -> Together:
 
         return combined
 
-    return Together(by_way_of_device(ranks.sum), by_way_of_device(ranks.largest)) if ranks.count > 1 else Together()
+    return AllReduce(by_way_of_device(ranks.sum), by_way_of_device(ranks.largest)) if ranks.count > 1 else AllReduce()
 
 
 def _barrier(ranks: Ranks, device: torch.device, group: Group) -> None:

@@ -15,7 +15,7 @@ from trainer.training.distributed import Ranks
 from trainer.training.evaluate import Figures, evaluate
 from trainer.training.models import build, dtype_of, outputs_for
 from trainer.training.optimize import Optimizer
-from trainer.training.redistribute import Hand
+from trainer.training.redistribute import RankSamples
 from trainer.training.samples import Samples, SampleSet, Source
 
 
@@ -67,8 +67,10 @@ def train(
     parallel = ranks.wrap(model)
     rate = config.learning_rate * (ranks.count if config.learning_rate_scaling == "Linear" else 1)
     optimizer = Optimizer(config, model.parameters(), rate)
-    # What was dealt to this rank is in memory already, though not in a GPU's.
-    resident = training.data.residency == "InMemory" and not (isinstance(source, Hand) and device.type == "cpu")
+    # What was sent to this rank is in memory already, though not in a GPU's.
+    resident = training.data.residency == "InMemory" and not (
+        isinstance(source, RankSamples) and device.type == "cpu"
+    )
     samples = Samples(source, config, ranks, device, dtype, resident=resident)
     criterion = functional.mse_loss if classes == 1 else functional.cross_entropy
     like = torch.empty(0, dtype=dtype, device=device)

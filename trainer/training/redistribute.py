@@ -1,7 +1,7 @@
-"""Deals samples out to the ranks whose lanes they lie in: every rank has read a share of them, in whatever order.
+"""Sends the samples that each rank has read to the ranks that train on them: those whose lanes they lie in.
 
-A rank then holds what `trainer.training.order` gives it, as if it had picked it from a data set on disk. Nobody tells anybody
-which sample is which: that follows from the layout of the ranges.
+A rank then holds what `order` gives it, as if it had picked it from a data set on disk. Ownership follows from the
+layout of the ranges; only samples are sent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.data.kafka.held import Held
 from trainer.data.kafka.layout import Layout, Segment, numbers
+from trainer.data.kafka.sample_buffer import SampleBuffer
 from trainer.training import order
 from trainer.training.distributed import Ranks
 
 
 @dataclass(frozen=True)
-class Hand:
+class RankSamples:
     """The samples of a part that one rank trains on or evaluates: those of its lanes, ascending.
 
     x [k, window, features] float32 and y [k]; `count` samples on all ranks, in `batch` lanes.
@@ -56,25 +56,32 @@ class Hand:
         return self.x.take(slots, axis=0), self.y.take(slots)
 
 
-def dealt(
-    held: Held, layout: Layout, part: int, *, batch: int, shape: tuple[int, int], ranks: Ranks, device: torch.device
-) -> Hand:
-    """This rank's samples of a part, `batch` lanes of which are dealt out. Every rank must call it.
+def redistribute(
+    buffer: SampleBuffer,
+    layout: Layout,
+    part: int,
+    *,
+    batch: int,
+    shape: tuple[int, int],
+    ranks: Ranks,
+    device: torch.device,
+) -> RankSamples:
+    """This rank's samples of a part in `batch` lanes. Every rank must call it.
 
-    What was held goes block by block, so that hardly more than one share is in memory at once. It goes by way of
+    What was read goes block by block, so that hardly more than one share is in memory at once. It goes by way of
     `device`.
     """
     count = layout.count(part)
     if ranks.count == 1:
-        whole = held.blocks(part)
-        x, y = whole[0] if whole else held.none()
-        return Hand(x.reshape(-1, *shape), y, count, batch, ranks)
+        whole = buffer.blocks(part)
+        x, y = whole[0] if whole else buffer.none()
+        return RankSamples(x.reshape(-1, *shape), y, count, batch, ranks)
     mine = _lanes_hold(count, batch, ranks)
-    empty_x, empty_y = held.none()
+    empty_x, empty_y = buffer.none()
     x, y = np.empty((mine, empty_x.shape[1]), empty_x.dtype), np.empty(mine, empty_y.dtype)
     segments = [layout.segments(layout.share(rank, ranks.count)) for rank in range(ranks.count)]
-    ours = held.given_away(part)
-    for blocks in _rounds(segments, part, held.block):
+    ours = buffer.given_away(part)
+    for blocks in _rounds(segments, part, buffer.block):
         owners = [order.owner(block, batch, ranks=ranks.count) for block in blocks]
         slots = [
             order.slot(block[owner == ranks.rank], batch, rank=ranks.rank, ranks=ranks.count)
@@ -88,7 +95,7 @@ def dealt(
         where = np.concatenate(slots)
         x[where] = ranks.exchange(torch.from_numpy(rows[turn]).to(device), sent, received).cpu().numpy()
         y[where] = ranks.exchange(torch.from_numpy(labels[turn]).to(device), sent, received).cpu().numpy()
-    return Hand(x.reshape(-1, *shape), y, count, batch, ranks)
+    return RankSamples(x.reshape(-1, *shape), y, count, batch, ranks)
 
 
 def _lanes_hold(count: int, batch: int, ranks: Ranks) -> int:

@@ -26,7 +26,7 @@ class Source(Protocol):
 
 
 class Part(Source, Protocol):
-    """A part of a data set: `trainer.data.dataset.Part`, or what a rank was dealt of one."""
+    """A part of a data set: `trainer.data.dataset.Part`, or what a rank was sent of one."""
 
     @property
     def sample_shape(self) -> tuple[int, int]: ...

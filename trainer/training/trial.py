@@ -22,7 +22,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
 from trainer.experiment.training import Training
-from trainer.memory import Gauge, ticking
+from trainer.memory import MemoryMonitor, ticking
 from trainer.training.checkpoint import CHECKPOINT, Checkpoints, save_tensors
 from trainer.training.distributed import Ranks, is_loss_of_peer, joined
 from trainer.training.environment import environment
@@ -41,7 +41,7 @@ _NO_DEVICE_MEMORY, _NO_HOST_MEMORY = "CUDA error: out of memory", "DefaultCPUAll
 
 
 @dataclass(frozen=True)
-class Place:
+class RankContext:
     """Where a rank runs: its place among the ranks, how they meet, where data sets are kept, where artefacts go.
 
     `ready` are folders of data sets that were built elsewhere and can't be written. `earlier` are the folders of
@@ -50,7 +50,7 @@ class Place:
     """
 
     ranks: Ranks
-    meeting: str
+    rendezvous: str
     cache: Path
     folder: Path | None
     ready: tuple[Path, ...] = ()
@@ -88,22 +88,22 @@ class Clock:
 
 def run_rank(
     training: Training,
-    place: Place,
+    context: RankContext,
     *,
     started: float,
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
-    gauge: Gauge | None = None,
+    monitor: MemoryMonitor | None = None,
     meanwhile: Callable[[RankReport], None] | None = None,
 ) -> RankReport:
     """Trains and reports; every error becomes the report's outcome. `started` is when this process began (time.time).
 
-    Rank 0 leaves in `place.folder` the configuration, metrics, history, normalisation and best weights. `meanwhile`
+    Rank 0 leaves in `context.folder` the configuration, metrics, history, normalisation and best weights. `meanwhile`
     is given a provisional report 20 times a second, for whoever finds the rank killed.
     """
     begun = time.time()
-    gauge = gauge or Gauge()
+    monitor = monitor or MemoryMonitor()
     clock = Clock({"start": max(0.0, begun - started)}, started)
-    known = RankReport(rank=place.ranks.rank, provisional=True)
+    known = RankReport(rank=context.ranks.rank, provisional=True)
 
     def note(data: SampleSet, samples: int) -> None:
         nonlocal known
@@ -111,38 +111,38 @@ def run_rank(
 
     def tell() -> None:
         assert meanwhile is not None  # noqa: S101
-        update = {"clock": now(), "seconds": clock.seconds(), "memory": gauge.result()}
+        update = {"clock": now(), "seconds": clock.seconds(), "memory": monitor.result()}
         meanwhile(known.model_copy(update=update))
 
     try:
         torch.set_num_threads(training.train.threads)
         with ticking(tell) if meanwhile is not None else nullcontext():
-            result, data, loading, device = _train(training, place, clock, gauge, on_epoch, note)
+            result, data, loading, device = _train(training, context, clock, monitor, on_epoch, note)
         metrics = _metrics(result) | loading
-        if place.ranks.lead and place.folder is not None:
-            write_artefacts(place.folder, training, data, result, metrics, clock.seconds())
-            for folder in (place.folder, *place.earlier):  # they have served
+        if context.ranks.is_rank0 and context.folder is not None:
+            write_artefacts(context.folder, training, data, result, metrics, clock.seconds())
+            for folder in (context.folder, *context.earlier):  # they have served
                 (folder / CHECKPOINT).unlink(missing_ok=True)
         return RankReport(
-            rank=place.ranks.rank,
+            rank=context.ranks.rank,
             clock=now(),
-            metrics=metrics if place.ranks.lead else {},
+            metrics=metrics if context.ranks.is_rank0 else {},
             seconds=clock.seconds(),
-            memory=_memory(gauge),
+            memory=_memory(monitor),
             samples=known.samples,
             dataset_bytes=known.dataset_bytes,
             epochs=result.progress.epoch,
             resumed_from=result.resumed_from,
-            environment=environment(device, training.train.threads) if place.ranks.lead else None,
+            environment=environment(device, training.train.threads) if context.ranks.is_rank0 else None,
         )
     except Exception as error:
         left = {
             "seconds": clock.seconds(),
-            "memory": _memory(gauge),
+            "memory": _memory(monitor),
             "samples": known.samples,
             "dataset_bytes": known.dataset_bytes,
         }
-        return failure(place.ranks, error).model_copy(update=left)
+        return failure(context.ranks, error).model_copy(update=left)
 
 
 def failure(ranks: Ranks, error: Exception) -> RankReport:
@@ -158,9 +158,9 @@ def failure(ranks: Ranks, error: Exception) -> RankReport:
 
 def _train(
     training: Training,
-    place: Place,
+    context: RankContext,
     clock: Clock,
-    gauge: Gauge,
+    monitor: MemoryMonitor,
     on_epoch: Callable[[dict[str, float]], None],
     note: Callable[[SampleSet, int], None],
 ) -> tuple[Result, SampleSet, dict[str, float], torch.device]:
@@ -170,31 +170,31 @@ def _train(
     loading: dict[str, float] = {}
     if training.data.source != "kafka":
         with clock.measure("data"):
-            data = dataset = open_dataset(prepare(training.data, place.cache, ready=place.ready))
-            source = training_part(dataset, training.data.multiplier, (*place.ready, place.cache))
+            data = dataset = open_dataset(prepare(training.data, context.cache, ready=context.ready))
+            source = training_part(dataset, training.data.multiplier, (*context.ready, context.cache))
             note(data, len(source))
     with ExitStack() as group:
         with clock.measure("start"):
-            device = group.enter_context(joined(place.ranks, training.train.device, place.meeting))
+            device = group.enter_context(joined(context.ranks, training.train.device, context.rendezvous))
         if training.data.source == "kafka":  # each time anew, and by all ranks together
             with clock.measure("data"):
-                data = loaded = load(training.data, training.train, place.ranks, device)
+                data = loaded = load(training.data, training.train, context.ranks, device)
                 source, loading = loaded.train, loaded.figures
                 note(data, len(source))
         group.enter_context(clock.measure("train"))
-        require_same_data(data, place.ranks, device)
+        require_same_data(data, context.ranks, device)
 
         def observe(row: dict[str, float]) -> None:
-            gauge.read()
+            monitor.read()
             on_epoch(row)
 
         result = train(
             training,
             data,
             source,
-            ranks=place.ranks,
+            ranks=context.ranks,
             device=device,
-            checkpoints=Checkpoints(place.folder, place.earlier, place.checkpoint_seconds),
+            checkpoints=Checkpoints(context.folder, context.earlier, context.checkpoint_seconds),
             on_epoch=observe,
         )
     return result, data, loading, device
@@ -202,7 +202,7 @@ def _train(
 
 def require_same_data(data: SampleSet, ranks: Ranks, device: torch.device) -> None:
     """Raises DataUnavailable on a rank whose data set is not rank 0's, as when each machine downloaded its own."""
-    wanted = ranks.text_of_lead(data.manifest.hash, device)
+    wanted = ranks.text_of_rank0(data.manifest.hash, device)
     if data.manifest.hash != wanted:
         raise DataUnavailable(
             f"data: all workers must train on the same data set, but rank {ranks.rank} has {data.manifest.hash[:16]} "
@@ -281,9 +281,9 @@ def _metrics(result: Result) -> dict[str, float]:
     return metrics
 
 
-def _memory(gauge: Gauge) -> Memory | None:
+def _memory(monitor: MemoryMonitor) -> Memory | None:
     try:
-        memory = gauge.result()
+        memory = monitor.result()
     except (OSError, MemoryError):
         return None
     # Asking whether CUDA is there would start it, and take memory.

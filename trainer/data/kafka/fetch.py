@@ -8,12 +8,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.client import Topic, asked, described, made, settings, unknown_topic, unreachable
-from trainer.data.kafka.cursors import Cursor, cursors_of
 from trainer.data.kafka.layout import Segment
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
@@ -39,6 +38,26 @@ class Figures:
     decode_seconds: float = 0.0
     messages: int = 0
     payload_bytes: int = 0
+
+
+@dataclass
+class PartitionPosition:
+    """Where reading a partition has come: the segments left, ascending, and the offset that comes next."""
+
+    partition: int
+    left: list[Segment]
+    offset: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.offset = self.left[0].where.start
+
+
+def positions_of(segments: Sequence[Segment]) -> dict[int, PartitionPosition]:
+    """The positions at the start of `segments`, given in any order, by partition."""
+    by_partition: dict[int, list[Segment]] = {}
+    for segment in sorted(segments, key=lambda each: (each.where.partition, each.where.start)):
+        by_partition.setdefault(segment.where.partition, []).append(segment)
+    return {partition: PartitionPosition(partition, left) for partition, left in by_partition.items()}
 
 
 class Reader:
@@ -108,94 +127,94 @@ class Reader:
     def _read(self, segments: Sequence[Segment], take: Take, figures: Figures) -> None:
         from confluent_kafka import TopicPartition
 
-        cursors = cursors_of(segments)
-        places = [TopicPartition(self._topic.name, each.partition, each.offset) for each in cursors.values()]
+        positions = positions_of(segments)
+        places = [TopicPartition(self._topic.name, each.partition, each.offset) for each in positions.values()]
         self._consumer.assign(places)
         # A partition that a warm-up was done with is still paused.
         self._consumer.resume(places)
         # A connection notices what it is to fetch when it has something else to do, or up to a second later.
-        for partition in cursors:
+        for partition in positions:
             self._bounds(partition)
         last, wanted = time.monotonic(), sum(len(segment) for segment in segments)
-        while cursors:
+        while positions:
             began = time.perf_counter()
             # Asked for more than will come it would wait for them.
             messages = self._consumer.consume(min(_BATCH, wanted - figures.messages), timeout=0.2)
             fetched = time.perf_counter()
             figures.fetch_seconds += fetched - began
             taken = figures.messages
-            for cursor, values in self._runs(messages, cursors):
+            for position, values in self._runs(messages, positions):
                 figures.messages += len(values)
                 figures.payload_bytes += sum([len(value) for value in values if value is not None])
-                self._hand_on(cursor, values, take)
+                self._hand_on(position, values, take)
             figures.decode_seconds += time.perf_counter() - fetched
             now = time.monotonic()
             if figures.messages > taken:
                 last = now
-                for done in [each for each in cursors.values() if not each.left]:
-                    del cursors[done.partition]
+                for done in [each for each in positions.values() if not each.left]:
+                    del positions[done.partition]
                     self._consumer.pause([TopicPartition(self._topic.name, done.partition)])
             elif now - last > self._data.timeout_seconds:
-                raise self._silence(next(iter(cursors.values())))
+                raise self._silence(next(iter(positions.values())))
         self._consumer.unassign()
 
     def _runs(
-        self, messages: Sequence[Any], cursors: dict[int, Cursor]
-    ) -> Iterator[tuple[Cursor, list[bytes | None]]]:
+        self, messages: Sequence[Any], positions: dict[int, PartitionPosition]
+    ) -> Iterator[tuple[PartitionPosition, list[bytes | None]]]:
         """The values of consecutive messages that one segment still lacks."""
-        cursor: Cursor | None = None
+        position: PartitionPosition | None = None
         values: list[bytes | None] = []
         room = 0
         for message in messages:
             if message.error() is not None:
-                if cursor is not None and values:
-                    yield cursor, values
-                raise self._failure(message, cursors)
-            if cursor is None or message.partition() != cursor.partition or room == 0:
-                if cursor is not None and values:
-                    yield cursor, values
-                cursor, values = cursors.get(message.partition()), []
-                if cursor is None or not cursor.left:
-                    cursor = None
+                if position is not None and values:
+                    yield position, values
+                raise self._failure(message, positions)
+            if position is None or message.partition() != position.partition or room == 0:
+                if position is not None and values:
+                    yield position, values
+                position, values = positions.get(message.partition()), []
+                if position is None or not position.left:
+                    position = None
                     continue
-                room = cursor.left[0].where.end - cursor.offset + 1
+                room = position.left[0].where.end - position.offset + 1
             offset = message.offset()
-            wanted = cursor.offset + len(values)
+            wanted = position.offset + len(values)
             if offset < wanted:  # between two ranges, or fetched before a jump
                 continue
             if offset > wanted:
                 raise DataUnavailable(
-                    f"{self._at(cursor.partition, wanted)}: the log has no such message, the next is {offset}; it "
+                    f"{self._at(position.partition, wanted)}: the log has no such message, the next is {offset}; it "
                     "was compacted away, removed, or is a transaction's; choose ranges without gaps"
                 )
             values.append(message.value())
             room -= 1
-        if cursor is not None and values:
-            yield cursor, values
+        if position is not None and values:
+            yield position, values
 
-    def _hand_on(self, cursor: Cursor, values: list[bytes | None], take: Take) -> None:
+    def _hand_on(self, position: PartitionPosition, values: list[bytes | None], take: Take) -> None:
         from trainer.data.kafka.decode import Undecodable
 
-        segment = cursor.left[0]
+        segment = position.left[0]
         try:
-            take(segment, cursor.offset - segment.where.start, values)
+            take(segment, position.offset - segment.where.start, values)
         except Undecodable as error:
             raise DataUnavailable(
-                f"{self._at(cursor.partition, cursor.offset + error.row)}: {error}; correct data.format and "
+                f"{self._at(position.partition, position.offset + error.row)}: {error}; correct data.format and "
                 "data.message, or leave the message out of data.ranges"
             ) from error
-        cursor.offset += len(values)
-        if cursor.offset > segment.where.end:
-            cursor.left.pop(0)
-            if cursor.left:
-                self._advance(cursor, cursor.left[0].where.start)
+        position.offset += len(values)
+        if position.offset > segment.where.end:
+            position.left.pop(0)
+            if position.left:
+                self._advance(position, position.left[0].where.start)
 
-    def _advance(self, cursor: Cursor, offset: int) -> None:
+    def _advance(self, position: PartitionPosition, offset: int) -> None:
         from confluent_kafka import TopicPartition
 
-        if offset - cursor.offset > _PASSED_OVER:
-            self._consumer.seek(TopicPartition(self._topic.name, cursor.partition, offset))
-        cursor.offset = offset
+        if offset - position.offset > _PASSED_OVER:
+            self._consumer.seek(TopicPartition(self._topic.name, position.partition, offset))
+        position.offset = offset
 
     def _bounds(self, partition: int) -> tuple[int, int]:
         """The first offset that the log still has, and the one after its last."""
@@ -224,13 +243,13 @@ class Reader:
                 f"to {where.end}, included; publish the rest, or correct data.ranges"
             )
 
-    def _failure(self, message: Any, cursors: dict[int, Cursor]) -> DataUnavailable:
+    def _failure(self, message: Any, positions: dict[int, PartitionPosition]) -> DataUnavailable:
         """The error for what came in place of a message."""
         from confluent_kafka import KafkaError
 
         error = message.error()
-        cursor = cursors.get(message.partition()) or next(iter(cursors.values()))
-        where = self._at(cursor.partition, cursor.offset)
+        position = positions.get(message.partition()) or next(iter(positions.values()))
+        where = self._at(position.partition, position.offset)
         if error.code() in unknown_topic():
             return DataUnavailable(f"{where}: the topic was deleted while it was read; publish it again")
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
@@ -239,9 +258,9 @@ class Reader:
             )
         return DataUnavailable(f"{where}: it cannot be read ({error.str()}); look at the brokers' logs")
 
-    def _silence(self, cursor: Cursor) -> DataUnavailable:
+    def _silence(self, position: PartitionPosition) -> DataUnavailable:
         """The error for brokers that send nothing more: what became of the topic, if they still tell."""
-        where = self._at(cursor.partition, cursor.offset)
+        where = self._at(position.partition, position.offset)
         hurried = self._data.model_copy(update={"timeout_seconds": min(5, self._data.timeout_seconds)})
         try:
             now = described(hurried)
@@ -251,8 +270,8 @@ class Reader:
         else:
             if now.id != self._topic.id:
                 return DataUnavailable(f"{where}: the topic was deleted and made anew while it was read; run again")
-            _, high = self._bounds(cursor.partition)
-            if high > cursor.offset:
+            _, high = self._bounds(position.partition)
+            if high > position.offset:
                 return DataUnavailable(
                     f"{where}: the log goes on to offset {high - 1} and gives no message: what is left is a "
                     "transaction's, or of one that has not ended; end data.ranges before it"

@@ -12,8 +12,8 @@ from trainer.data.kafka.client import Topic
 from trainer.data.kafka.decode import decoder
 from trainer.data.kafka.export import exported
 from trainer.data.kafka.fetch import Figures, Reader, opened
-from trainer.data.kafka.held import Held, thrown_away
 from trainer.data.kafka.layout import Layout, Segment, layout
+from trainer.data.kafka.sample_buffer import SampleBuffer, thrown_away
 from trainer.experiment.kafka import offset_range
 from trainer.experiment.training import Data
 
@@ -60,13 +60,13 @@ class Share:
     """What one rank reads: open, warm, and not begun."""
 
     reader: Reader
-    held: Held
+    buffer: SampleBuffer
     setup_seconds: float
     received_before: int
 
     def read(self) -> Figures:
-        """Reads and decodes it all into `held`. DataUnavailable names partition and offset where it cannot."""
-        return self.reader.read(self.held.take)
+        """Reads and decodes it all into `buffer`. DataUnavailable names partition and offset where it cannot."""
+        return self.reader.read(self.buffer.take)
 
     def wire_bytes(self) -> int:
         """What came from the brokers for it, compressed as it came. Takes half a second."""
@@ -75,15 +75,15 @@ class Share:
 
 @contextmanager
 def share(data: Data, topic: Topic, segments: Sequence[Segment], *, whole: bool) -> Iterator[Share]:
-    """The share of a rank that reads `segments`; `whole` as in Held."""
+    """The share of a rank that reads `segments`; `whole` as in SampleBuffer."""
     began = time.perf_counter()
     decode = decoder(data)
-    held = Held(segments, decode, whole=whole)
+    buffer = SampleBuffer(segments, decode, whole=whole)
     with opened(data, topic, segments) as reader:
         setup_seconds = time.perf_counter() - began
         if data.warmup_messages:
             reader.warm_up(data.warmup_messages, thrown_away(decode, _LONGEST_WARM_UP_BATCH))
-        yield Share(reader, held, setup_seconds, reader.received_bytes())
+        yield Share(reader, buffer, setup_seconds, reader.received_bytes())
 
 
 def require_checksum(data: Data, found: int) -> None:

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.client import described
-from trainer.data.kafka.fitting import Together, fitted, normalised, target_mean
+from trainer.data.kafka.scaling import AllReduce, fitted, normalised, target_mean
 from trainer.data.kafka.source import identity_of, laid_out, require_checksum, resolved, share
 from trainer.data.series import Series
 from trainer.data.shards import Samples
@@ -37,15 +37,15 @@ def read(data: Data) -> Windowed:
     layout = laid_out(data)
     with share(data, described(data), layout.segments(layout.share(0, 1)), whole=True) as mine:
         mine.read()
-    held = mine.held
-    require_checksum(data, held.checksum)
-    scalers = fitted(held.blocks(0), layout.count(0), data, Together())
+    buffer = mine.buffer
+    require_checksum(data, buffer.checksum)
+    scalers = fitted(buffer.blocks(0), layout.count(0), data, AllReduce())
     shape = (data.window, len(data.columns))
     dtype = np.dtype(np.float32 if data.task == "Regression" else np.int64)
     parts = {}
     for number, part in enumerate(PARTS):
-        normalised(held.blocks(number), scalers, data)
-        blocks = [(x.reshape(-1, *shape), y) for x, y in held.blocks(number)]
+        normalised(buffer.blocks(number), scalers, data)
+        blocks = [(x.reshape(-1, *shape), y) for x, y in buffer.blocks(number)]
         parts[part] = Samples(layout.count(number), shape, dtype, blocks)
     tickers = tuple(one.ticker for one in scalers)
-    return Windowed(parts, tickers, scalers, (), target_mean(held.blocks(0), layout.count(0), Together()))
+    return Windowed(parts, tickers, scalers, (), target_mean(buffer.blocks(0), layout.count(0), AllReduce()))

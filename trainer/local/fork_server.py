@@ -1,4 +1,4 @@
-"""The warm process: it has torch loaded and forks a child for every rank, which then starts in milliseconds.
+"""The fork server: it has torch loaded and forks a child for every rank, which then starts in milliseconds.
 
 It only imports. A process that has computed with several threads must not be forked: the child would wait for
 threads that it doesn't have. Requests come as JSON lines on one pipe, events go out on another. When the requests

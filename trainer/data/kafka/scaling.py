@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.errors import DataUnavailable
-from trainer.data.kafka.held import Block
+from trainer.data.kafka.sample_buffer import Block
 from trainer.data.manifest import Scaler
 from trainer.experiment.training import Data
 
@@ -22,23 +22,23 @@ Combine = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Together:
-    """Combines arrays of all ranks, element by element: `added` up, or the `largest`. Alone, neither does a thing."""
+class AllReduce:
+    """Combines arrays of all ranks, element by element: `added` up, or the `largest`. A no-op with one rank."""
 
     added: Combine = lambda array: array
     largest: Combine = lambda array: array
 
 
-def fitted(blocks: Sequence[Block], count: int, data: Data, together: Together) -> tuple[Scaler, ...]:
+def fitted(blocks: Sequence[Block], count: int, data: Data, all_reduce: AllReduce) -> tuple[Scaler, ...]:
     """The scaler of the training part, `count` samples over all ranks, of which `blocks` are this rank's."""
     if data.normalize == "None":
         return ()
     features = len(data.columns)
     rows = [x.reshape(-1, features) for x, _ in blocks]
     values = count * data.window
-    highest, lowest = _largest(rows, features, together), -_largest([-each for each in rows], features, together)
-    mean = _total(lambda: rows, features, together) / values
-    squares = _total(lambda: ((each - mean) ** 2 for each in rows), features, together)
+    highest, lowest = _largest(rows, features, all_reduce), -_largest([-each for each in rows], features, all_reduce)
+    mean = _total(lambda: rows, features, all_reduce) / values
+    squares = _total(lambda: ((each - mean) ** 2 for each in rows), features, all_reduce)
     deviation = np.sqrt(squares / values)
     # A constant column says nothing; dividing by 1 leaves it at 0.
     deviation = np.where(highest == lowest, 1.0, deviation)
@@ -60,22 +60,22 @@ def normalised(blocks: Iterable[Block], scalers: Sequence[Scaler], data: Data) -
             )
 
 
-def target_mean(blocks: Sequence[Block], count: int, together: Together) -> float:
+def target_mean(blocks: Sequence[Block], count: int, all_reduce: AllReduce) -> float:
     """The mean of the training part's y over all ranks."""
-    return float(_total(lambda: (y.reshape(-1, 1) for _, y in blocks), 1, together)[0] / count)
+    return float(_total(lambda: (y.reshape(-1, 1) for _, y in blocks), 1, all_reduce)[0] / count)
 
 
-def _largest(rows: Iterable[NDArray[Any]], features: int, together: Together) -> NDArray[np.float64]:
+def _largest(rows: Iterable[NDArray[Any]], features: int, all_reduce: AllReduce) -> NDArray[np.float64]:
     """[features]: the largest value of each column over all ranks."""
     largest = np.full(features, -np.inf)
     for each in rows:
         largest = np.maximum(largest, each.max(axis=0))
-    return together.largest(largest)
+    return all_reduce.largest(largest)
 
 
-def _total(rows: Callable[[], Iterable[NDArray[Any]]], features: int, together: Together) -> NDArray[np.float64]:
+def _total(rows: Callable[[], Iterable[NDArray[Any]]], features: int, all_reduce: AllReduce) -> NDArray[np.float64]:
     """[features]: the sum of each column over all ranks, in whatever order and division they lie there."""
-    largest = _largest((np.abs(each) for each in rows()), features, together)
+    largest = _largest((np.abs(each) for each in rows()), features, all_reduce)
     exponents = np.frexp(np.maximum(largest, 0.0))[1]
     high, low = np.zeros(features, np.int64), np.zeros(features, np.int64)
     for each in rows():
@@ -83,7 +83,7 @@ def _total(rows: Callable[[], Iterable[NDArray[Any]]], features: int, together: 
         whole = np.rint(scaled)
         high += whole.astype(np.int64).sum(axis=0)
         low += np.rint(np.ldexp(scaled - whole, _BITS)).astype(np.int64).sum(axis=0)
-    high, low = together.added(high), together.added(low)
+    high, low = all_reduce.added(high), all_reduce.added(low)
     # Python's whole numbers have no bounds, and their quotient is rounded once.
     exact = [(int(coarse) << _BITS) + int(fine) for coarse, fine in zip(high, low, strict=True)]
     return np.array(

@@ -26,22 +26,22 @@ def main(events: int, group: str, ranks: int) -> NoReturn:
         from trainer.experiment.record import MemoryLimit
         from trainer.local.lines import tell
         from trainer.local.rank import carry_out, end_with
-        from trainer.memory import Gauge
+        from trainer.memory import MemoryMonitor
         from trainer.training.distributed import load
         from trainer.training.environment import process_started
 
         load(ranks)
         gc.collect()
-        gauge = Gauge(Group(Path(group)) if group else None)
-        tell(events, event="ready", floor=gauge.result().counted_floor)
+        monitor = MemoryMonitor(Group(Path(group)) if group else None)
+        tell(events, event="ready", floor=monitor.result().counted_floor)
         line = sys.stdin.readline()
         if not line:  # only the floor was wanted, or the runner is gone
             os._exit(0)
         order = json.loads(line)
         threading.Thread(target=end_with, args=(0,), daemon=True).start()
         if order["limit"] is not None:
-            gauge.limit = MemoryLimit(**order["limit"])
-        code = carry_out(order, events, started=process_started(), gauge=gauge, provisional=True)
+            monitor.limit = MemoryLimit(**order["limit"])
+        code = carry_out(order, events, started=process_started(), monitor=monitor, provisional=True)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -16,7 +16,7 @@ _BLOCK_BYTES = 4 * 2**20
 Block = tuple[NDArray[np.float32], NDArray[Any]]
 
 
-class Held:
+class SampleBuffer:
     """The samples of some segments, by part, in the order of the segments.
 
     `whole` keeps each part in one array, else it is in blocks of a few MiB: x [k, width] float32 and y [k].
