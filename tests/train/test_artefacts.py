@@ -175,7 +175,8 @@ def test_memory_is_this_process_and_its_peak_is_no_less_than_its_mean() -> None:
     held = resident_bytes()[0]
     del taken
     result = monitor.result()
-    assert result.peak_bytes >= held
+    late = 2**20  # Linux counts pages per CPU and adds them up late: two readings in a row may differ by so much
+    assert result.peak_bytes >= held - late
     assert 50 * 2**20 < result.mean_bytes <= result.peak_bytes < 64 * 2**30
 
 
