@@ -90,7 +90,11 @@ lock: .venv/uv.stamp ## Resolve requirements/*.txt anew from pyproject.toml
 clean: ## Delete what make and the tests made
 	rm -rf .venv .lint dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.SECONDARY: .venv/uv.stamp .lint/uv.stamp
+# A wheel of the project, for `pip install dist/trialrun-*.whl`, with [trainer] to train.
+dist: .venv/build.stamp ## Make a wheel in dist/ that needs no clone
+	$(BIN)/python -m hatchling build --target wheel
+
+.SECONDARY: .venv/uv.stamp .lint/uv.stamp .venv/build.stamp
 
 %/uv.stamp:
 	$(PYTHON) -m venv $*
@@ -104,8 +108,14 @@ PINS = sed -e '/--hash=/d' -e 's/ *\\$$//' -e '/^\(nvidia\|triton\|cuda\)/d' $<
 INSTALL = $(PINS) | $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) -r -
 endif
 
-.venv/%.stamp: requirements/%.txt .venv/uv.stamp
+.venv/build.stamp: requirements/build.txt .venv/uv.stamp
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	touch $@
+
+# The project is installed from where it is: `trialrun`, `python -m trainer` and `import trainer` work in any folder.
+.venv/%.stamp: requirements/%.txt pyproject.toml .venv/build.stamp
 	$(INSTALL)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q trainer operator
 	touch $@
 

@@ -1,4 +1,4 @@
-"""`python -m trainer`: the command line. Each command's module is imported only when it is called."""
+"""`trialrun`, or `python -m trainer`: the command line. A command's module is imported only when it is called."""
 
 import argparse
 import sys
@@ -6,38 +6,58 @@ from pathlib import Path
 from typing import Any
 
 from trainer.experiment.errors import UserError
+from trainer.packages import missing_for
 
 _NEXT = """\
 Trialrun runs hyperparameter searches and scale tests and reports what it measured.
 
-  python -m trainer init > search.yaml    a commented file to start from
-  python -m trainer list search.yaml      the trials it makes
-  python -m trainer run search.yaml       run them here
-  python -m trainer --help                everything else
+  {program} init > search.yaml    a commented file to start from
+  {program} list search.yaml      the trials it makes
+  {program} run search.yaml       run them here
+  {program} --help                everything else
 """
+
+
+def console() -> int:
+    """What the installed command `trialrun` calls."""
+    return main(sys.argv[1:])
 
 
 def main(arguments: list[str]) -> int:
     """Runs one command; a user's mistake becomes a sentence on stderr and exit code 2."""
     if not arguments:
-        print(_NEXT, end="")
+        print(_NEXT.format(program=_program()), end="")
         return 0
     options = parser().parse_args(arguments)
     try:
         code: int = options.func(options)
     except UserError as error:
-        print(f"trainer: {error}", file=sys.stderr)
-        return 2
+        return _mistake(error)
+    except ModuleNotFoundError as error:
+        if (missing := missing_for(error)) is None:
+            raise
+        return _mistake(missing)
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         sys.stderr.close()
         return 0
     return code
 
 
+def _mistake(error: UserError) -> int:
+    print(f"trialrun: {error}", file=sys.stderr)
+    return 2
+
+
+def _program() -> str:
+    """How it was called."""
+    return "trialrun" if Path(sys.argv[0]).stem == "trialrun" else "python -m trainer"
+
+
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer", description=__doc__.partition("\n")[0] if __doc__ else ""
+        prog=_program(),
+        description="Runs hyperparameter searches and scale tests of PyTorch models, and reports what it measured.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -129,6 +149,11 @@ def _lazily(command: str) -> Any:
     def call(options: argparse.Namespace) -> int:
         from importlib import import_module
 
+        # Read before anything heavy is imported: a mistake in it is told at once, and where PyTorch is missing too.
+        if "file" in options:
+            from trainer.experiment.load import read
+
+            options.experiment = read(options.file)
         function = import_module(f"trainer.commands.{command}").main
         code: int = function(options)
         return code

@@ -59,7 +59,8 @@ def test_a_cluster_search_becomes_a_folder_like_a_local_run_s(
     refused = trainer(cluster, "fetch", "hps/other", folder, "-n", experiments.namespace)
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"trainer: {folder}: holds results that are not those of hps/other; name another folder, or delete this one\n"
+        f"trialrun: {folder}: holds results that are not those of hps/other; "
+        "name another folder, or delete this one\n"
     )
     assert read_ledger(folder) == records
 
@@ -88,17 +89,17 @@ def test_what_is_not_there_or_may_not_be_read_is_said_in_a_sentence(
         return refused.stderr
 
     assert complaint("fetch", "hps/absent") == (
-        f"trainer: hps/absent: there is no such experiment in namespace {namespace}; "
+        f"trialrun: hps/absent: there is no such experiment in namespace {namespace}; "
         "`kubectl get hyperparamsearches --all-namespaces` lists them, --namespace chooses\n"
     )
     nobody = cluster.kubeconfig_for_service_account(namespace, "default")
     said = complaint("compare", "hps/mine", "hps/other", kubeconfig=nobody)
-    assert said.startswith("trainer: hps/mine: your account may not read it: ")
+    assert said.startswith("trialrun: hps/mine: your account may not read it: ")
     assert (
         f'cannot get resource "hyperparamsearches" in API group "trialrun.dev" in the namespace "{namespace}"' in said
     )
     nowhere = tmp_path / "kubeconfig"
     nowhere.write_text(cluster.kubeconfig.read_text().replace(cluster.access.server, "https://127.0.0.1:1"))
     said = complaint("fetch", "sct/mine", kubeconfig=nowhere)
-    assert said.startswith("trainer: sct/mine: kubectl could not read it: ")
+    assert said.startswith("trialrun: sct/mine: kubectl could not read it: ")
     assert "127.0.0.1:1 was refused" in said

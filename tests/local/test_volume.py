@@ -87,7 +87,7 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(
     assert main(["data", "upload", "x", "--claim", "rows"]) == 2
     said = capsys.readouterr().err
     assert said == (
-        "trainer: x: could not be copied to claim rows: 40 of 100 bytes are missing; run the command again\n"
+        "trialrun: x: could not be copied to claim rows: 40 of 100 bytes are missing; run the command again\n"
     )
     assert files(cluster / "claims" / "rows") == {"x": b"before"}
     assert pods(cluster) == []
@@ -110,7 +110,7 @@ def test_mistakes_are_told_before_anything_is_made(
     (tmp_path / "here").mkdir()
     os.chdir(tmp_path / "here" if arguments[0].startswith("..") else tmp_path)
     assert main(["data", "upload", *arguments]) == 2
-    assert capsys.readouterr().err.startswith(f"trainer: {said}")
+    assert capsys.readouterr().err.startswith(f"trialrun: {said}")
     assert not (cluster / "created.json").exists()
 
 

@@ -141,7 +141,7 @@ def test_train_ends_with_the_exit_code_of_its_outcome(
     assert main(["train", str(file), "--out", str(out)]) == EXIT_CODES[outcome]
     said = capsys.readouterr()
     assert said.out == ""
-    assert f"trainer: {outcome}: " in said.err
+    assert f"trialrun: {outcome}: " in said.err
     assert "Traceback" not in said.err
     assert list(out.iterdir()) == []
 
@@ -154,7 +154,7 @@ def test_train_refuses_a_folder_that_cannot_be_made_before_it_trains(
     out = tmp_path / "file" / "out"
     assert main(["train", str(a_file(tmp_path, a_training())), "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said == f"trainer: --out: a folder that can be written is needed, got {out} (Not a directory)\n"
+    assert said == f"trialrun: --out: a folder that can be written is needed, got {out} (Not a directory)\n"
 
 
 def test_train_under_torchrun_leaves_one_set_of_artefacts(home: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_checkpoint_of_another_training_is_not_taken_up(
     train_alone(a_long_training(**other), cache, checkpoints=Checkpoints(tmp_path))
     assert epochs_trained(a_long_training(), cache, tmp_path) == [1, 2, 3, 4, 5]
     said = capsys.readouterr().err
-    assert said == f"trainer: {tmp_path / CHECKPOINT} belongs to another training and is not taken up\n"
+    assert said == f"trialrun: {tmp_path / CHECKPOINT} belongs to another training and is not taken up\n"
 
 
 def test_an_attempt_goes_on_from_the_latest_earlier_one_and_leaves_its_folder_alone(
@@ -137,7 +137,7 @@ def test_an_attempt_goes_on_from_the_latest_earlier_one_and_leaves_its_folder_al
     capsys.readouterr()
     places = Checkpoints(tmp_path / "3", (tmp_path / "2", tmp_path / "1"))
     resumed = train_alone(training, cache, checkpoints=places)
-    assert capsys.readouterr().err == "trainer: goes on after epoch 3\n"
+    assert capsys.readouterr().err == "trialrun: goes on after epoch 3\n"
     assert resumed.resumed_from == 3
     assert {path: path.read_bytes() for path in before} == before
     undisturbed = train_alone(training, cache)
@@ -247,7 +247,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_starts_over(
 
     assert_same(train_alone(training, cache, checkpoints=Checkpoints(tmp_path)), whole)
     said = capsys.readouterr().err
-    assert said.startswith(f"trainer: {path} is damaged (")
+    assert said.startswith(f"trialrun: {path} is damaged (")
     assert said.endswith(") and is not taken up\n")
     assert said.count("\n") == 1
     assert epochs_trained(training, cache, tmp_path) == []

@@ -67,8 +67,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert main(["predict", *map(str, arguments)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("trainer: ")
-    return said.err.removeprefix("trainer: ").rstrip("\n")
+    assert said.err.startswith("trialrun: ")
+    return said.err.removeprefix("trialrun: ").rstrip("\n")
 
 
 def from_csv(path: Path, **fields: Any) -> Training:

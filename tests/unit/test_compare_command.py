@@ -57,18 +57,18 @@ def test_what_is_no_ledger_is_refused(
 ) -> None:
     one, _ = runs
     assert refusal(capsys, "compare", one, "pods/mine") == (
-        "trainer: pods/mine: must be a run's folder, such as runs/my-search, or hps/NAME or sct/NAME on a cluster\n"
+        "trialrun: pods/mine: must be a run's folder, such as runs/my-search, or hps/NAME or sct/NAME on a cluster\n"
     )
     empty = tmp_path / "empty"
     empty.mkdir()
     assert f"{empty}: holds no run" in refusal(capsys, "compare", str(empty), one)
     sizes = a_run(tmp_path / "sizes", *a_scale_test())
     assert refusal(capsys, "compare", one, str(sizes)) == (
-        f"trainer: {one} is a HyperparamSearch and {sizes} is a ScaleTest: "
+        f"trialrun: {one} is a HyperparamSearch and {sizes} is a ScaleTest: "
         "two searches can be compared, or two scale tests\n"
     )
     assert refusal(capsys, "fetch", "mine") == (
-        "trainer: mine: must be hps/NAME or sct/NAME, an experiment on a cluster\n"
+        "trialrun: mine: must be hps/NAME or sct/NAME, an experiment on a cluster\n"
     )
 
 
@@ -78,7 +78,7 @@ def test_without_kubectl_a_cluster_s_experiment_is_refused(
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("hps/mine", "hyperparamsearch/mine", "sct/mine"):
         assert refusal(capsys, "compare", runs[0], name) == (
-            f"trainer: {name}: is read with kubectl, which is not on the PATH; install it, or name a run's folder\n"
+            f"trialrun: {name}: is read with kubectl, which is not on the PATH; install it, or name a run's folder\n"
         )
 
 
@@ -105,7 +105,7 @@ def test_what_kubectl_complains_of_becomes_a_sentence(
     said: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kubectl_says(tmp_path, monkeypatch, said)
-    assert refusal(capsys, "fetch", "hps/mine") == f"trainer: hps/mine: {sentence}\n"
+    assert refusal(capsys, "fetch", "hps/mine") == f"trialrun: hps/mine: {sentence}\n"
 
 
 def test_a_comparison_starts_without_what_is_slow_to_import(runs: tuple[str, str]) -> None:

@@ -4,13 +4,13 @@ import argparse
 import json
 
 from trainer.experiment.expand import expand
-from trainer.experiment.load import read
+from trainer.experiment.spec import Experiment
 from trainer.report.tables import listing
 
 
 def main(options: argparse.Namespace) -> int:
     """Prints the trials in the order of their index."""
-    experiment = read(options.file)
+    experiment: Experiment = options.experiment
     trials = expand(experiment)
     if options.json:
         for trial in trials:

@@ -13,7 +13,6 @@ from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, canonical, expand
-from trainer.experiment.load import read
 from trainer.experiment.record import latest
 from trainer.experiment.spec import Experiment, ScaleTest
 from trainer.local.cells import Cells
@@ -22,6 +21,7 @@ from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.processes import Processes
 from trainer.local.run import left_to_run, run
+from trainer.packages import require
 from trainer.report.live import progress
 from trainer.spark.launcher import Spark
 
@@ -31,7 +31,8 @@ LOGS = {"local": "fork-server.log", "spark": "spark.log"}
 
 def main(options: argparse.Namespace) -> int:
     """0 when the experiment succeeded, 1 when it did not, 130 when it was interrupted."""
-    experiment = read(options.file)
+    experiment: Experiment = options.experiment
+    require("torch")
     if options.launcher == "spark" and isinstance(experiment, ScaleTest):
         raise UserError(
             "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "

@@ -9,7 +9,6 @@ from trainer import atomic
 from trainer.data.build import default_cache
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
-from trainer.experiment.load import read
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport
 from trainer.experiment.spec import Experiment
@@ -21,7 +20,7 @@ from trainer.training.trial import RankContext, run_rank
 
 def main(options: argparse.Namespace) -> int:
     """Trains and exits with the code of the outcome."""
-    experiment = read(options.file)
+    experiment: Experiment = options.experiment
     training = _training(experiment, options.trial)
     ranks = ranks_from_environment()
     folder: Path = options.out or Path("runs") / f"{experiment.name}-train"
@@ -42,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
     report = run_rank(training, context, started=process_started(), on_epoch=show)
     if report.outcome is not Outcome.SUCCEEDED:
         where = f"rank {ranks.rank}: " if ranks.count > 1 else ""
-        print(f"trainer: {where}{report.outcome}: {report.error}\n{ADVICE[report.outcome]}", file=sys.stderr)
+        print(f"trialrun: {where}{report.outcome}: {report.error}\n{ADVICE[report.outcome]}", file=sys.stderr)
     elif ranks.is_rank0:
         _tell(report, folder, as_json=options.json)
     return EXIT_CODES[report.outcome]

@@ -23,6 +23,7 @@ from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport
 from trainer.experiment.spec import Cell, Scalar
+from trainer.local.child import OURS
 from trainer.local.launcher import Begun, Epoch, LauncherEnded, RankEnded
 from trainer.local.lines import Lines
 from trainer.local.processes import left_report, orders
@@ -154,7 +155,7 @@ class Cells:
         arguments = [str(theirs), "" if group is None else str(group.folder), str(ranks)]
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.local.cell_worker", *arguments],
+                [sys.executable, *OURS, "trainer.local.cell_worker", *arguments],
                 pass_fds=(theirs,),
                 stdin=subprocess.PIPE,
                 stdout=file,

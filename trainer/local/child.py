@@ -12,6 +12,9 @@ from typing import Any
 from trainer.local.launcher import LauncherEnded
 from trainer.local.lines import Lines
 
+# How Python starts a module of ours: not from the current folder, where a user may have a trainer.py or a torch.py.
+OURS = ("-P", "-m")
+
 
 @dataclass
 class Child:
@@ -34,7 +37,7 @@ class Child:
         self.events, theirs_out = os.pipe()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, str(theirs_in), str(theirs_out), *self.arguments],
+                [sys.executable, *OURS, self.module, str(theirs_in), str(theirs_out), *self.arguments],
                 pass_fds=(theirs_in, theirs_out),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -32,6 +32,8 @@ def main(requests: int, events: int, slots: int) -> None:
     """
     # Of the same Python as this one, unless the user says otherwise: Spark's own default is whatever python3 is.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Ranks are started by Spark and torchrun: not from the current folder either, as this process was not.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         gateway = launch_gateway()
     except PySparkRuntimeError:
@@ -74,6 +76,7 @@ def _settings(gateway: JavaGateway, slots: int) -> SparkConf:
     # An attempt is the runner's to make: a second one of Spark's would train beside what is on record.
     conf.set("spark.task.maxFailures", "1").set("spark.stage.maxConsecutiveAttempts", "1")
     conf.setIfMissing("spark.executorEnv.PYTHONPATH", str(Path(__file__).parents[2]))
+    conf.setIfMissing("spark.executorEnv.PYTHONSAFEPATH", "1")
     if conf.get("spark.master") == "local[*]":
         conf.setMaster(f"local[{max(slots, os.cpu_count() or 1)}]")
     if _is_local(conf):

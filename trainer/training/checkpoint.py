@@ -112,7 +112,7 @@ class Saver:
             self._ranks.copy_from_rank0(tensor)
         progress = Progress(**json.loads(reached))
         if self._ranks.is_rank0:
-            print(f"trainer: goes on after epoch {progress.epoch}", file=sys.stderr)
+            print(f"trialrun: goes on after epoch {progress.epoch}", file=sys.stderr)
         return progress
 
     def _due(self, epoch: int) -> bool:
@@ -132,13 +132,13 @@ class Saver:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 if about.get("identity") != self._identity:
-                    print(f"trainer: {path} belongs to another training and is not taken up", file=sys.stderr)
+                    print(f"trialrun: {path} belongs to another training and is not taken up", file=sys.stderr)
                     return ""
                 saved = {name: file.get_tensor(name) for name in state}
         except FileNotFoundError:
             return ""
         except (SafetensorError, OSError) as error:
-            print(f"trainer: {path} is damaged ({error}) and is not taken up", file=sys.stderr)
+            print(f"trialrun: {path} is damaged ({error}) and is not taken up", file=sys.stderr)
             return ""
         with torch.no_grad():
             for name, tensor in state.items():
