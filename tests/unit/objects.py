@@ -18,13 +18,13 @@ OK = RankReport(metrics={"validMse": 0.25}, clock=START + 60_000)
 
 def a_workload(**experiment: Any) -> Workload:
     made = an_experiment(**experiment)
-    document = made.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = made.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return workload(document)
 
 
 def object_document(*, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     """The search of `a_workload` as the API server has it."""
-    made = an_experiment(**spec).model_dump(mode="json", by_alias=True, exclude_none=True)
+    made = an_experiment(**spec).model_dump(mode="json", by_alias=True, exclude_unset=True)
     metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": UID, "resourceVersion": "1", "generation": 1,
                 "creationTimestamp": timestamp(START)}  # fmt: skip
     return made | {"metadata": metadata, "status": status or {}}
