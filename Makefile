@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-scale demo test lint torture bench bench-operator programs lock clean
+.PHONY: help run run-scale demo test generate lint torture bench bench-operator programs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,11 +35,15 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 test: .venv/dev.stamp programs ## Run everything this machine can test, but for real pods (make e2e)
 	$(BIN)/python -m pytest --ignore tests/node $(SIDE_BY_SIDE) $(ARGS)
 
-lint: .lint/lint.stamp ## Check style, types and the import arrows; needs no torch
+generate: .lint/lint.stamp ## Write what follows from the models: crds/, the tables of docs/reference.md, the JSON Schema
+	PYTHONPATH=.:operator .lint/bin/python -m scripts.generate
+
+lint: .lint/lint.stamp ## Check style, types, the import arrows and generated files; needs no torch
 	.lint/bin/ruff format --check .
 	.lint/bin/ruff check .
 	.lint/bin/mypy
 	PYTHONPATH=.:operator .lint/bin/lint-imports
+	PYTHONPATH=.:operator .lint/bin/python -m scripts.generate --check
 
 torture: .venv/dev.stamp programs ## Run the long sweeps in full
 	TRIALRUN_TORTURE=1 $(BIN)/python -m pytest -m torture $(ARGS)

@@ -99,6 +99,9 @@ def parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="print a commented experiment file to start from")
     init.set_defaults(func=_lazily("init"))
 
+    schema = commands.add_parser("schema", help="print a JSON Schema of experiment files, for editors")
+    schema.set_defaults(func=_lazily("schema"))
+
     train = commands.add_parser("train", help="train one configuration; under torchrun, one rank of it")
     train.add_argument("file", type=Path, metavar="FILE")
     train.add_argument(

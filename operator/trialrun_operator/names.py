@@ -53,7 +53,7 @@ EVENTS = Resource("", "v1", "events", "Event")
 
 KINDS = {resource.kind: resource for resource in (SEARCHES, SCALE_TESTS)}
 _WORDS = {"HyperparamSearch": "search", "ScaleTest": "scaletest"}
-_SHORT = {"HyperparamSearch": "hps", "ScaleTest": "sct"}
+SHORT_NAMES = {"HyperparamSearch": "hps", "ScaleTest": "sct"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def job_name(experiment: str, trial: str, attempt: int) -> str:
 
 def baseline_name(key: Key, uid: str) -> str:
     """The ConfigMap of what was measured as a baseline. It is no ledger, and has no ledger's label."""
-    return f"{_SHORT[key.kind]}-{key.name}-{uid[:8]}-baseline"
+    return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-baseline"
 
 
 def imported_name(experiment: str) -> str:
@@ -118,4 +118,4 @@ def imported_name(experiment: str) -> str:
 
 def ledger_name(key: Key, uid: str, shard: int) -> str:
     """The ConfigMap of a range of trials. A piece of the UID keeps a namesake's old ledger apart."""
-    return f"{_SHORT[key.kind]}-{key.name}-{uid[:8]}-ledger-{shard}"
+    return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-ledger-{shard}"

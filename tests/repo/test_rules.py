@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     path
-    for folder in ("trainer", "operator", "benchmarks", "tests")
+    for folder in ("trainer", "operator", "benchmarks", "scripts", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 PROGRAM = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("trainer", "operator")]

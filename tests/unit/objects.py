@@ -1,13 +1,16 @@
 """Builds what the operator observes: jobs and pods, as values and as the API server has them."""
 
+import json
 from typing import Any
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
 from trainer.experiment.record import RankReport, encode_report
+from trainer.experiment.spec import ScaleTest
 from trialrun_operator import manifests, observe
 from trialrun_operator.names import Key, job_name
 from trialrun_operator.observe import Job, Pod, timestamp
+from trialrun_operator.status_model import ScaleTestStatus, SearchStatus
 from trialrun_operator.workload import Workload, workload
 from unit.builders import START, an_experiment
 
@@ -16,15 +19,22 @@ UID = "5f0c6f0e-0000-4000-8000-000000000001"
 OK = RankReport(metrics={"validMse": 0.25}, clock=START + 60_000)
 
 
+def kept(status: dict[str, Any], work: Workload | None = None) -> dict[str, Any]:
+    """A status of `work`, by default a search, as it is; but first whether the API server keeps all of it."""
+    scale_test = work is not None and isinstance(work.experiment, ScaleTest)
+    (ScaleTestStatus if scale_test else SearchStatus).model_validate_json(json.dumps(status))
+    return status
+
+
 def a_workload(**experiment: Any) -> Workload:
     made = an_experiment(**experiment)
-    document = made.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = made.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return workload(document)
 
 
 def object_document(*, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     """The search of `a_workload` as the API server has it."""
-    made = an_experiment(**spec).model_dump(mode="json", by_alias=True, exclude_none=True)
+    made = an_experiment(**spec).model_dump(mode="json", by_alias=True, exclude_unset=True)
     metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": UID, "resourceVersion": "1", "generation": 1,
                 "creationTimestamp": timestamp(START)}  # fmt: skip
     return made | {"metadata": metadata, "status": status or {}}

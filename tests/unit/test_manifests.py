@@ -97,6 +97,26 @@ def test_a_users_pod_fields_reach_the_pod_and_ours_win() -> None:
     assert spec["imagePullSecrets"] == [{"name": "pull"}]
 
 
+def test_tolerations_and_affinity_stand_in_the_pod_as_they_were_written() -> None:
+    pod = {
+        "tolerations": [{}, {"key": "gpu", "tolerationSeconds": 0}],
+        "affinity": {
+            "podAffinity": {},
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "topologyKey": "zone",
+                        "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]},
+                    },
+                    {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}},
+                ]
+            },
+        },
+    }
+    spec = pod_of(job(pod=pod))
+    assert {name: spec[name] for name in pod} == pod
+
+
 @pytest.mark.parametrize("limit", [None, "1Gi"])
 def test_a_scale_tests_cell_has_its_own_limits(limit: str | None) -> None:
     cell = {"deadlineSeconds": 45} | ({"memoryLimit": limit} if limit else {})

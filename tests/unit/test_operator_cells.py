@@ -14,7 +14,7 @@ from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.workload import Workload
 from unit.builders import START, a_record
-from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, an_ended_pod
+from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, an_ended_pod, kept
 
 MIB = 2**20
 NOW = START + 90_000
@@ -56,7 +56,8 @@ def created(found: Plan) -> list[tuple[str, int, str | None]]:
 
 def status_of(*records: Record, found: Plan, work: Workload = WORK) -> dict[str, Any]:
     ledger = {record.id: [record] for record in records}
-    return status.status(work, KEY, UID, 1, ledger=ledger, plan=found, accepted=START, problem=None, old={}, now=NOW)
+    made = status.status(work, KEY, UID, 1, ledger=ledger, plan=found, accepted=START, problem=None, old={}, now=NOW)
+    return kept(made, work)
 
 
 def said(made: dict[str, Any], kind: str) -> tuple[str, str]:

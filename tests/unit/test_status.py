@@ -14,7 +14,7 @@ from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import plan
 from trialrun_operator.workload import Workload
 from unit.builders import START, a_record
-from unit.objects import KEY, UID, a_job, a_running_pod, a_workload
+from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, kept
 
 NOW = START + 90_000
 WORK = a_workload()
@@ -32,8 +32,11 @@ def status_of(
     attempts = [Attempt(a_job(t), (a_running_pod(t),)) for t in work.trials[len(records) :][:running]]
     found = plan(work, ledger, attempts, accepted=accepted, now=now) if accepted is not None else None
     problem, old = more.get("problem"), more.get("old", {})
-    return status.status(
-        work, KEY, UID, 3, ledger=ledger, plan=found, accepted=accepted, problem=problem, old=old, now=now
+    return kept(
+        status.status(
+            work, KEY, UID, 3, ledger=ledger, plan=found, accepted=accepted, problem=problem, old=old, now=now
+        ),
+        work,
     )
 
 
@@ -131,7 +134,7 @@ def test_a_trial_that_is_to_be_run_again_is_not_done() -> None:
 
 
 def test_all_mistakes_of_an_invalid_experiment_stand_in_one_condition() -> None:
-    made = status.invalid(("spec.a: must be x, got y", "spec.b: is required"), 1, {}, NOW)
+    made = kept(status.invalid(("spec.a: must be x, got y", "spec.b: is required"), 1, {}, NOW))
     assert made["phase"] == "Invalid"
     assert message_of(made, c.ACCEPTED) == "spec.a: must be x, got y\nspec.b: is required"
     assert conditions_of(made)[c.FINISHED][0] == "True"

@@ -3,6 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.metrics import OBJECTIVES, Direction
@@ -14,14 +17,14 @@ from trainer.experiment.spec import Objective
 class Best(Reported):
     """The point with the best objective: the mean over its repeats, all of which must have succeeded."""
 
-    index: int
-    id: str
-    parameters: Point
-    metric: str
-    direction: Direction
-    value: float
-    deviation: float | None
-    repeats: int
+    index: int = Field(description="The index of its first trial.")
+    id: str = Field(description="The id of its first trial.")
+    parameters: Annotated[Point, Field(max_length=32)] = Field(description="Its parameters, by path.")
+    metric: str = Field(description="The figure that was compared.")
+    direction: Direction = Field(description="Whether less or more of it is better.")
+    value: float = Field(description="The mean of that figure over the repeats.")
+    deviation: float | None = Field(description="Its standard deviation over the repeats; null for a single one.")
+    repeats: int = Field(description="How many repeats the mean is over.")
 
 
 def best(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Record]) -> Best | None:

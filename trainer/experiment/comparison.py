@@ -1,7 +1,7 @@
 """What running trials at once bought over a baseline, and whether the two may be compared at all. Pure."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -15,20 +15,27 @@ class Comparison(Reported):
     Efficiency is the speedup for each slot that there was more of: `slots` here for `baseline_slots` there.
     """
 
-    baseline_wall: float
-    elapsed_ratio: float
-    differences: tuple[str, ...]
-    slots: int
-    baseline_slots: int
-    speedup: float | None
-    efficiency: float | None
+    baseline_wall: float = Field(description="The baseline's wall seconds.")
+    elapsed_ratio: float = Field(description="The baseline's wall seconds divided by ours.")
+    differences: Annotated[tuple[str, ...], Field(max_length=32)] = Field(
+        description="In what the two differ, a sentence each; empty means that they can be compared."
+    )
+    slots: int = Field(description="The most trials that ran at once, times their workers.")
+    baseline_slots: int = Field(description="The same of the baseline; 1 for one that was measured.")
+    speedup: float | None = Field(description="The same as elapsedRatio; null unless the two can be compared.")
+    efficiency: float | None = Field(
+        description="Speedup by slots, both sides' counted; null unless the two can be compared."
+    )
     train_ratio: float | None = Field(
-        description="Our training seconds by the baseline's: above 1, trials slowed each other down."
+        description="Our training seconds by the baseline's; above 1, trials slowed each other down. Null where the "
+        "baseline has not trained."
     )
     same_best: bool | None = Field(
-        description="Whether both have the same best trial; None where one has none, or ran other trials."
+        description="Whether both have the same best trial; null where one has none, or ran other trials."
     )
-    baseline_cost: float | None
+    baseline_cost: float | None = Field(
+        description="What the baseline's pod cost, by spec.prices; null without prices or without resources."
+    )
 
 
 def compare(ours: RunFigures, theirs: RunFigures, worker_hour: float | None = None) -> Comparison | None:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, Field
 
+from trainer.experiment.placement import Affinity, Toleration
 from trainer.experiment.section import QUANTITY, VARIABLE, ObjectName, Section, Text
 
 Labels = Annotated[
@@ -13,7 +14,7 @@ Labels = Annotated[
 # Kubernetes takes a whole number without quotes; it means the same text.
 Quantity = Annotated[
     str,
-    Field(pattern=QUANTITY, max_length=32),
+    Field(pattern=QUANTITY, max_length=32, json_schema_extra={"type": ["string", "integer"], "minimum": 0}),
     BeforeValidator(lambda value: str(value) if type(value) is int else value),
 ]
 
@@ -32,14 +33,14 @@ class Resources(Section):
 class ImagePullSecret(Section):
     """A secret of the experiment's namespace that opens an image registry."""
 
-    name: ObjectName
+    name: ObjectName = Field(description="The secret's name.")
 
 
 class EnvironmentVariable(Section):
     """A plain environment variable; values from secrets are not taken."""
 
-    name: Annotated[str, Field(pattern=VARIABLE, max_length=253)]
-    value: Annotated[str, Field(max_length=4096)] = ""
+    name: Annotated[str, Field(pattern=VARIABLE, max_length=253)] = Field(description="The variable's name.")
+    value: Annotated[str, Field(max_length=4096)] = Field("", description="Its value.")
 
 
 class Pod(Section):
@@ -56,11 +57,11 @@ class Pod(Section):
     )
     resources: Resources = Field(Resources(), description="Requests and limits of each worker.")
     node_selector: Labels = Field(default_factory=dict, description="Labels a node must have.")
-    tolerations: Annotated[tuple[dict[str, JsonValue], ...], Field(max_length=32)] = Field(
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = Field(
         (), description="Taints the pods tolerate, as in a pod."
     )
-    affinity: dict[str, JsonValue] = Field(
-        default_factory=dict, max_length=3, description="Node and pod affinity, as in a pod."
+    affinity: Affinity = Field(
+        Affinity(), description="Node and pod affinity, as in a pod. Only pods of the same namespace count."
     )
     priority_class_name: ObjectName | None = Field(None, description="The pods' priority class.")
     runtime_class_name: ObjectName | None = Field(None, description="The pods' runtime class.")

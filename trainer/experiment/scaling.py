@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,46 +14,56 @@ from trainer.experiment.record import Environment, Record, Reported
 class CellFigures(Reported):
     """One size with one worker count, over its repeats. What was not measured is null."""
 
-    multiplier: int
-    workers: int
+    multiplier: int = Field(description="The size of its training set, as a multiple of the base set.")
+    workers: int = Field(description="How many ranks trained together.")
     outcome: str = Field(description="Succeeded if all repeats did, else how the first of them ended that did not.")
-    error: str = ""
+    error: str = Field("", description="The error of the one that did not succeed.")
     seconds: float | None = Field(None, description="From the start of training to its end, or to the failure.")
-    samples_per_second: float | None = None
-    peak_bytes: tuple[int, ...] = Field((), description="The peak of each rank, as its limit counts it.")
+    samples_per_second: float | None = Field(
+        None, description="Training samples in a second of training, over all ranks."
+    )
+    peak_bytes: Annotated[tuple[int, ...], Field(max_length=64)] = Field(
+        (), description="The peak of each rank, as its limit counts it."
+    )
     floor_bytes: int | None = Field(None, description="What a rank had before it held a sample.")
-    limit_bytes: int | None = None
-    dataset_bytes: int = 0
+    limit_bytes: int | None = Field(None, description="The memory that a rank could use.")
+    dataset_bytes: int = Field(0, description="The size of the whole training set.")
 
 
 class Reach(Reported):
     """The largest size that passed with a worker count; null where none did."""
 
-    workers: int
-    multiplier: int | None
-    dataset_bytes: int | None
+    workers: int = Field(description="The worker count.")
+    multiplier: int | None = Field(description="The largest size that passed; null where none did.")
+    dataset_bytes: int | None = Field(description="Its training set's bytes.")
 
 
 class Scaling(Reported):
     """How a cell's time compares. Speedup and efficiency are against one worker at the same size."""
 
-    multiplier: int
-    workers: int
-    seconds_per_sample: float
+    multiplier: int = Field(description="The size of its training set, as a multiple of the base set.")
+    workers: int = Field(description="How many ranks trained together.")
+    seconds_per_sample: float = Field(description="Training time divided by the samples trained on.")
     growth: float | None = Field(
         None, description="Time per sample divided by that of the next smaller size with as many workers."
     )
-    speedup: float | None = None
-    efficiency: float | None = None
+    speedup: float | None = Field(None, description="Against one worker at the same size.")
+    efficiency: float | None = Field(None, description="The speedup divided by the workers.")
     withheld: str = Field("", description="Why there is no speedup.")
 
 
 class ScaleFigures(Reported):
     """Everything that is computed of a scale test's cells."""
 
-    cells: tuple[CellFigures, ...]
-    frontier: tuple[Reach, ...]
-    scaling: tuple[Scaling, ...]
+    cells: Annotated[tuple[CellFigures, ...], Field(max_length=1024)] = Field(
+        description="Each size with each worker count that is done with, over its repeats."
+    )
+    frontier: Annotated[tuple[Reach, ...], Field(max_length=16)] = Field(
+        description="The largest size that passed with each worker count."
+    )
+    scaling: Annotated[tuple[Scaling, ...], Field(max_length=1024)] = Field(
+        description="How the time of each cell that passed compares with others."
+    )
 
 
 Place = tuple[int, int]  # workers and multiplier

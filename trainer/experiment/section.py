@@ -1,8 +1,8 @@
 """The base of every part of an experiment file: camelCase in YAML, strict, frozen, closed."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -15,6 +15,10 @@ class Section(BaseModel):
         """As the file would say it; `sparse` leaves out what has its default value."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=sparse)
 
+    def as_written(self) -> dict[str, Any]:
+        """What the file says of it: neither defaults nor nulls are added."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+
     def disagreement(self) -> str | None:
         """Which of its fields don't fit each other, though each alone is right: `<rule>, got <values>`."""
         return None
@@ -25,6 +29,30 @@ class Section(BaseModel):
             raise ValueError(found)
         return self
 
+
+class Rule(NamedTuple):
+    """A rule in CEL that the API server applies to a section: the twin of one that `load` applies, or a part of it.
+
+    `field` is the one that a mistake is put down to; without it, the section.
+    """
+
+    cel: str
+    message: str
+    field: str | None = None
+
+
+def on_cluster(*rules: Rule) -> dict[str, JsonValue]:
+    """The `json_schema_extra` of a section that the API server judges by these rules."""
+    written: list[JsonValue] = []
+    for rule in rules:
+        place: dict[str, JsonValue] = {} if rule.field is None else {"fieldPath": f".{rule.field}"}
+        written.append({"rule": rule.cel, "message": rule.message, **place})
+    return {"x-kubernetes-validations": written}
+
+
+# The `json_schema_extra` of a field of `spec` that the API server lets nobody change, and of one that may only grow.
+FIXED: dict[str, JsonValue] = {"x-trialrun-change": "Never"}
+GROWS: dict[str, JsonValue] = {"x-trialrun-change": "Upwards"}
 
 # What the models' patterns ask for; an error shows the words, never the pattern.
 NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"

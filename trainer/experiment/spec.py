@@ -6,13 +6,17 @@ from pydantic import ConfigDict, Field
 
 from trainer.experiment.metrics import Direction
 from trainer.experiment.pod import Pod, Quantity
-from trainer.experiment.section import NAME, Count, NotNegative, Section, Seed
+from trainer.experiment.section import FIXED, GROWS, NAME, Count, NotNegative, Rule, Section, Seed, on_cluster
 from trainer.experiment.training import Training
 
 API_VERSION = "trialrun.dev/v1alpha1"
 MAX_TRIALS = 10_000
 
 Scalar = bool | int | float | str
+# The longest text that a field of `training` takes has 1024 characters; by it the API server counts what rules in CEL
+# may cost. `load` refuses null, and yet it is nullable: a rule that meets a null where there can be none fails every
+# later write to the object, those of its status included.
+Choice = Annotated[Scalar, Field(json_schema_extra={"maxLength": 1024, "nullable": True})]
 # A trial's job is `<experiment>-<10 digits>-<attempt>`; a PyTorchJob's name may have 53 characters.
 Name = Annotated[str, Field(pattern=NAME, max_length=39)]
 Workers = Annotated[int, Field(ge=1, le=64)]
@@ -31,6 +35,15 @@ class Objective(Section):
 class Range(Section):
     """An interval that Random draws from, both ends included."""
 
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule("self.min < self.max", "must have min < max"),
+            Rule(
+                "self.?scale.orValue('Linear') != 'Log' || self.min > 0.0", "must have min > 0 with scale Log", "min"
+            ),
+        )
+    )
+
     min: float = Field(description="The smallest value.")
     max: float = Field(description="The largest value.")
     scale: Literal["Linear", "Log"] = Field("Linear", description="Log draws evenly over orders of magnitude.")
@@ -39,10 +52,20 @@ class Range(Section):
 class Parameter(Section):
     """One field of `training` and the values it takes: `choices` or a `range`."""
 
+    # Not a rule in CEL, which cannot see choices.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["choices"], "properties": {"choices": {"type": "array"}}},
+                {"required": ["range"], "properties": {"range": {"type": "object"}}},
+            ]
+        }
+    )
+
     name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         description="The path of a field of `training`, such as train.learningRate."
     )
-    choices: Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=64)] | None = Field(
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1, max_length=64)] | None = Field(
         None, description="The values to try."
     )
     range: Range | None = Field(None, description="The interval to draw from (Random).")
@@ -59,14 +82,24 @@ class Prices(Section):
 class Common(Section):
     """What both kinds of experiment have."""
 
-    training: Training = Field(Training(), description="What every trial trains, but for what varies.")
+    training: Training = Field(
+        Training(), description="What every trial trains, but for what varies.", json_schema_extra=FIXED
+    )
     repeats: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="How often each point is trained; repeat r uses seed + r, and the mean counts."
+        1,
+        description="How often each point is trained; repeat r uses seed + r, and the mean counts.",
+        json_schema_extra=FIXED,
     )
     order: Literal["Listed", "Shuffled"] = Field(
-        "Listed", description="The order in which trials start; their ids do not depend on it."
+        "Listed",
+        description="The order in which trials start; their ids do not depend on it.",
+        json_schema_extra=FIXED,
     )
-    seed: Seed = Field(0, description="Seeds what the experiment itself draws: random points and a shuffled order.")
+    seed: Seed = Field(
+        0,
+        description="Seeds what the experiment itself draws: random points and a shuffled order.",
+        json_schema_extra=FIXED,
+    )
     max_failed_trials: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = Field(
         3, description="When more trials than this have failed no new one starts."
     )
@@ -78,31 +111,55 @@ class Common(Section):
     )
     suspend: bool = Field(False, description="Start no new trials; running ones finish (cluster).")
     rerun: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        0, description="Raise it to run failed and missing trials again (cluster)."
+        0, description="Raise it to run failed and missing trials again (cluster).", json_schema_extra=GROWS
     )
     prices: Prices | None = Field(
         None, description="Prices that turn pod.resources and the seconds that pods ran into a cost."
     )
+    # May change, unlike what decides the trials: failures ask for a higher limit or another image, and then a rerun.
+    # Every record says what its trial ran with, and summaries compare that.
     pod: Pod = Field(Pod(), description="How pods are scheduled (cluster).")
 
 
 class SearchSpec(Common):
     """`spec` of a HyperparamSearch."""
 
-    objective: Objective = Field(description="What makes one trial better than another.")
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule(
+                "self.?algorithm.orValue('Grid') != 'Random' || has(self.trials)",
+                "is required with algorithm Random",
+                "trials",
+            ),
+            Rule(
+                "self.?algorithm.orValue('Grid') == 'Random' || !has(self.trials)",
+                "belongs to algorithm Random; Grid tries every combination",
+                "trials",
+            ),
+            Rule(
+                "self.?algorithm.orValue('Grid') == 'Random' || self.parameters.all(p, !has(p.range))",
+                "must have choices, not a range, with algorithm Grid",
+                "parameters",
+            ),
+        )
+    )
+
+    objective: Objective = Field(description="What makes one trial better than another.", json_schema_extra=FIXED)
     algorithm: Literal["Grid", "Random"] = Field(
-        "Grid", description="Grid tries every combination, Random draws `trials` of them."
+        "Grid", description="Grid tries every combination, Random draws `trials` of them.", json_schema_extra=FIXED
     )
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = Field(
-        None, description="How many points Random draws."
+        None, description="How many points Random draws.", json_schema_extra=FIXED
     )
     parameters: Annotated[tuple[Parameter, ...], Field(min_length=1, max_length=32)] = Field(
-        description="What varies from trial to trial."
+        description="What varies from trial to trial.", json_schema_extra=FIXED
     )
     parallel_trials: Annotated[int, Field(ge=1, le=1000)] = Field(
         4, description="The most trials that run at once on a cluster; locally --jobs says."
     )
-    workers: Workers = Field(1, description="Ranks per trial; more than one trains with DDP.")
+    workers: Workers = Field(
+        1, description="Ranks per trial; more than one trains with DDP.", json_schema_extra=FIXED
+    )
     deadline_seconds: Seconds = Field(600, description="The longest a trial may run.")
     baseline: Literal["None", "Measure", "Import"] = Field(
         "None",
@@ -125,6 +182,15 @@ class Axes(Section):
 class Cell(Section):
     """The limits of one cell of a scale test."""
 
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule(
+                "!(has(self.memoryLimit) && has(self.memoryAboveFloor))",
+                "memoryLimit and memoryAboveFloor exclude each other",
+            )
+        )
+    )
+
     deadline_seconds: Seconds = Field(30, description="The longest a cell may run.")
     memory_limit: Quantity | None = Field(None, description="The memory each worker may use, such as 1Gi.")
     memory_above_floor: Quantity | None = Field(
@@ -146,8 +212,8 @@ class Cell(Section):
 class ScaleTestSpec(Common):
     """`spec` of a ScaleTest."""
 
-    axes: Axes = Field(Axes(), description="Which sizes and worker counts are measured.")
-    cell: Cell = Field(Cell(), description="The limits of one cell.")
+    axes: Axes = Field(Axes(), description="Which sizes and worker counts are measured.", json_schema_extra=FIXED)
+    cell: Cell = Field(Cell(), description="The limits of one cell.", json_schema_extra=FIXED)
     parallel_trials: Annotated[int, Field(ge=1, le=1000)] = Field(
         1, description="The most cells that run at once; more than one disturb each other."
     )
@@ -164,7 +230,7 @@ class Metadata(Section):
 
 
 class _Document(Section):
-    api_version: Literal["trialrun.dev/v1alpha1"]
+    api_version: Literal["trialrun.dev/v1alpha1"] = Field(description="Always trialrun.dev/v1alpha1.")
     metadata: Metadata
 
     @property
@@ -174,17 +240,21 @@ class _Document(Section):
 
 
 class HyperparamSearch(_Document):
-    """A search: which parameters give the best objective."""
+    """A hyperparameter search. Which parameters give the best objective?"""
 
-    kind: Literal["HyperparamSearch"]
-    spec: SearchSpec
+    kind: Literal["HyperparamSearch"] = Field(description="Always HyperparamSearch.")
+    spec: SearchSpec = Field(
+        description="What to search, and how. What decides the trials cannot change once it exists; how they run can."
+    )
 
 
 class ScaleTest(_Document):
-    """A scale test: what happens to time and memory as data and workers grow."""
+    """A scale test. How do time and memory grow with the training set, and where does memory run out?"""
 
-    kind: Literal["ScaleTest"]
-    spec: ScaleTestSpec
+    kind: Literal["ScaleTest"] = Field(description="Always ScaleTest.")
+    spec: ScaleTestSpec = Field(
+        description="What to measure, and how. What decides the cells cannot change once it exists; how they run can."
+    )
 
 
 Experiment = HyperparamSearch | ScaleTest

@@ -5,7 +5,9 @@ Only what was measured is computed. Anything that can't be is None, never a gues
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from trainer.experiment.baseline import figures
 from trainer.experiment.best import Best, best
@@ -22,28 +24,38 @@ from trainer.experiment.timing import Timing, spent, timing
 class Counts(Reported):
     """How many trials. `done` = succeeded + failed + skipped; a trial that will be tried again is in none of them."""
 
-    total: int
-    done: int
-    succeeded: int
-    failed: int
-    skipped: int
-    outcomes: dict[str, int]
+    total: int = Field(description="All of them.")
+    done: int = Field(description="Those done with; succeeded, failed and skipped ones.")
+    succeeded: int = Field(description="Those that trained to the end.")
+    failed: int = Field(description="Those that failed for good.")
+    skipped: int = Field(description="Those not run, because a smaller one had shown that they would fail.")
+    outcomes: Annotated[dict[str, int], Field(max_length=32)] = Field(description="How many ended in which outcome.")
 
 
 class Summary(Reported):
     """Everything that is computed from the records of one experiment."""
 
-    experiment: str
-    kind: str
-    state: Literal["Incomplete", "Succeeded", "Failed"]
-    counts: Counts
-    success_rate: float | None
-    best: Best | None
-    timing: Timing | None
-    cost: float | None
-    comparison: Comparison | None
-    remark: str | None
-    scale: ScaleFigures | None
+    experiment: str = Field(description="The experiment's name.")
+    kind: str = Field(description="Its kind.")
+    state: Literal["Incomplete", "Succeeded", "Failed"] = Field(description="Incomplete while trials are missing.")
+    counts: Counts = Field(description="How many trials.")
+    success_rate: float | None = Field(
+        description="Succeeded trials as a share of those that ran; null when none did."
+    )
+    best: Best | None = Field(
+        description="The point with the best mean over its repeats, all of which succeeded; null when there is none."
+    )
+    timing: Timing | None = Field(description="Where the time went, in seconds; null before a trial has run.")
+    cost: float | None = Field(
+        description="What was allocated to pods, by spec.prices; null without prices or without resources."
+    )
+    comparison: Comparison | None = Field(
+        description="What running trials at once bought over one at a time; null without a measured baseline."
+    )
+    remark: str | None = Field(
+        description="What ate the gain, in a sentence with the measured figures; null where nothing did."
+    )
+    scale: ScaleFigures | None = Field(description="What a scale test measured of its cells; null for a search.")
 
 
 def summarize(

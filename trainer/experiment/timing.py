@@ -14,22 +14,25 @@ class Split(Reported):
 
     queue: float = Field(description="Nothing: before a trial had its node, between two, and at the end.")
     start: float = Field(description="Pulling images, starting containers and processes, waiting for other ranks.")
-    data: float
+    data: float = Field(description="Preparing and opening data sets.")
     train: float = Field(description="Training, and writing what it leaves.")
 
 
 class Timing(Reported):
-    """Seconds. `wall` runs from acceptance to the last record, pauses between runs of the same folder left out.
+    """Seconds; pauses between runs of the same folder are left out of `wall`.
 
     `wall`, `most_at_once`, `slots` and `split` are of all attempts, `trials` and `mean_trial` of those that count.
     """
 
-    wall: float
-    trials: float
-    mean_trial: float
-    most_at_once: int
+    wall: float = Field(description="From acceptance to the last record, pauses left out.")
+    trials: float = Field(description="All trials' seconds added up.")
+    mean_trial: float = Field(description="The mean trial's seconds.")
+    most_at_once: int = Field(description="The most trials that ran at the same moment.")
     slots: int = Field(description="The most trials that ran at once, times their workers.")
-    split: Split | None
+    split: Split | None = Field(
+        description="What the slots did, as shares of their time (slots times wall seconds) that add up to 1; null "
+        "when no time has passed."
+    )
 
 
 def timing(attempts: Sequence[Record], counted: Mapping[str, Record]) -> Timing | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from trainer.experiment.kafka import (
     Compression,
@@ -22,13 +22,42 @@ from trainer.experiment.kafka import (
     split_problem,
     topic_problem,
 )
-from trainer.experiment.section import OFFSETS, PERIOD, Count, Fraction, NotNegative, Positive, Section, Seed, Text
+from trainer.experiment.section import (
+    OFFSETS,
+    PERIOD,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Rule,
+    Section,
+    Seed,
+    Text,
+    on_cluster,
+)
 
 Task = Literal["Regression", "Classification"]
 
 
 class Data(Section):
     """Where samples come from and how windows are cut from them."""
+
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule(
+                "!(self.?source.orValue('') in ['csv', 'parquet', 'npz']) || has(self.path)",
+                "path is required with source csv, parquet or npz",
+            ),
+            Rule(
+                "self.?source.orValue('') != 'kafka' || has(self.brokers) && has(self.topic)",
+                "brokers and topic must be given with source kafka",
+            ),
+            Rule(
+                "self.?source.orValue('') != 'kafka' || (size(self.?ranges.orValue([])) > 0) != has(self.export)",
+                "source kafka needs ranges or export",
+            ),
+        )
+    )
 
     source: Literal["sp500", "yfinance", "csv", "parquet", "npz", "synthetic", "kafka"] = Field(
         "sp500", description="Where the rows come from; sp500 is a daily index series that needs no network."
@@ -150,6 +179,16 @@ class Data(Section):
 
 class Model(Section):
     """The network."""
+
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule(
+                "self.?kind.orValue('') != 'Transformer' "
+                "|| self.?hiddenSize.orValue(64) % self.?heads.orValue(4) == 0",
+                "heads must divide hiddenSize (by default heads is 4 and hiddenSize is 64)",
+            )
+        )
+    )
 
     kind: Literal["MLP", "LSTM", "Transformer"] = Field("MLP", description="The architecture.")
     hidden_size: Annotated[int, Field(ge=1, le=16_384)] = Field(64, description="Width of each hidden layer.")

@@ -87,7 +87,7 @@ def _manifest(name: str, claim: str, chosen: Pod, *, writable: bool) -> dict[str
             },
             "imagePullSecrets": [{"name": secret.name} for secret in chosen.image_pull_secrets],
             "nodeSelector": dict(chosen.node_selector),
-            "tolerations": [dict(toleration) for toleration in chosen.tolerations],
+            "tolerations": [toleration.as_written() for toleration in chosen.tolerations],
             "containers": [
                 {
                     "name": "volume",

@@ -1,0 +1,89 @@
+"""What is generated from the models is what they say, and a field added to one appears everywhere by one command."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CRDS = ("crds/hyperparamsearches.yaml", "crds/scaletests.yaml")
+GENERATED = (*CRDS, "docs/reference.md", "docs/experiment.schema.json")
+Done = subprocess.CompletedProcess[str]
+
+
+def generate(root: Path, *options: str) -> Done:
+    """What `make generate` runs, in the repository at `root`."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.generate", *options],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": f".{os.pathsep}operator"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The sources of what is generated, and what is."""
+    for folder in ("trainer", "operator", "scripts", "crds"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "docs").mkdir()
+    for name in GENERATED:
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def add_a_field(root: Path) -> None:
+    module = root / "trainer/experiment/training.py"
+    text = module.read_text(encoding="utf-8")
+    first = "    epochs: Count"
+    assert text.count(first) == 1
+    ours = '    slow_epochs: Annotated[int, Field(ge=0)] = Field(7, description="Epochs of a slow start.")\n'
+    module.write_text(text.replace(first, ours + first), encoding="utf-8")
+
+
+def fields_of_train(root: Path, name: str) -> dict[str, Any]:
+    (version,) = yaml.safe_load((root / name).read_text(encoding="utf-8"))["spec"]["versions"]
+    node: Any = version["schema"]["openAPIV3Schema"]
+    for step in ("spec", "training", "train"):
+        node = node["properties"][step]
+    found: dict[str, Any] = node["properties"]
+    return found
+
+
+def test_the_files_are_what_the_models_say() -> None:
+    done = generate(ROOT, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_field_added_to_a_model_appears_in_crds_reference_and_schema_by_one_command(copy: Path) -> None:
+    add_a_field(copy)
+    done = generate(copy)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"wrote {name}" for name in GENERATED]
+    for name in CRDS:
+        assert fields_of_train(copy, name)["slowEpochs"] == {
+            "description": "Epochs of a slow start. Default 7.", "type": "integer", "minimum": 0
+        }  # fmt: skip
+    row = "| `train.slowEpochs` | `7` | Epochs of a slow start. |"
+    assert row in (copy / "docs/reference.md").read_text(encoding="utf-8").splitlines()
+    schema = json.loads((copy / "docs/experiment.schema.json").read_text(encoding="utf-8"))
+    assert schema["$defs"]["Train"]["properties"]["slowEpochs"] == {
+        "description": "Epochs of a slow start.", "type": "integer", "minimum": 0, "default": 7
+    }  # fmt: skip
+    assert generate(copy, "--check").returncode == 0
+
+
+def test_a_file_that_is_not_what_the_models_say_is_named(copy: Path) -> None:
+    add_a_field(copy)
+    done = generate(copy, "--check")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"{name} is not what the models say: run make generate" for name in GENERATED]
+    assert "slowEpochs" not in (copy / "docs/reference.md").read_text(encoding="utf-8")
