@@ -16,7 +16,7 @@ NEEDS = "trialrun: this command needs the package"
 
 @pytest.fixture(scope="module")
 def run(trainer: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the example's 18 trials, from a folder that holds the file and, to confuse, modules of a user's."""
+    """The results of the example's 18 trials, from a folder with the file and, to confuse, modules of a user's."""
     folder = tmp_path_factory.mktemp("users")
     shutil.copy(SEARCH, folder)
     for name in ("trainer.py", "torch.py", "numpy.py", "yaml.py"):
@@ -55,12 +55,11 @@ def test_a_plain_install_lists_and_refuses_and_gives_a_file_to_start_from(plain:
     (tmp_path / "mine.yaml").write_text(template.stdout)
     assert plain("trialrun", "list", "mine.yaml", cwd=tmp_path).stdout.startswith("my-search  6 trials\n")
     (tmp_path / "mine.yaml").write_text(template.stdout.replace("[0.0001,", "[-1,"))
+    where = "trialrun: mine.yaml: spec.parameters[0].choices[0]: "
     for command in ("list", "run", "train"):
         refused = plain("trialrun", command, "mine.yaml", cwd=tmp_path)
-        assert (refused.returncode, refused.stderr) == (
-            2,
-            "trialrun: mine.yaml: spec.parameters[0].choices[0]: must be > 0 as a value of train.learningRate, got -1\n",
-        )
+        assert refused.returncode == 2
+        assert refused.stderr == f"{where}must be > 0 as a value of train.learningRate, got -1\n"
 
 
 def test_a_plain_install_compares_runs(plain: Installed, run: Path, tmp_path: Path) -> None:
