@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: starts whole runs, which takes a while: make test-all")
     config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
     if config.option.sweep_seed is None:
         config.option.sweep_seed = secrets.randbelow(1_000_000)

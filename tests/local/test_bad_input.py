@@ -124,6 +124,7 @@ def test_an_npz_with_objects_inside_is_refused_and_never_unpickled(tmp_path: Pat
     assert not (tmp_path / "unpickled").exists()
 
 
+@pytest.mark.slow
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -143,6 +144,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "second").exists()
 
 
+@pytest.mark.slow
 def test_where_only_some_trials_lack_their_data_the_others_run(tmp_path: Path) -> None:
     file = tmp_path / "search.yaml"
     windows = GOOD.replace("model.layers, choices: [1, 2]", "data.window, choices: [5, 2000]")

@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from local.cli import ROOT, command, environment, write_search
 from trainer.experiment.baseline import figures, one_at_a_time
 from trainer.experiment.expand import expand
@@ -50,6 +52,7 @@ def test_it_measures_the_search_one_trial_at_a_time(tmp_path: Path) -> None:
     assert "3 of 3" in log
 
 
+@pytest.mark.slow
 def test_it_trains_by_one_worker_what_the_search_trains_by_two(tmp_path: Path) -> None:
     work = a_workload(tmp_path, workers=2, parallelTrials=2)
     _, report, log = measure(tmp_path, work)
@@ -62,6 +65,7 @@ def test_it_trains_by_one_worker_what_the_search_trains_by_two(tmp_path: Path) -
     assert alone.spec.deadline_seconds == 2 * search.spec.deadline_seconds
 
 
+@pytest.mark.slow
 def test_an_output_volume_keeps_its_ledger_and_each_attempt_begins_anew(tmp_path: Path) -> None:
     work, output = a_workload(tmp_path), tmp_path / "output"
     output.mkdir()

@@ -36,6 +36,7 @@ def lines(folder: Path) -> int:
 
 
 @pytest.mark.torture
+@pytest.mark.slow
 def test_a_runner_killed_at_any_moment_goes_on_where_it_was(
     tmp_path: Path, sweep: Sweep, undisturbed: tuple[list[dict[str, object]], float]
 ) -> None:
@@ -75,6 +76,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(tmp_path: Path) -> Non
     assert json.loads((out / "summary.json").read_text())["state"] == "Incomplete"
 
 
+@pytest.mark.slow
 def test_a_terminated_runner_ends_its_children_too(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = start("run", write_search(tmp_path, epochs=100_000), "--out", out)
@@ -108,6 +110,7 @@ def test_two_runners_never_share_a_folder(tmp_path: Path) -> None:
     assert "another run is using it" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_crash_a_deadline_and_a_killed_process_are_told_apart(tmp_path: Path) -> None:
     timed_out = tmp_path / "deadline"
     assert (
@@ -137,6 +140,7 @@ def test_a_crash_a_deadline_and_a_killed_process_are_told_apart(tmp_path: Path) 
     assert "killed by signal 9" in dead.error
 
 
+@pytest.mark.slow
 def test_failed_trials_run_again_and_count_a_second_attempt(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search = write_search(tmp_path, rates=[0.1, 0.01])
@@ -154,6 +158,7 @@ def test_failed_trials_run_again_and_count_a_second_attempt(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_is_never_best_and_no_trial_starts_beyond_the_budget(tmp_path: Path) -> None:
     file = write_search(tmp_path, rates=[10.0**15, 0.01, 10.0**14, 0.001])
     file.write_text(file.read_text().replace("maxFailedTrials: 100", "maxFailedTrials: 2"))
@@ -168,6 +173,7 @@ def test_a_diverged_trial_is_never_best_and_no_trial_starts_beyond_the_budget(tm
 
 
 @pytest.mark.parametrize("torn", [b'{"schema":1,"id":"abc', b"\x00\x00\x00"])
+@pytest.mark.slow
 def test_a_torn_last_line_is_never_read_back(tmp_path: Path, torn: bytes) -> None:
     out = tmp_path / "out"
     search = write_search(tmp_path)
@@ -180,6 +186,7 @@ def test_a_torn_last_line_is_never_read_back(tmp_path: Path, torn: bytes) -> Non
     assert [decode(line).index for line in ledger.read_bytes().splitlines()] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_a_sentence_and_no_torn_line(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search = write_search(tmp_path, rates=RATES)

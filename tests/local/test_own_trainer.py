@@ -40,6 +40,7 @@ def run(work: Workload, trial: Trial, message: Path) -> tuple[int, RankReport]:
     return done.returncode, decode_report(message.read_bytes())
 
 
+@pytest.mark.slow
 def test_the_example_trains_its_trials_and_its_report_makes_a_record(tmp_path: Path) -> None:
     work = the_search()
     losses = {}
@@ -59,6 +60,7 @@ def test_the_example_trains_its_trials_and_its_report_makes_a_record(tmp_path: P
     ("change", "outcome", "code"),
     [({"learningRate": 1e9}, Outcome.DIVERGED, 66), ({"batchSize": 0}, Outcome.CRASHED, 1)],
 )
+@pytest.mark.slow
 def test_what_goes_wrong_is_reported_with_the_code_of_its_outcome(
     change: dict[str, Any], outcome: Outcome, code: int, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_pod_without_its_data_says_so_in_code_and_message(tmp_path: Path) -> N
     assert "missing.csv" in report.error
 
 
+@pytest.mark.slow
 def test_a_relative_path_begins_at_the_data_volume(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "rows.csv")
     _, report, _ = TrialPod(tmp_path, source="csv", path="rows.csv").run()
@@ -127,6 +128,7 @@ def test_a_relative_path_begins_at_the_data_volume(tmp_path: Path) -> None:
     assert list((tmp_path / "home").rglob("csv-*/manifest.json"))
 
 
+@pytest.mark.slow
 def test_a_data_set_that_was_built_on_the_volume_is_not_built_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_rows(data / "rows.csv")
@@ -139,6 +141,7 @@ def test_a_data_set_that_was_built_on_the_volume_is_not_built_again(tmp_path: Pa
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_artefacts_lie_under_experiment_uid_trial_and_attempt(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     pod = TrialPod(tmp_path)
@@ -149,6 +152,7 @@ def test_artefacts_lie_under_experiment_uid_trial_and_attempt(tmp_path: Path) ->
         }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_output_volume_that_cannot_be_written_is_told_before_the_training(tmp_path: Path) -> None:
     pod = TrialPod(tmp_path)
     (tmp_path / "output").mkdir()
@@ -161,6 +165,7 @@ def test_an_output_volume_that_cannot_be_written_is_told_before_the_training(tmp
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
 def test_a_killed_attempt_is_resumed_by_the_next_and_ends_with_the_same_bits(workers: int, tmp_path: Path) -> None:
     train = {"epochs": 25, "checkpointEvery": 1}
     results = {}
@@ -203,6 +208,7 @@ def test_the_variable_holds_what_another_trainer_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_pod_that_is_killed_leaves_its_last_figures(tmp_path: Path, number: signal.Signals) -> None:
     pod = TrialPod(tmp_path, train={"epochs": 1_000_000})
     (process,) = pod.start()

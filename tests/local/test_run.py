@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from local.cli import measured, trainer, write_search
 from trainer.benchmark.suite import Suite
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
 
+@pytest.mark.slow
 def test_the_example_search_succeeds_eighteen_times_and_its_best_is_the_smallest_validation_mse(
     tmp_path: Path,
 ) -> None:
@@ -24,6 +27,7 @@ def test_the_example_search_succeeds_eighteen_times_and_its_best_is_the_smallest
     assert len(list((tmp_path / "out" / "trials").glob("*/weights.safetensors"))) == 18
 
 
+@pytest.mark.slow
 def test_two_fresh_folders_and_two_jobs_give_the_same_metrics_to_the_bit(tmp_path: Path) -> None:
     search = write_search(tmp_path, rates=[0.1, 0.03, 0.01, 0.003])
     for name, jobs in (("one", "1"), ("again", "1"), ("two", "2")):
@@ -35,6 +39,7 @@ def test_two_fresh_folders_and_two_jobs_give_the_same_metrics_to_the_bit(tmp_pat
     assert [path.read_bytes() for path in weights[0]] == [path.read_bytes() for path in weights[1]]
 
 
+@pytest.mark.slow
 def test_a_finished_search_run_again_runs_nothing(tmp_path: Path) -> None:
     search = write_search(tmp_path)
     assert trainer("run", search, "--out", tmp_path / "out").returncode == 0
@@ -54,6 +59,7 @@ def test_added_choices_run_as_new_trials_and_nothing_else_does(tmp_path: Path) -
     assert json.loads((out / "summary.json").read_text())["counts"]["succeeded"] == 3
 
 
+@pytest.mark.slow
 def test_a_changed_training_is_refused_with_the_fields_that_differ(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert trainer("run", write_search(tmp_path, epochs=2), "--out", out).returncode == 0
@@ -67,6 +73,7 @@ def test_a_changed_training_is_refused_with_the_fields_that_differ(tmp_path: Pat
     assert {record.epochs for record in read_ledger(out)} == {3}
 
 
+@pytest.mark.slow
 def test_the_report_can_be_made_again_from_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert trainer("run", write_search(tmp_path), "--out", out).returncode == 0
@@ -79,6 +86,7 @@ def test_the_report_can_be_made_again_from_the_folder(tmp_path: Path) -> None:
     assert json.loads(again.stdout) == json.loads((out / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_is_a_line_for_each_trial_and_no_control_character(tmp_path: Path) -> None:
     done = trainer("run", write_search(tmp_path), "--out", tmp_path / "out")
     assert "\x1b" not in done.stderr + done.stdout
@@ -86,6 +94,7 @@ def test_without_a_terminal_there_is_a_line_for_each_trial_and_no_control_charac
     assert sum("Succeeded" in line for line in done.stderr.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_search_of_two_ranks_trains_with_ddp_and_agrees_with_one_rank(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     search = write_search(tmp_path, rates=[0.001])
@@ -121,6 +130,7 @@ def test_the_file_that_init_prints_is_an_experiment_that_lists(tmp_path: Path) -
     assert "6 trials" in listed.stdout
 
 
+@pytest.mark.slow
 def test_a_scale_test_runs_its_cells(tmp_path: Path) -> None:
     file = tmp_path / "scale.yaml"
     file.write_text(
@@ -141,6 +151,7 @@ spec:
     assert large.samples == 3 * small.samples
 
 
+@pytest.mark.slow
 def test_repeats_are_compared_and_the_comparison_can_be_made_again_to_the_bit(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search = write_search(tmp_path, rates=[0.1, 0.001], more="  repeats: 3\n  workers: 2\n  order: Shuffled\n")

@@ -39,12 +39,14 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     return records_of(test, tmp_path_factory.mktemp("held"))
 
 
+@pytest.mark.slow
 def test_a_cell_that_fits_passes_the_next_runs_out_of_memory_and_larger_ones_are_skipped(held: list[Record]) -> None:
     assert [record.outcome for record in held] == ["Succeeded", "Succeeded", "HostOOM", "Skipped"]
     assert held[3].error == "200x with 1 worker ended as HostOOM"
     assert held[3].memory == ()
 
 
+@pytest.mark.slow
 def test_the_peak_above_the_floor_is_what_the_samples_take(held: list[Record]) -> None:
     assert held[1].dataset_bytes == held[1].samples * SAMPLE_BYTES == 845 * 100 * SAMPLE_BYTES
     assert 0.8 * held[1].dataset_bytes < above_floor(held[1]) < 1.2 * held[1].dataset_bytes
@@ -54,6 +56,7 @@ def test_the_peak_above_the_floor_is_what_the_samples_take(held: list[Record]) -
     assert only(held[1]).mean_bytes < only(held[1]).peak_bytes
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_killed_for_memory_leaves_its_last_figures_and_the_evidence(held: list[Record]) -> None:
     killed = held[2]
     limit = only(killed).limit
@@ -70,6 +73,7 @@ def test_a_cell_that_was_killed_for_memory_leaves_its_last_figures_and_the_evide
     assert killed.seconds.train > 0
 
 
+@pytest.mark.slow
 def test_all_cells_have_the_same_limit_so_much_above_the_measured_floor(held: list[Record]) -> None:
     limits = {limit.bytes for record in held[:3] if (limit := only(record).limit) is not None}
     assert len(limits) == 1
@@ -94,6 +98,7 @@ def test_without_a_cgroup_a_watchdog_keeps_the_limit(tmp_path: Path, monkeypatch
     assert "oomKills" not in killed.evidence
 
 
+@pytest.mark.slow
 def test_streaming_takes_no_more_memory_at_1000x(tmp_path: Path) -> None:
     test = scale_test(
         [1, 1000],
@@ -106,6 +111,7 @@ def test_streaming_takes_no_more_memory_at_1000x(tmp_path: Path) -> None:
     assert above_floor(large) - above_floor(small) <= 16 * MIB
 
 
+@pytest.mark.slow
 def test_a_deadline_counts_from_when_all_is_loaded_and_what_was_measured_is_kept(tmp_path: Path) -> None:
     test = scale_test([1], cell={"deadlineSeconds": 1}, training={"train": {"epochs": 1_000_000}})
     (record,) = records_of(test, tmp_path)
@@ -119,6 +125,7 @@ def test_a_deadline_counts_from_when_all_is_loaded_and_what_was_measured_is_kept
     assert only(record).peak_bytes > 0
 
 
+@pytest.mark.slow
 def test_a_rank_that_raises_crashes_with_its_exit_code_and_its_error(tmp_path: Path) -> None:
     test = scale_test([1])
     (trial,) = expand(test)
@@ -130,6 +137,7 @@ def test_a_rank_that_raises_crashes_with_its_exit_code_and_its_error(tmp_path: P
     assert record.evidence.get("oomKills", 0) == 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_one_rank_alone_makes_infinite_ends_all_as_diverged(tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((64, 4, 2)).astype(np.float32)
     y = x[:, -1, 0].copy()
@@ -150,6 +158,7 @@ def test_a_loss_that_one_rank_alone_makes_infinite_ends_all_as_diverged(tmp_path
     assert [memory is not None for memory in record.memory] == [True, True]
 
 
+@pytest.mark.slow
 def test_more_ranks_than_cores_run_and_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.local.run.cores", lambda: 1)
     (alone, shared) = records_of(scale_test([1], workers=(1, 2)), tmp_path)
@@ -180,6 +189,7 @@ def test_a_limit_below_what_torch_needs_is_told_before_anything_runs(tmp_path: P
     assert read_ledger(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_a_killed_runner_leaves_no_process_and_the_next_start_removes_its_cgroups(tmp_path: Path) -> None:
     file = tmp_path / "scale.yaml"
     file.write_text(FILE % "deadlineSeconds: 600")

@@ -4,9 +4,9 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -59,37 +59,34 @@ def test_importing_the_trainer_imports_nothing() -> None:
     assert [type(node) for node in body] == [ast.Expr]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_a_module_says_in_its_first_line_what_it_is_for(path: Path) -> None:
-    said = ast.get_docstring(ast.parse(path.read_text()))
-    assert said, f"{named(path)} has no docstring"
-    assert said.splitlines()[0].strip()
+def test_every_module_says_in_its_first_line_what_it_is_for() -> None:
+    said = {named(path): ast.get_docstring(ast.parse(path.read_text())) or "" for path in SOURCES}
+    assert [name for name, text in said.items() if not text.partition("\n")[0].strip()] == []
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
-def test_a_module_has_at_most_three_hundred_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
-
-
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
-def test_nothing_is_unpickled_and_yaml_is_read_safely(path: Path) -> None:
+def unpickled_or_unsafe(path: Path) -> Iterator[str]:
+    """The places in a module where something may be unpickled, or YAML be read as more than data."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            assert not {"pickle", "cloudpickle", "dill", "shelve", "joblib"} & set(names), f"line {node.lineno}"
-        if isinstance(node, ast.Call):
+            wrong = bool({"pickle", "cloudpickle", "dill", "shelve", "joblib"} & set(names))
+        elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in ("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec")
-            if called == "np.load":
-                assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"
+            wrong = called in ("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec")
+            wrong |= called == "np.load" and "allow_pickle=False" not in ast.unparse(node)
+        else:
+            continue
+        if wrong:
+            yield f"{named(path)}, line {node.lineno}: {ast.unparse(node)}"
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
-def test_only_entry_points_read_the_environment(path: Path) -> None:
-    if named(path) not in READ_THE_ENVIRONMENT:
-        code = path.read_text()
-        assert "os.environ" not in code
-        assert "getenv" not in code
+def test_nothing_is_unpickled_and_yaml_is_read_safely() -> None:
+    assert [place for path in PROGRAM for place in unpickled_or_unsafe(path)] == []
+
+
+def test_only_entry_points_read_the_environment() -> None:
+    reading = [named(path) for path in PROGRAM if re.search(r"os\.environ|getenv", path.read_text())]
+    assert set(reading) <= READ_THE_ENVIRONMENT
 
 
 def test_there_is_one_version_number() -> None:
@@ -159,6 +156,5 @@ def test_the_contracts_name_every_part_of_the_trainer() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     parts = {f"trainer.{path.stem}" for path in (ROOT / "trainer").iterdir() if path.suffix == ".py" or path.is_dir()}
     parts -= {"trainer.__init__", "trainer.__pycache__", "trainer.experiment"}
-    for contract in contracts:
-        if "vocabulary" in contract["name"]:
-            assert parts == {name for name in contract["forbidden_modules"] if name.startswith("trainer.")}
+    (vocabulary_only,) = (each for each in contracts if each["name"].endswith("knows only the vocabulary"))
+    assert parts == {name for name in vocabulary_only["forbidden_modules"] if name.startswith("trainer.")}

@@ -79,6 +79,7 @@ def test_hostile_text_stays_text() -> None:
     assert not [c for c in text if not c.isprintable() and c not in "\n\t"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_stay_a_page_that_opens() -> None:
     trials, records = ten_thousand()
 

@@ -129,6 +129,7 @@ def test_random_points_never_change() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_expand_in_two_seconds() -> None:
     experiment = an_experiment(**{**RANDOM, "trials": 10_000})
     began = time.process_time()

@@ -147,6 +147,7 @@ def test_hedges_g_is_that_of_statsmodels_but_for_its_rounded_factor() -> None:
     assert hedges_g(FIRST, SECOND) == pytest.approx(float(theirs), abs=1e-3)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)  # each bootstraps twice
 @given(values, values)
 def test_the_sides_of_a_pair_can_be_swapped(a: list[float], b: list[float]) -> None:

@@ -274,6 +274,7 @@ def test_a_baseline_is_compared_and_what_differs_is_named(tmp_path: Path) -> Non
     assert "Of the 4.0 s that the slots had (2 x 2.0 s): 0% waiting" in words
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:
     parameters = [
         {"name": "train.learningRate", "range": {"min": 1e-5, "max": 0.1, "scale": "Log"}},

@@ -319,6 +319,7 @@ def test_hostile_values_stay_text(tmp_path: Path) -> None:
     assert "<img" not in text
 
 
+@pytest.mark.slow
 def test_five_thousand_treatments_stay_a_page_that_opens(tmp_path: Path) -> None:
     rng = random.Random(0)
     first = a_trial()
