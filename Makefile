@@ -2,7 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-scale demo test generate lint torture bench bench-operator programs lock clean
+.PHONY: help run run-scale demo test test-services test-all e2e lint generate torture bench bench-operator bench-kafka \
+  kafka kafka-down run-kafka images push cluster cluster-down deploy programs lock dist clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,8 +11,12 @@ BIN := .venv/bin
 TORCH_BACKEND ?=
 # Extra options for the tests, as in `make test ARGS='-k kill -x'`.
 ARGS ?=
-# Most tests wait most of the time. Files stay whole, in their order: those with a control plane take longest and go first.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# The first tier of tests needs no service; the second has whole runs, a control plane, Kafka, Spark and wheels; the third
+# real pods.
+ALONE := tests/unit tests/repo tests/train tests/data_sources tests/local
+SERVICES := tests/cluster tests/chart tests/kafka tests/spark tests/install
+# Files stay whole, in their order: those with a control plane take longest and go first. They wait most of the time.
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 # Some machines forbid bytecode files; every start would then compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,8 +37,13 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 	$(BIN)/python -m trainer run examples/scaletest.yaml
 	@printf '\nTwo pages to open in a browser:\n'; printf '  file://%s/runs/%s/report.html\n' "$$PWD" sp500-grid "$$PWD" sp500-scale
 
-test: .venv/dev.stamp programs ## Run everything this machine can test, but for real pods (make e2e)
-	$(BIN)/python -m pytest --ignore tests/node $(SIDE_BY_SIDE) $(ARGS)
+test: .venv/dev.stamp ## Test all that needs no service: minutes, without Go, Java or root
+	$(BIN)/python -m pytest $(ALONE) -m "not slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
+
+test-services: .venv/dev.stamp programs ## Test whole runs, wheels, and on a control plane, Kafka and Spark (Go, Java)
+	$(BIN)/python -m pytest $(SERVICES) $(ALONE) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)
+
+test-all: test test-services ## Test everything but real pods (make e2e)
 
 generate: .lint/lint.stamp ## Write what follows from the models: crds/, the tables of docs/reference.md, the JSON Schema
 	PYTHONPATH=.:operator .lint/bin/python -m scripts.generate

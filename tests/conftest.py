@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
+SERVICES = {"cluster", "chart", "kafka", "spark", "install"}
 TORTURE = os.environ.get("TRIALRUN_TORTURE") == "1"
 
 
@@ -22,10 +24,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: starts whole runs, which takes a while: make test-all")
+    config.addinivalue_line(
+        "markers", "slow: takes so long that `make test` leaves it to `make test-all`: whole runs"
+    )
+    config.addinivalue_line("markers", "service: needs a control plane, Kafka, Spark or the package index")
     config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
     if config.option.sweep_seed is None:
         config.option.sweep_seed = secrets.randbelow(1_000_000)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVICES & set(item.path.relative_to(TESTS).parts):
+            item.add_marker(pytest.mark.service)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
