@@ -9,7 +9,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `make run TORCH_BACKEND=cpu` takes PyTorch from PyTorch's own index, without hashes: the lock's are the CUDA build's.
 TORCH_BACKEND ?=
-# Extra options for the tests, as in `make test ARGS='-k kill -x'`.
+# Other tests, and extra options for them, as in `make test TESTS=tests/unit ARGS='-k plan -x'`.
+TESTS ?=
 ARGS ?=
 # The first tier of tests needs no service; the second has whole runs, a control plane, Kafka, Spark and wheels; the third
 # real pods.
@@ -38,10 +39,10 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 	@printf '\nTwo pages to open in a browser:\n'; printf '  file://%s/runs/%s/report.html\n' "$$PWD" sp500-grid "$$PWD" sp500-scale
 
 test: .venv/dev.stamp ## Test all that needs no service: minutes, without Go, Java or root
-	$(BIN)/python -m pytest $(ALONE) -m "not slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest $(or $(TESTS),$(ALONE)) -m "not slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
 
 test-services: .venv/dev.stamp programs ## Test whole runs, wheels, and on a control plane, Kafka and Spark (Go, Java)
-	$(BIN)/python -m pytest $(SERVICES) $(ALONE) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest $(or $(TESTS),$(SERVICES) $(ALONE)) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: test test-services ## Test everything but real pods (make e2e)
 

@@ -165,9 +165,11 @@ def _keep_manifests(sources: Path, place: Path, temporary: Path) -> None:
 def _go(wanted: Program, *arguments: str) -> str:
     go = shutil.which("go")
     if go is None:
+        prebuilt = "set KUBEBUILDER_ASSETS to what `setup-envtest use -p path 1.34.x` prints; or "
         raise ProgramMissing(
-            f"{wanted.name} has to be built and needs Go 1.24 or newer on the PATH. Without Go, give the tests"
-            " a running test cluster: pytest tests/cluster --kubeconfig FILE."
+            f"{wanted.name} is not there: {prebuilt if wanted.in_kubebuilder_assets else ''}test on a kind cluster, "
+            "with pytest tests/cluster --kubeconfig FILE; or build it from source, which needs Go 1.24 or newer on "
+            "the PATH and takes minutes, once"
         )
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}
     done = subprocess.run([go, *arguments], cwd=wanted.sources, env=environment, capture_output=True, text=True)
