@@ -55,7 +55,9 @@ def test_a_failed_build_leaves_nothing_and_says_what_the_compiler_said(cache: Pa
 
 def test_without_go_the_sentence_says_what_to_do(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(cache))
-    with pytest.raises(build.ProgramMissing, match=r"kubectl is not there: set KUBEBUILDER_ASSETS .* Go 1\.24 or newer"):
+    with pytest.raises(
+        build.ProgramMissing, match=r"kubectl is not there: set KUBEBUILDER_ASSETS .* Go 1\.24 or newer"
+    ):
         build.program("kubectl")
 
 
