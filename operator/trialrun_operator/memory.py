@@ -1,8 +1,7 @@
 """What is remembered of an experiment between two looks, to save reads and bound writes. Losing it loses nothing."""
 
 import asyncio
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
@@ -34,11 +33,12 @@ class _Hold:
 
 @dataclass
 class Memory:
-    """Of one experiment, by UID. Times are of the monotonic clock, in seconds."""
+    """Of one experiment, by UID. Times are those of `clock`, in seconds, which never goes back."""
 
     uid: str
     book: Book
     measurements: Measurements
+    clock: Callable[[], float]
     fresh: bool = False  # whether book and baseline were compared with the cluster since the last resync
     imported: Standing | None = None
     over: bool = False
@@ -105,15 +105,15 @@ class Memory:
 
     def beat(self) -> None:
         """Notes that something was written."""
-        self._last_beat = time.monotonic()
+        self._last_beat = self.clock()
 
     def until_beat(self) -> float:
         """Seconds until ledger and status may be written again."""
-        return max(0.0, self._last_beat + BEAT_SECONDS - time.monotonic())
+        return max(0.0, self._last_beat + BEAT_SECONDS - self.clock())
 
     def block(self, job: str, problem: Problem | None) -> None:
         """Keeps a job from being created for a while: its name is taken."""
-        self._blocked[job] = _longer(self._blocked.get(job), problem)
+        self._blocked[job] = _longer(self._blocked.get(job), problem, self.clock())
 
     def unblock(self, job: str) -> None:
         """The job was created."""
@@ -121,12 +121,12 @@ class Memory:
 
     def blocked(self) -> frozenset[str]:
         """Names of jobs that are not to be created at present."""
-        now = time.monotonic()
+        now = self.clock()
         return frozenset(job for job, hold in self._blocked.items() if hold.until > now)
 
     def hold(self, problem: Problem | None) -> None:
         """Keeps all jobs from being created for a while: the API server refuses them."""
-        self._hold = _longer(self._hold, problem)
+        self._hold = _longer(self._hold, problem, self.clock())
 
     def release(self) -> None:
         """A job was created."""
@@ -134,7 +134,7 @@ class Memory:
 
     def held(self) -> bool:
         """Whether no job is to be created at present."""
-        return self._hold is not None and self._hold.until > time.monotonic()
+        return self._hold is not None and self._hold.until > self.clock()
 
     def problem(self) -> Problem | None:
         """What keeps jobs from being created, if a user should know it."""
@@ -144,30 +144,31 @@ class Memory:
     def until_unblocked(self) -> float | None:
         """Seconds until a job that could not be created may be tried again; None when there is none."""
         holds = [*self._blocked.values(), *([self._hold] if self._hold is not None else [])]
-        now = time.monotonic()
+        now = self.clock()
         return min((hold.until - now for hold in holds if hold.until > now), default=None)
 
     def deletes(self, uid: str) -> None:
         """Notes that an object's deletion was asked for."""
-        now = time.monotonic()
+        now = self.clock()
         self._deleted = {each: when for each, when in self._deleted.items() if when > now - _DELETION_SECONDS}
         self._deleted[uid] = now
 
     def deleted(self, uid: str) -> bool:
         """Whether an object's deletion was asked for a short while ago, and may not have been seen yet."""
-        return self._deleted.get(uid, 0.0) > time.monotonic() - _DELETION_SECONDS
+        return self._deleted.get(uid, 0.0) > self.clock() - _DELETION_SECONDS
 
 
-def _longer(before: _Hold | None, problem: Problem | None) -> _Hold:
+def _longer(before: _Hold | None, problem: Problem | None, now: float) -> _Hold:
     seconds = min(_MAX_HOLD_SECONDS, 2 * before.seconds) if before is not None else _FIRST_HOLD_SECONDS
-    return _Hold(time.monotonic() + seconds, seconds, problem)
+    return _Hold(now + seconds, seconds, problem)
 
 
 class Memories:
     """The memories of all experiments."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, clock: Callable[[], float]) -> None:
         self._kube = kube
+        self._clock = clock
         self._memories: dict[Key, Memory] = {}
 
     def of(self, seen: ExperimentObject) -> Memory:
@@ -175,7 +176,10 @@ class Memories:
         memory = self._memories.get(seen.key)
         if memory is None or memory.uid != seen.uid:
             memory = self._memories[seen.key] = Memory(
-                seen.uid, Book(self._kube, seen.key, seen.uid), Measurements(self._kube, seen.key, seen.uid)
+                seen.uid,
+                Book(self._kube, seen.key, seen.uid),
+                Measurements(self._kube, seen.key, seen.uid),
+                self._clock,
             )
         return memory
 

@@ -7,7 +7,7 @@ from unit.objects import object_document
 
 
 def test_an_experiment_that_no_list_has_is_forgotten() -> None:
-    memories, seen = Memories(Kube(lambda _verb, _code: None)), experiment_object(object_document())
+    memories, seen = Memories(Kube(lambda _verb, _code: None), lambda: 0.0), experiment_object(object_document())
     memory = memories.of(seen)
     memories.expire([seen.key])
     assert memories.of(seen) is memory
