@@ -22,6 +22,7 @@ BEAT_SECONDS = 1.0
 _FIRST_HOLD_SECONDS = 2.0
 _MAX_HOLD_SECONDS = 60.0
 _DELETION_SECONDS = 30.0
+_NEVER = float("-inf")
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Memory:
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
     _progress: tuple[tuple[Workload, int, int], Progress] | None = None
-    _last_beat: float = -BEAT_SECONDS
+    _last_beat: float = _NEVER
     _blocked: dict[str, _Hold] = field(default_factory=dict)
     _hold: _Hold | None = None
     _deleted: dict[str, float] = field(default_factory=dict)
@@ -155,7 +156,7 @@ class Memory:
 
     def deleted(self, uid: str) -> bool:
         """Whether an object's deletion was asked for a short while ago, and may not have been seen yet."""
-        return self._deleted.get(uid, 0.0) > self.clock() - _DELETION_SECONDS
+        return self._deleted.get(uid, _NEVER) > self.clock() - _DELETION_SECONDS
 
 
 def _longer(before: _Hold | None, problem: Problem | None, now: float) -> _Hold:
