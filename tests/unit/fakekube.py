@@ -49,7 +49,7 @@ class FakeApi:
         root, namespace, plural, name, subresource = _parts(path)
         path, body = path.removesuffix(subresource or ""), json.loads(json.dumps(body))
         if plural in self.unknown or (method != "POST" and name and path not in self.objects):
-            raise _refusal(method, path, 404, "NotFound")
+            raise refused(404, "NotFound", request=f"{method} {path}")
         if method == "POST":
             answer = self._create(path, plural, body)
         elif method == "PATCH":
@@ -81,7 +81,7 @@ class FakeApi:
     def _create(self, path: str, plural: str, body: Document) -> Document:
         path = f"{path}/{body['metadata']['name']}"
         if path in self.objects:
-            raise _refusal("POST", path, 409, "AlreadyExists")
+            raise refused(409, "AlreadyExists", request=f"POST {path}")
         body["metadata"] |= {"namespace": path.split("/")[-3], "creationTimestamp": self._time(),
                              "uid": f"{self._version + 1:08x}-0000-4000-8000-000000000000"}  # fmt: skip
         body["metadata"] |= {"generation": 1} if "spec" in body else {}
@@ -95,7 +95,7 @@ class FakeApi:
             body, replaced = {"metadata": {"resourceVersion": body[0]["value"]}}, {"status": body[1]["value"]}
         current = old["metadata"]["resourceVersion"]
         if (body.get("metadata") or {}).get("resourceVersion", current) != current:
-            raise _refusal("PATCH", path, 409, "Conflict")
+            raise refused(409, "Conflict", request=f"PATCH {path}")
         if plural in _WITH_STATUS:
             body = {key: value for key, value in body.items() if (key == "status") == of_status}
         new = _merged(old, body) | replaced
@@ -107,7 +107,7 @@ class FakeApi:
         old = self.objects[path]
         uid = old["metadata"]["uid"]
         if options.get("preconditions", {}).get("uid", uid) != uid:
-            raise _refusal("DELETE", path, 409, "Conflict")
+            raise refused(409, "Conflict", request=f"DELETE {path}")
         runs = plural == "pods" and old["spec"].get("nodeName") and old["status"]["phase"] in ("Pending", "Running")
         if runs and options.get("gracePeriodSeconds") != 0:  # with 0 its kubelet deletes it, which has ended it
             deleting = {**old, "metadata": {"deletionTimestamp": self._time()} | old["metadata"]}
@@ -120,7 +120,7 @@ class FakeApi:
         if "continue" in query:
             version, items = self._lists[query["continue"]]
             if not version:
-                raise _refusal("GET", where.pattern, 410, "Expired")
+                raise refused(410, "Expired", request=f"GET {where.pattern}")
         else:
             version, found = self._version, sorted(self.objects.items())
             wanted = [part.partition("=") for part in query.get("labelSelector", "").split(",") if part]
@@ -185,8 +185,9 @@ def _parts(path: str) -> tuple[str, str | None, str, str | None, str | None]:
     return root, namespace, plural, name, subresource
 
 
-def _refusal(method: str, path: str, code: int, reason: str) -> Refused:
-    return Refused(f"{method} {path}", code, reason, "", None)
+def refused(code: int, reason: str = "", *, retry_after: float | None = None, request: str = "a request") -> Refused:
+    """What `Kube` raises for an answer of this code."""
+    return Refused(request, code, reason, "", retry_after)
 
 
 def _merged(old: Any, patch: Any) -> Any:

@@ -31,7 +31,7 @@ from trialrun_operator.names import (
 from trialrun_operator.observe import timestamp
 from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
-from trialrun_operator.resync import Resync
+from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
 from trialrun_operator.worker import look_at_next
 from unit.builders import START, a_document
@@ -99,14 +99,15 @@ class Operator:
     def next_delay(self) -> float:
         """Seconds until it does something without being told anything."""
         until_list = max(0.0, self._list_at - self._clock.seconds())
-        return until_list if (due := self._queue.next_delay()) is None else min(due, until_list)
+        due = self._queue.next_delay() if self._listed else None
+        return until_list if due is None else min(due, until_list)
 
-    def look(self) -> None:
-        """Hears of what has changed, LISTs if it is time, and looks at what is due."""
-        if not self.deaf:
-            self.hear(self.unheard())
-        if self.next_delay() == 0.0:
-            asyncio.run(self._look())
+    async def look(self) -> None:
+        """LISTs if it is time, and looks at what is due."""
+        if self._clock.seconds() >= self._list_at:
+            self._list_at = self._clock.seconds() + await self._resync.again(self._synced)
+        while self._listed and self._queue.next_delay() == 0.0:
+            await look_at_next(self._queue, self._reconciler, self._metrics)
 
     def unheard(self) -> list[Document]:
         """What watches have to tell; they won't tell it again."""
@@ -121,11 +122,10 @@ class Operator:
             if event["object"]["kind"] in takes:
                 takes[event["object"]["kind"]](event)
 
-    async def _look(self) -> None:
-        if self._clock.seconds() >= self._list_at:
-            self._list_at = self._clock.seconds() + await self._resync.again(self._synced)
-        while self._resync.missing is not None and self._queue.next_delay() == 0.0:
-            await look_at_next(self._queue, self._reconciler, self._metrics)
+    @property
+    def _listed(self) -> bool:
+        """Whether everything was listed once: before, nothing is looked at."""
+        return self._resync.missing is not None
 
     async def _synced(self) -> None:
         self._reconciler.backend_missing = JOBS in (self._resync.missing or ())
@@ -152,19 +152,30 @@ class Lookout:
         return self.operators[number]
 
     def another(self) -> Operator:
-        """A second operator, which is looked with like the first."""
+        """One more operator, which has just started."""
         self.operators.append(Operator(FakeKube(self.api), self.clock))
         return self.operators[-1]
 
     # --- time
 
     def look(self) -> None:
-        """Each operator looks once, at what is due by now; one that is killed by that is started anew, later."""
-        for number, operator in enumerate(self.operators):
-            try:
-                operator.look()
-            except Killed:
+        """The operators hear of what has changed, and look side by side at what is due by now.
+
+        One that is killed by that, or ends, is started anew.
+        """
+        for operator in self.operators:
+            if not operator.deaf:
+                operator.hear(operator.unheard())
+        if any(operator.next_delay() == 0.0 for operator in self.operators):
+            asyncio.run(self._look())
+
+    async def _look(self) -> None:
+        found = await asyncio.gather(*(each.look() for each in self.operators), return_exceptions=True)
+        for number, result in enumerate(found):
+            if isinstance(result, Killed | Restart):
                 self.restart(number)
+            elif result is not None:
+                raise result
 
     def wait(self, seconds: float) -> None:
         """Time passes, and the operators look whenever they want to."""
@@ -227,9 +238,12 @@ class Lookout:
                 self.api.ask("DELETE", _path(PODS, pod), {"gracePeriodSeconds": 0})
             elif pod["status"]["phase"] == "Running" and stage is not None:
                 self._pod_becomes(pod, stage)
+        pods = self.of(PODS)
         for job in self.of(JOBS):
-            phases = [pod["status"]["phase"] for pod in self.of(PODS) if attempt(pod) == attempt(job)]
-            if phases and not job.get("status") and set(phases) <= {"Succeeded", "Failed"}:
+            if job.get("status"):
+                continue
+            phases = [pod["status"]["phase"] for pod in pods if attempt(pod) == attempt(job)]
+            if phases and set(phases) <= {"Succeeded", "Failed"}:
                 kind = "Failed" if "Failed" in phases else "Succeeded"
                 ended = {"type": kind, "status": "True", "lastTransitionTime": self._time()}
                 self.api.ask("PATCH", f"{_path(JOBS, job)}/status", {"status": {"conditions": [ended]}})
@@ -237,9 +251,8 @@ class Lookout:
     # --- what the cluster holds
 
     def of(self, resource: Resource) -> list[Document]:
-        """All objects of a kind."""
-        found: list[Document] = self.api.ask("GET", resource.path(None))["items"]
-        return found
+        """All objects of a kind; nobody changes them."""
+        return [each for _, each in sorted(self.api.objects.items()) if each["kind"] == resource.kind]
 
     def jobs(self) -> list[str]:
         """The attempts that have a job, as "0.1"; "baseline.1" and "floor-1.1" are no trials."""

@@ -1,0 +1,150 @@
+"""Whatever goes wrong on the way to the API server and back: a search ends as an undisturbed one, and in order."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+
+from conftest import Sweep
+from trialrun_operator.kube import Unreachable
+from trialrun_operator.names import JOBS, LEDGER_LABEL
+from unit.fakekube import Fault, Killed, refused
+from unit.lookout import CRASHES, IS_EVICTED, Lookout, Stage, a_search, attempt, succeeds
+
+PARALLEL = 2
+SEARCH = a_search(4, parallelTrials=PARALLEL, ttlSecondsAfterFinished=0)
+# What follows from times, which a disturbance may change.
+TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
+
+
+def script(name: str) -> Stage:
+    """Two trials go well, one crashes, and one is evicted once."""
+    ends: dict[str, Stage] = {"1.1": IS_EVICTED, "2.1": CRASHES}
+    return ends.get(name, succeeds())
+
+
+def started() -> Lookout:
+    here = Lookout()
+    here.apply(SEARCH)
+    return here
+
+
+def outcome(here: Lookout) -> Any:
+    """What must be the same after every course of events."""
+    ledger = [record.model_dump(mode="json", by_alias=True) for record in here.ledger()]
+    return without_times({"status": here.status(), "ledger": ledger, "jobs": here.jobs()})
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_times(item) for name, item in value.items() if name not in TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+@cache
+def undisturbed() -> tuple[Any, Counter[str]]:
+    """What comes of the search when nothing disturbs it, and its writes."""
+    here = started()
+    here.play(script, seconds=30)
+    assert here.records() == {
+        "0.1": "Succeeded", "1.1": "Evicted, again", "1.2": "Succeeded", "2.1": "Crashed", "3.1": "Succeeded",
+    }  # fmt: skip
+    assert (here.status()["phase"], here.status()["done"], here.jobs()) == ("Succeeded", "4/4", [])
+    assert_in_order(here)
+    return outcome(here), Counter(here.kube.writes)
+
+
+def assert_in_order(here: Lookout) -> None:
+    """At no moment was anything promised that did not hold: what the API server stored tells."""
+    made: Counter[str] = Counter()
+    live: set[str] = set()
+    ledger: dict[str, str] = {}
+    for event in here.api.events:
+        seen, kind = event["object"], event["object"]["kind"]
+        if kind == JOBS.kind:
+            name, how = attempt(seen), event["type"]
+            made[name] += how == "ADDED"
+            live = live | {name} if how == "ADDED" else live - {name} if how == "DELETED" or seen["status"] else live
+            assert len(live) <= PARALLEL, "never more run than parallelTrials"
+            assert how != "DELETED" or name in {recorded(key) for key in ledger}, "deleted before it was recorded"
+        elif LEDGER_LABEL in (seen["metadata"].get("labels") or {}):
+            assert ledger.items() <= seen["data"].items(), "no record is changed or lost"
+            ledger = seen["data"]
+        elif kind == here.key.kind and seen.get("status"):
+            final = [line for line in ledger.values() if json.loads(line).get("final", True)]
+            assert int(seen["status"]["done"].split("/")[0]) <= len(final), "the status says what the ledger has"
+    assert set(made.values()) == {1}, f"no job is created twice: {made}"
+
+
+def recorded(key: str) -> str:
+    """The attempt of a ledger's key."""
+    index, _, rest = key.partition("-")
+    return f"{int(index)}.{rest.rpartition('.')[2]}"
+
+
+# --- requests that go wrong -----------------------------------------------------------------------------------------
+
+CUT_OFF: dict[str, Callable[[], Fault]] = {
+    "the operator is killed before it": lambda: Fault(Killed()),
+    "the operator is killed after it": lambda: Fault(Killed(), done=True),
+    "it is lost": lambda: Fault(Unreachable("no answer")),
+    "its answer is lost": lambda: Fault(Unreachable("no answer"), done=True),
+}
+REFUSED: dict[str, Callable[[], Fault]] = {
+    "500": lambda: Fault(refused(500)),
+    "500, though it was carried out": lambda: Fault(refused(500), done=True),
+    "429, wait 3 s": lambda: Fault(refused(429, retry_after=3)),
+    "403": lambda: Fault(refused(403, "Forbidden")),
+    "404": lambda: Fault(refused(404, "NotFound")),
+    "409": lambda: Fault(refused(409, "Conflict")),
+    "410": lambda: Fault(refused(410, "Expired")),
+}
+DISTURBANCES = CUT_OFF | REFUSED
+WRITES = ("create configmaps", "create events", "create pytorchjobs", "delete pytorchjobs", "patch configmaps",
+          "patch hyperparamsearches/status")  # fmt: skip
+READS = ("list hyperparamsearches", "list scaletests", "list pytorchjobs", "list pods", "list configmaps",
+         "get configmaps")  # fmt: skip
+
+
+# No API server says this of what is there; the next LISTs find it out.
+LATE = {("delete pytorchjobs", "404"), ("delete pytorchjobs", "409"), ("list pytorchjobs", "404")}
+
+
+def assert_ends_the_same(request: str, number: int, what: str) -> None:
+    """The search whose n-th request of a kind goes wrong, within a time in which there is no second LIST."""
+    here = started()
+    here.kube.fails[request] = [None] * number + [DISTURBANCES[what]()]
+    for _ in range(70 if (request, what) in LATE else 25):
+        here.play(script, seconds=2)
+        if not here.jobs() and outcome(here) == undisturbed()[0]:
+            break
+    assert not here.kube.fails[request], f"number {number} was met"
+    assert outcome(here) == undisturbed()[0], f"number {number}"
+    assert_in_order(here)
+
+
+def test_no_kind_of_write_is_left_out_here() -> None:
+    assert undisturbed()[1].keys() == set(WRITES)
+
+
+@pytest.mark.parametrize("what", CUT_OFF)
+@pytest.mark.parametrize("write", WRITES)
+def test_whichever_write_is_cut_off_the_search_ends_the_same(write: str, what: str) -> None:
+    for number in range(undisturbed()[1][write]):
+        assert_ends_the_same(write, number, what)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("write", WRITES)
+def test_whichever_write_is_refused_the_search_ends_the_same(write: str, what: str, sweep: Sweep) -> None:
+    for seed in sweep.seeds(sample=1, full=10):
+        assert_ends_the_same(write, seed % undisturbed()[1][write], what)
+
+
+@pytest.mark.parametrize("what", DISTURBANCES)
+@pytest.mark.parametrize("read", READS)
+def test_whichever_read_goes_wrong_the_search_ends_the_same(read: str, what: str) -> None:
+    assert_ends_the_same(read, 0, what)
