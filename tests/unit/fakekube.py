@@ -123,12 +123,16 @@ class FakeApi:
                 raise refused(410, "Expired", request=f"GET {where.pattern}")
         else:
             version, found = self._version, sorted(self.objects.items())
-            wanted = [part.partition("=") for part in query.get("labelSelector", "").split(",") if part]
-            items = [each for at, each in found if where.fullmatch(at) and _selected(each["metadata"], wanted)]
-        page, rest = items[: int(query.get("limit", 0)) or None], items[int(query.get("limit", 0)) or len(items) :]
-        token = {"continue": f"{where.pattern} of {version}, {len(rest)} more"} if rest else {}
-        self._lists |= dict.fromkeys(token.values(), (version, rest))
-        return {"metadata": {"resourceVersion": str(version)} | token, "items": page}
+            items = [each for at, each in found if where.fullmatch(at)]
+        wanted = [part.partition("=") for part in query.get("labelSelector", "").split(",") if part]
+        page, limit, metadata = [], int(query.get("limit", 0)), {"resourceVersion": str(version)}
+        for number, each in enumerate(items):
+            if limit and len(page) == limit:  # what is left may all be of others: the last page is empty then
+                metadata["continue"] = f"{where.pattern} of {version} from {number}"
+                self._lists[metadata["continue"]] = version, items[number:]
+                break
+            page += [each] if _selected(each["metadata"], wanted) else []
+        return {"metadata": metadata, "items": page}
 
     def _store(self, path: str, document: Document, how: str) -> Document:
         self._version += 1
