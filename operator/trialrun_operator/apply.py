@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trialrun_operator import observe
 from trialrun_operator.conditions import creation_refused, name_conflict
@@ -23,13 +22,14 @@ DELETED_AT_ONCE = 100
 
 
 class Applier:
-    """Carries out creations and deletions, and puts what comes of them into the store."""
+    """Carries out creations and deletions, and puts what comes of them into the store. `clock` is in seconds."""
 
-    def __init__(self, kube: Kube, store: Store, metrics: Metrics, image: str) -> None:
+    def __init__(self, kube: Kube, store: Store, metrics: Metrics, image: str, clock: Callable[[], float]) -> None:
         self._kube = kube
         self._store = store
         self._metrics = metrics
         self._image = image
+        self._clock = clock
 
     async def create(self, seen: ExperimentObject, memory: Memory, work: Workload, creates: Sequence[Create]) -> None:
         """Creates the first of the jobs.
@@ -40,13 +40,13 @@ class Applier:
         if not creates or memory.held():
             return
         left = iter(creates)
-        until = time.monotonic() + CREATING_SECONDS
+        until = self._clock() + CREATING_SECONDS
 
         async def some() -> int:
             made = 0
             for each in left:
                 made += await self._create(seen, memory, work, each)
-                if time.monotonic() > until:
+                if self._clock() > until:
                     break
             return made
 

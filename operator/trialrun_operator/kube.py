@@ -80,7 +80,7 @@ class Kube:
 
     async def get(self, path: str, *, metadata_only: bool = False) -> Document:
         """One object."""
-        return await self._request("GET", path, accept=_accept(metadata_only))
+        return await self.request("GET", path, accept=_accept(metadata_only))
 
     async def pages(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False
@@ -89,7 +89,7 @@ class Kube:
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         accept = f"{_METADATA.format(list='List')},{_JSON}" if metadata_only else _JSON
         while True:
-            page = await self._request("GET", resource.path(namespace), query=query, accept=accept, verb="list")
+            page = await self.request("GET", resource.path(namespace), query=query, accept=accept, verb="list")
             metadata = page["metadata"]
             yield page.get("items") or [], int(metadata["resourceVersion"])
             if not metadata.get("continue"):
@@ -98,11 +98,11 @@ class Kube:
 
     async def create(self, path: str, body: Document, *, metadata_only: bool = False) -> Document:
         """The object as it was made."""
-        return await self._request("POST", path, body, accept=_accept(metadata_only))
+        return await self.request("POST", path, body, accept=_accept(metadata_only))
 
     async def merge(self, path: str, body: Document, *, metadata_only: bool = False) -> Document:
         """The object after a JSON merge patch; a resourceVersion in `body` makes it conditional."""
-        return await self._request("PATCH", path, body, "application/merge-patch+json", _accept(metadata_only))
+        return await self.request("PATCH", path, body, "application/merge-patch+json", _accept(metadata_only))
 
     async def replace_status(self, path: str, version: str, status: Document) -> Document:
         """The object with this status in place of its old one, unless it has changed since `version` (409)."""
@@ -110,18 +110,18 @@ class Kube:
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
             {"op": "add", "path": "/status", "value": status},
         ]
-        return await self._request("PATCH", f"{path}/status", patch, "application/json-patch+json")
+        return await self.request("PATCH", f"{path}/status", patch, "application/json-patch+json")
 
     async def delete(self, path: str, uid: str) -> None:
         """Deletes the object with this UID, and what it owns thereafter; one of another UID stays, as does none."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            await self._request("DELETE", path, options)
+            await self.request("DELETE", path, options)
         except Refused as refused:
             if refused.code not in (404, 409):
                 raise
 
-    async def _request(
+    async def request(
         self,
         method: str,
         path: str,
@@ -132,6 +132,7 @@ class Kube:
         query: Mapping[str, str] | None = None,
         verb: str = "",
     ) -> Document:
+        """The answer to a request. All the others ask through it: without a server, this alone has to be replaced."""
         assert self._client is not None, "connect() comes first"  # noqa: S101
         code = 0
         async with self._slots:

@@ -52,7 +52,15 @@ async def run(chosen: settings.Settings) -> int:
     metrics = Metrics(lambda: float(queue.depth))
     kube = Kube(metrics.api_called)
     await kube.connect()
-    reconciler = Reconciler(kube, store, queue, metrics, chosen.image, now=lambda: time.time_ns() // 1_000_000)
+    reconciler = Reconciler(
+        kube,
+        store,
+        queue,
+        metrics,
+        chosen.image,
+        now=lambda: time.time_ns() // 1_000_000,
+        clock=time.monotonic,
+    )
     resync = Resync(kube, store, metrics, chosen.namespaces)
     pulse = liveness.Pulse(time.monotonic)
     server = await liveness.serve(chosen.port, pulse, lambda: queue.depth, metrics)

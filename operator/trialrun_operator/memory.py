@@ -1,8 +1,7 @@
 """What is remembered of an experiment between two looks, to save reads and bound writes. Losing it loses nothing."""
 
 import asyncio
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
@@ -23,6 +22,7 @@ BEAT_SECONDS = 1.0
 _FIRST_HOLD_SECONDS = 2.0
 _MAX_HOLD_SECONDS = 60.0
 _DELETION_SECONDS = 30.0
+_NEVER = float("-inf")
 
 
 @dataclass
@@ -34,18 +34,19 @@ class _Hold:
 
 @dataclass
 class Memory:
-    """Of one experiment, by UID. Times are of the monotonic clock, in seconds."""
+    """Of one experiment, by UID. Times are those of `clock`, in seconds, which never goes back."""
 
     uid: str
     book: Book
     measurements: Measurements
+    clock: Callable[[], float]
     fresh: bool = False  # whether book and baseline were compared with the cluster since the last resync
     imported: Standing | None = None
     over: bool = False
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
     _progress: tuple[tuple[Workload, int, int], Progress] | None = None
-    _last_beat: float = -BEAT_SECONDS
+    _last_beat: float = _NEVER
     _blocked: dict[str, _Hold] = field(default_factory=dict)
     _hold: _Hold | None = None
     _deleted: dict[str, float] = field(default_factory=dict)
@@ -105,15 +106,15 @@ class Memory:
 
     def beat(self) -> None:
         """Notes that something was written."""
-        self._last_beat = time.monotonic()
+        self._last_beat = self.clock()
 
     def until_beat(self) -> float:
         """Seconds until ledger and status may be written again."""
-        return max(0.0, self._last_beat + BEAT_SECONDS - time.monotonic())
+        return max(0.0, self._last_beat + BEAT_SECONDS - self.clock())
 
     def block(self, job: str, problem: Problem | None) -> None:
         """Keeps a job from being created for a while: its name is taken."""
-        self._blocked[job] = _longer(self._blocked.get(job), problem)
+        self._blocked[job] = _longer(self._blocked.get(job), problem, self.clock())
 
     def unblock(self, job: str) -> None:
         """The job was created."""
@@ -121,12 +122,12 @@ class Memory:
 
     def blocked(self) -> frozenset[str]:
         """Names of jobs that are not to be created at present."""
-        now = time.monotonic()
+        now = self.clock()
         return frozenset(job for job, hold in self._blocked.items() if hold.until > now)
 
     def hold(self, problem: Problem | None) -> None:
         """Keeps all jobs from being created for a while: the API server refuses them."""
-        self._hold = _longer(self._hold, problem)
+        self._hold = _longer(self._hold, problem, self.clock())
 
     def release(self) -> None:
         """A job was created."""
@@ -134,7 +135,7 @@ class Memory:
 
     def held(self) -> bool:
         """Whether no job is to be created at present."""
-        return self._hold is not None and self._hold.until > time.monotonic()
+        return self._hold is not None and self._hold.until > self.clock()
 
     def problem(self) -> Problem | None:
         """What keeps jobs from being created, if a user should know it."""
@@ -144,30 +145,31 @@ class Memory:
     def until_unblocked(self) -> float | None:
         """Seconds until a job that could not be created may be tried again; None when there is none."""
         holds = [*self._blocked.values(), *([self._hold] if self._hold is not None else [])]
-        now = time.monotonic()
+        now = self.clock()
         return min((hold.until - now for hold in holds if hold.until > now), default=None)
 
     def deletes(self, uid: str) -> None:
         """Notes that an object's deletion was asked for."""
-        now = time.monotonic()
+        now = self.clock()
         self._deleted = {each: when for each, when in self._deleted.items() if when > now - _DELETION_SECONDS}
         self._deleted[uid] = now
 
     def deleted(self, uid: str) -> bool:
         """Whether an object's deletion was asked for a short while ago, and may not have been seen yet."""
-        return self._deleted.get(uid, 0.0) > time.monotonic() - _DELETION_SECONDS
+        return self._deleted.get(uid, _NEVER) > self.clock() - _DELETION_SECONDS
 
 
-def _longer(before: _Hold | None, problem: Problem | None) -> _Hold:
+def _longer(before: _Hold | None, problem: Problem | None, now: float) -> _Hold:
     seconds = min(_MAX_HOLD_SECONDS, 2 * before.seconds) if before is not None else _FIRST_HOLD_SECONDS
-    return _Hold(time.monotonic() + seconds, seconds, problem)
+    return _Hold(now + seconds, seconds, problem)
 
 
 class Memories:
     """The memories of all experiments."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, clock: Callable[[], float]) -> None:
         self._kube = kube
+        self._clock = clock
         self._memories: dict[Key, Memory] = {}
 
     def of(self, seen: ExperimentObject) -> Memory:
@@ -175,7 +177,10 @@ class Memories:
         memory = self._memories.get(seen.key)
         if memory is None or memory.uid != seen.uid:
             memory = self._memories[seen.key] = Memory(
-                seen.uid, Book(self._kube, seen.key, seen.uid), Measurements(self._kube, seen.key, seen.uid)
+                seen.uid,
+                Book(self._kube, seen.key, seen.uid),
+                Measurements(self._kube, seen.key, seen.uid),
+                self._clock,
             )
         return memory
 

@@ -43,10 +43,16 @@ class Queue:
         else:
             self._push(key, due)
 
+    def next_delay(self) -> float | None:
+        """Seconds until the next key is due: 0 when one is, None when none is queued."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # it was moved forward
+        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
+
     async def take(self) -> Key:
         """The next key that is due; it stays with the caller until `done` or `failed`."""
         while True:
-            delay = self._next_delay()
+            delay = self.next_delay()
             if delay == 0.0:
                 key = heapq.heappop(self._heap)[2]
                 del self._due[key]
@@ -89,9 +95,3 @@ class Queue:
             self._due[key] = due
             heapq.heappush(self._heap, (due, str(key), key))
             self._news.set()
-
-    def _next_delay(self) -> float | None:
-        """Seconds until the next key is due: 0 when one is, None when none is queued."""
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)  # it was moved forward
-        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None

@@ -29,18 +29,29 @@ _TRIES = 3  # of a plan, as long as each finds something that must be confirmed 
 
 
 class Reconciler:
-    """Brings experiments and the cluster together. `now` gives milliseconds since 1970."""
+    """Brings experiments and the cluster together.
+
+    `now` gives milliseconds since 1970, `clock` seconds since some moment, which are never set back.
+    """
 
     def __init__(
-        self, kube: Kube, store: Store, queue: Queue, metrics: Metrics, image: str, now: Callable[[], int]
+        self,
+        kube: Kube,
+        store: Store,
+        queue: Queue,
+        metrics: Metrics,
+        image: str,
+        *,
+        now: Callable[[], int],
+        clock: Callable[[], float],
     ) -> None:
         self._kube = kube
         self._store = store
         self._queue = queue
         self._metrics = metrics
         self._now = now
-        self._memories = Memories(kube)
-        self._applier = Applier(kube, store, metrics, image)
+        self._memories = Memories(kube, clock)
+        self._applier = Applier(kube, store, metrics, image, clock)
         self.backend_missing = False
 
     def resynced(self) -> None:

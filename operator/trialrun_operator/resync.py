@@ -47,14 +47,18 @@ class Resync:
             Restart: a kind or a namespace has appeared, or a namespace has gone.
         """
         while True:
-            wait = PERIOD_SECONDS
-            try:
-                await self.once()
-                await synced()
-            except ApiFailure as failure:
-                wait = max(_RETRY_SECONDS, failure.retry_after or 0.0)
-                _log.warning("resync: %s; the next is in %.0f s", failure, wait)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(await self.again(synced))
+
+    async def again(self, synced: Callable[[], Awaitable[None]]) -> float:
+        """LISTs once, calls `synced` if that went well, and gives the seconds until the next time."""
+        try:
+            await self.once()
+            await synced()
+        except ApiFailure as failure:
+            wait = max(_RETRY_SECONDS, failure.retry_after or 0.0)
+            _log.warning("resync: %s; the next is in %.0f s", failure, wait)
+            return wait
+        return PERIOD_SECONDS
 
     async def once(self) -> None:
         """LISTs experiments, jobs and pods, in this order: a child is never known before its owner could be."""

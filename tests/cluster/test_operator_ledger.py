@@ -1,6 +1,7 @@
 """The ledger as the operator keeps it on a real API server: what it knows is what it would read there."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_a_range_that_was_not_asked_for_is_read_when_another_operator_has_record
     first, *_, last = work.trials
 
     async def compare(kube: Kube) -> None:
-        memory, other = Memories(kube).of(seen), Book(kube, *place(experiments, "search"))
+        memory, other = Memories(kube, time.monotonic).of(seen), Book(kube, *place(experiments, "search"))
         await memory.refresh(kube, seen.key, work)
         await other.add([a_record(last)])
         assert not await memory.refresh(kube, seen.key, work, [Create(first, 1)])

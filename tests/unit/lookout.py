@@ -1,0 +1,330 @@
+"""The operator, stepped through time in front of a cluster in memory. Nothing else here knows how it is put together.
+
+A test applies an experiment, says what pods do, lets time pass, and asks what the cluster holds then.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from cluster import podstatus
+from trainer.experiment.expand import Trial, expand
+from trainer.experiment.load import load
+from trainer.experiment.record import RankReport, Record, decode, encode_report
+from trialrun_operator.intake import Intake
+from trialrun_operator.metrics import Metrics
+from trialrun_operator.names import (
+    ATTEMPT_LABEL,
+    CONFIG_MAPS,
+    EVENTS,
+    FLOOR,
+    INDEX_LABEL,
+    JOBS,
+    LEDGER_LABEL,
+    PODS,
+    TRIAL_LABEL,
+    Key,
+    Resource,
+)
+from trialrun_operator.observe import timestamp
+from trialrun_operator.queue import Queue
+from trialrun_operator.reconcile import Reconciler
+from trialrun_operator.resync import Restart, Resync
+from trialrun_operator.store import Store
+from trialrun_operator.worker import look_at_next
+from unit.builders import START, a_document
+from unit.fakekube import Document, FakeApi, FakeKube, Killed
+
+NAMESPACE = "team-a"
+# The status of a pod, which it gets at a time, by what it was before.
+Stage = Callable[[Document, str], Document]
+# What becomes of the attempt "3.1", the first at the trial with index 3; None for a pod that runs on.
+Script = Callable[[str], Stage | None]
+
+
+def a_search(trials: int = 3, *, name: str = "search", **spec: Any) -> Document:
+    """A search of so many trials, all of them at once."""
+    rates = [round(0.001 * (number + 1), 6) for number in range(trials)]
+    whole = {"parameters": [{"name": "train.learningRate", "choices": rates}], "parallelTrials": trials}
+    return a_document(name=name, **(whole | spec))
+
+
+def succeeds(**report: Any) -> Stage:
+    """The pod reports and ends well."""
+
+    def stage(pod: Document, now: str) -> Document:
+        index = float(pod["metadata"]["labels"].get(INDEX_LABEL, 0))
+        told = RankReport(**({"metrics": {"validMse": index + 1.0}, "clock": 1} | report))
+        return podstatus.ended(pod, now, exit_code=0, message=encode_report(told).decode())
+
+    return stage
+
+
+CRASHES: Stage = partial(podstatus.ended, exit_code=1, message="boom")
+RUNS_OUT_OF_MEMORY: Stage = partial(podstatus.ended, exit_code=137, reason="OOMKilled")
+IS_EVICTED: Stage = partial(podstatus.ended_by_kubelet, reason="Evicted", message="the node was low on memory")
+
+
+class Clock:
+    """Time as the test has it pass; milliseconds since 1970, and seconds since the machine started."""
+
+    def __init__(self) -> None:
+        self.milliseconds = 0
+
+    def now(self) -> int:
+        return START + self.milliseconds
+
+    def seconds(self) -> float:
+        return self.milliseconds / 1000
+
+
+class Operator:
+    """One process of the operator. It knows nothing at first."""
+
+    def __init__(self, kube: FakeKube, clock: Clock) -> None:
+        self.kube = kube
+        self.deaf = False  # whether its watches stand still
+        self._clock = clock
+        self._heard = len(kube.api.events)
+        self._list_at = clock.seconds()
+        self._store, self._queue, self._metrics = Store(), Queue(clock.seconds), Metrics(lambda: 0.0)
+        self._intake = Intake(self._store, self._queue, self._metrics)
+        self._resync = Resync(kube, self._store, self._metrics, ())
+        self._reconciler = Reconciler(
+            kube, self._store, self._queue, self._metrics, "trainer:1", now=clock.now, clock=clock.seconds
+        )
+
+    def next_delay(self) -> float:
+        """Seconds until it does something without being told anything."""
+        until_list = max(0.0, self._list_at - self._clock.seconds())
+        due = self._queue.next_delay() if self._listed else None
+        return until_list if due is None else min(due, until_list)
+
+    async def look(self) -> None:
+        """LISTs if it is time, and looks at what is due."""
+        if self._clock.seconds() >= self._list_at:
+            self._list_at = self._clock.seconds() + await self._resync.again(self._synced)
+        while self._listed and self._queue.next_delay() == 0.0:
+            await look_at_next(self._queue, self._reconciler, self._metrics)
+
+    def unheard(self) -> list[Document]:
+        """What watches have to tell; they won't tell it again."""
+        events, self._heard = self.kube.api.events[self._heard :], len(self.kube.api.events)
+        return events
+
+    def hear(self, events: list[Document]) -> None:
+        """Is told of changes by its watches."""
+        takes = {JOBS.kind: self._intake.job, PODS.kind: self._intake.pod}
+        takes |= dict.fromkeys(("HyperparamSearch", "ScaleTest"), self._intake.experiment)
+        for event in events:
+            if event["object"]["kind"] in takes:
+                takes[event["object"]["kind"]](event)
+
+    @property
+    def _listed(self) -> bool:
+        """Whether everything was listed once: before, nothing is looked at."""
+        return self._resync.missing is not None
+
+    async def _synced(self) -> None:
+        self._reconciler.backend_missing = JOBS in (self._resync.missing or ())
+        self._reconciler.resynced()
+        for key in self._store.experiments():
+            self._queue.add(key)
+
+
+class Lookout:
+    """A cluster with one experiment and an operator; `operators` may get more."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.api = FakeApi(self.clock.now)
+        self.kube = FakeKube(self.api)
+        self.operators = [Operator(self.kube, self.clock)]
+        self.key = Key("HyperparamSearch", NAMESPACE, "search")
+
+    def restart(self, number: int = 0) -> Operator:
+        """Another process of the operator takes the place of this one, at once."""
+        kube = self.operators[number].kube
+        kube.restart()
+        self.operators[number] = Operator(kube, self.clock)
+        return self.operators[number]
+
+    def another(self) -> Operator:
+        """One more operator, which has just started."""
+        self.operators.append(Operator(FakeKube(self.api), self.clock))
+        return self.operators[-1]
+
+    # --- time
+
+    def look(self) -> None:
+        """The operators hear of what has changed, and look side by side at what is due by now.
+
+        One that is killed by that, or ends, is started anew.
+        """
+        for operator in self.operators:
+            if not operator.deaf:
+                operator.hear(operator.unheard())
+        if any(operator.next_delay() == 0.0 for operator in self.operators):
+            asyncio.run(self._look())
+
+    async def _look(self) -> None:
+        found = await asyncio.gather(*(each.look() for each in self.operators), return_exceptions=True)
+        for number, result in enumerate(found):
+            if isinstance(result, Killed | Restart):
+                self.restart(number)
+            elif result is not None:
+                raise result
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and the operators look whenever they want to."""
+        until = self.clock.milliseconds + round(1000 * seconds)
+        while True:
+            self.look()
+            due = self.clock.milliseconds + math.ceil(1000 * min(each.next_delay() for each in self.operators))
+            if due > until:
+                break
+            self.clock.milliseconds = max(due, self.clock.milliseconds + 1)
+        self.clock.milliseconds = until
+        self.look()
+
+    def play(self, script: Script = lambda _: succeeds(), *, seconds: int = 50) -> None:
+        """Lets pods do as the script says for so long; each runs for two seconds.
+
+        By default for less than the time between two LISTs, so that no operator relies on the second.
+        """
+        for _ in range(seconds // 2):
+            self.wait(1)
+            self.pods_run()
+            self.wait(1)
+            self.pods_end(script)
+
+    # --- what users do
+
+    def apply(self, document: Document) -> None:
+        """Creates the experiment."""
+        self.key = Key(document["kind"], NAMESPACE, document["metadata"]["name"])
+        self.api.ask("POST", self.key.resource.path(NAMESPACE), document)
+
+    def change(self, **spec: Any) -> None:
+        """Changes the experiment."""
+        self.api.ask("PATCH", self.key.path, {"spec": spec})
+
+    def delete(self, path: str = "") -> None:
+        """Deletes the experiment, or what else is named, and with it what belongs to it."""
+        self.api.ask("DELETE", path or self.key.path)
+        self.api.collect()
+
+    # --- what controllers and kubelets do
+
+    def pods_run(self) -> None:
+        """Every job that has none gets its pods, and they run."""
+        owners = {each["metadata"]["ownerReferences"][0]["uid"] for each in self.of(PODS)}
+        for job in self.of(JOBS):
+            if job["metadata"]["uid"] in owners or job.get("status"):
+                continue
+            ranks = [(role, index) for role, spec in job["spec"]["pytorchReplicaSpecs"].items()
+                     for index in range(spec["replicas"])]  # fmt: skip
+            for role, index in ranks:
+                pod = self.api.ask("POST", PODS.path(NAMESPACE), _pod(job, role.lower(), index))
+                self._pod_becomes(pod, podstatus.running)
+
+    def pods_end(self, script: Script = lambda _: succeeds()) -> None:
+        """Every pod that runs ends as the script says, and with the last of them their job; deleted pods go."""
+        for pod in self.of(PODS):
+            stage = script(attempt(pod))
+            if "deletionTimestamp" in pod["metadata"]:
+                self.api.ask("DELETE", _path(PODS, pod), {"gracePeriodSeconds": 0})
+            elif pod["status"]["phase"] == "Running" and stage is not None:
+                self._pod_becomes(pod, stage)
+        pods = self.of(PODS)
+        for job in self.of(JOBS):
+            if job.get("status"):
+                continue
+            phases = [pod["status"]["phase"] for pod in pods if attempt(pod) == attempt(job)]
+            if phases and set(phases) <= {"Succeeded", "Failed"}:
+                kind = "Failed" if "Failed" in phases else "Succeeded"
+                ended = {"type": kind, "status": "True", "lastTransitionTime": self._time()}
+                self.api.ask("PATCH", f"{_path(JOBS, job)}/status", {"status": {"conditions": [ended]}})
+
+    # --- what the cluster holds
+
+    def of(self, resource: Resource) -> list[Document]:
+        """All objects of a kind; nobody changes them."""
+        return [each for _, each in sorted(self.api.objects.items()) if each["kind"] == resource.kind]
+
+    def jobs(self) -> list[str]:
+        """The attempts that have a job, as "0.1"; "baseline.1" and "floor-1.1" are no trials."""
+        return sorted(attempt(job) for job in self.of(JOBS))
+
+    def job(self, name: str) -> str:
+        """The path of the job of an attempt."""
+        return next(_path(JOBS, job) for job in self.of(JOBS) if attempt(job) == name)
+
+    def records(self) -> dict[str, str]:
+        """The outcomes in the ledger by their attempt; with ", again" where another follows."""
+        return {
+            f"{each.id if each.id.startswith(FLOOR) else each.index}.{each.attempt}": (
+                str(each.outcome) + ("" if each.final else ", again")
+            )
+            for each in self.ledger()
+        }
+
+    def ledger(self) -> list[Record]:
+        """The records in the ledger."""
+        shards = [each for each in self.of(CONFIG_MAPS) if LEDGER_LABEL in each["metadata"]["labels"]]
+        lines = sorted(item for shard in shards for item in shard["data"].items())
+        return [decode(line) for _, line in lines]
+
+    def trials(self) -> list[Trial]:
+        """The trials of the experiment."""
+        return expand(load(self.api.ask("GET", self.key.path)))
+
+    def status(self) -> Document:
+        """The status of the experiment."""
+        found: Document = self.api.ask("GET", self.key.path).get("status") or {}
+        return found
+
+    def condition(self, kind: str = "Progressing") -> tuple[str, str]:
+        """Status and reason of a condition."""
+        found = (each for each in self.status().get("conditions", ()) if each["type"] == kind)
+        return next(((each["status"], each["reason"]) for each in found), ("", ""))
+
+    def told(self) -> list[str]:
+        """The reasons of the Events."""
+        return sorted(each["reason"] for each in self.of(EVENTS))
+
+    def _pod_becomes(self, pod: Document, stage: Stage) -> None:
+        self.api.ask("PATCH", f"{_path(PODS, pod)}/status", {"status": stage(pod, self._time())})
+
+    def _time(self) -> str:
+        return timestamp(self.clock.now() // 1000 * 1000)
+
+
+def attempt(document: Document) -> str:
+    """Which attempt a job or pod belongs to."""
+    labels = document["metadata"]["labels"]
+    return f"{labels.get(INDEX_LABEL, labels[TRIAL_LABEL])}.{labels[ATTEMPT_LABEL]}"
+
+
+def _path(resource: Resource, document: Document) -> str:
+    return resource.path(NAMESPACE, document["metadata"]["name"])
+
+
+def _pod(job: Document, role: str, index: int) -> Document:
+    """The pod that the training operator makes of a job."""
+    template = job["spec"]["pytorchReplicaSpecs"][role.title()]["template"]
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    ours = {"training.kubeflow.org/replica-type": role, "training.kubeflow.org/replica-index": str(index)}
+    owner = {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "name": name, "uid": uid, "controller": True}
+    return {
+        "apiVersion": PODS.api_version,
+        "kind": PODS.kind,
+        "metadata": {
+            "name": f"{name}-{role}-{index}",
+            "labels": template["metadata"]["labels"] | ours,
+            "ownerReferences": [owner],
+        },
+        "spec": template["spec"] | {"nodeName": "node"},
+    }

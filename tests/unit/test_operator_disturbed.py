@@ -1,0 +1,326 @@
+"""Whatever goes wrong on the way to the API server and back: a search ends as an undisturbed one, and in order."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+
+from conftest import Sweep
+from trialrun_operator import conditions as c
+from trialrun_operator.kube import Unreachable
+from trialrun_operator.names import CONFIG_MAPS, JOBS, LEDGER_LABEL
+from unit.fakekube import Document, Fault, Killed, refused
+from unit.lookout import CRASHES, IS_EVICTED, Lookout, Stage, a_search, attempt, succeeds
+
+PARALLEL = 2
+SEARCH = a_search(4, parallelTrials=PARALLEL, ttlSecondsAfterFinished=0)
+# What follows from times, which a disturbance may change.
+TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
+
+
+def script(name: str) -> Stage:
+    """Two trials go well, one crashes, and one is evicted once."""
+    ends: dict[str, Stage] = {"1.1": IS_EVICTED, "2.1": CRASHES}
+    return ends.get(name, succeeds())
+
+
+def started() -> Lookout:
+    here = Lookout()
+    here.apply(SEARCH)
+    return here
+
+
+def outcome(here: Lookout) -> Any:
+    """What must be the same after every course of events."""
+    ledger = [record.model_dump(mode="json", by_alias=True) for record in here.ledger()]
+    return without_times({"status": here.status(), "ledger": ledger, "jobs": here.jobs()})
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_times(item) for name, item in value.items() if name not in TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+@cache
+def undisturbed() -> tuple[Any, Counter[str]]:
+    """What comes of the search when nothing disturbs it, and its writes."""
+    here = started()
+    here.play(script, seconds=30)
+    assert here.records() == {
+        "0.1": "Succeeded", "1.1": "Evicted, again", "1.2": "Succeeded", "2.1": "Crashed", "3.1": "Succeeded",
+    }  # fmt: skip
+    assert (here.status()["phase"], here.status()["done"], here.jobs()) == ("Succeeded", "4/4", [])
+    assert_in_order(here)
+    return outcome(here), Counter(here.kube.writes)
+
+
+def assert_in_order(here: Lookout) -> None:
+    """At no moment was anything promised that did not hold: what the API server stored tells."""
+    made: Counter[str] = Counter()
+    live: set[str] = set()
+    ledger: dict[str, str] = {}
+    for event in here.api.events:
+        seen, kind = event["object"], event["object"]["kind"]
+        if kind == JOBS.kind:
+            name, how = attempt(seen), event["type"]
+            made[name] += how == "ADDED"
+            live = live | {name} if how == "ADDED" else live - {name} if how == "DELETED" or seen["status"] else live
+            assert len(live) <= PARALLEL, "never more run than parallelTrials"
+            assert how != "DELETED" or name in {recorded(key) for key in ledger}, "deleted before it was recorded"
+        elif LEDGER_LABEL in (seen["metadata"].get("labels") or {}):
+            assert ledger.items() <= seen["data"].items(), "no record is changed or lost"
+            ledger = seen["data"]
+        elif kind == here.key.kind and seen.get("status"):
+            final = [line for line in ledger.values() if json.loads(line).get("final", True)]
+            assert int(seen["status"]["done"].split("/")[0]) <= len(final), "the status says what the ledger has"
+    assert set(made.values()) == {1}, f"no job is created twice: {made}"
+
+
+def recorded(key: str) -> str:
+    """The attempt of a ledger's key."""
+    index, _, rest = key.partition("-")
+    return f"{int(index)}.{rest.rpartition('.')[2]}"
+
+
+# --- requests that go wrong -----------------------------------------------------------------------------------------
+
+CUT_OFF: dict[str, Callable[[], Fault]] = {
+    "the operator is killed before it": lambda: Fault(Killed()),
+    "the operator is killed after it": lambda: Fault(Killed(), done=True),
+    "it is lost": lambda: Fault(Unreachable("no answer")),
+    "its answer is lost": lambda: Fault(Unreachable("no answer"), done=True),
+}
+REFUSED: dict[str, Callable[[], Fault]] = {
+    "500": lambda: Fault(refused(500)),
+    "500, though it was carried out": lambda: Fault(refused(500), done=True),
+    "429, wait 3 s": lambda: Fault(refused(429, retry_after=3)),
+    "403": lambda: Fault(refused(403, "Forbidden")),
+    "404": lambda: Fault(refused(404, "NotFound")),
+    "409": lambda: Fault(refused(409, "Conflict")),
+}
+UNREAD: dict[str, Callable[[], Fault]] = {
+    "the operator is killed": lambda: Fault(Killed()),
+    "no answer": lambda: Fault(Unreachable("no answer")),
+    "500": lambda: Fault(refused(500)),
+    "429, wait 3 s": lambda: Fault(refused(429, retry_after=3)),
+    "403": lambda: Fault(refused(403, "Forbidden")),
+    "404": lambda: Fault(refused(404, "NotFound")),
+    "410": lambda: Fault(refused(410, "Expired")),
+}
+DISTURBANCES = CUT_OFF | REFUSED | UNREAD
+WRITES = ("create configmaps", "create events", "create pytorchjobs", "delete pytorchjobs", "patch configmaps",
+          "patch hyperparamsearches/status")  # fmt: skip
+READS = ("list hyperparamsearches", "list scaletests", "list pytorchjobs", "list pods", "list configmaps",
+         "get configmaps")  # fmt: skip
+
+
+# No API server says this of what is there; the next LISTs find it out.
+LATE = {("delete pytorchjobs", "404"), ("delete pytorchjobs", "409"), ("list pytorchjobs", "404")}
+
+
+def assert_ends_the_same(request: str, number: int, what: str) -> None:
+    """The search whose n-th request of a kind goes wrong, within a time in which there is no second LIST."""
+    here = started()
+    here.kube.fails[request] = [None] * number + [DISTURBANCES[what]()]
+    for _ in range(70 if (request, what) in LATE else 25):
+        here.play(script, seconds=2)
+        if not here.jobs() and outcome(here) == undisturbed()[0]:
+            break
+    assert not here.kube.fails[request], f"number {number} was met"
+    assert outcome(here) == undisturbed()[0], f"number {number}"
+    assert_in_order(here)
+
+
+def test_no_kind_of_write_is_left_out_here() -> None:
+    assert undisturbed()[1].keys() == set(WRITES)
+
+
+@pytest.mark.parametrize("what", CUT_OFF)
+@pytest.mark.parametrize("write", WRITES)
+def test_whichever_write_is_cut_off_the_search_ends_the_same(write: str, what: str) -> None:
+    for number in range(undisturbed()[1][write]):
+        assert_ends_the_same(write, number, what)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("write", WRITES)
+def test_whichever_write_is_refused_the_search_ends_the_same(write: str, what: str, sweep: Sweep) -> None:
+    for seed in sweep.seeds(sample=1, full=10):
+        assert_ends_the_same(write, seed % undisturbed()[1][write], what)
+
+
+@pytest.mark.parametrize("what", UNREAD)
+@pytest.mark.parametrize("read", READS)
+def test_whichever_read_goes_wrong_the_search_ends_the_same(read: str, what: str) -> None:
+    assert_ends_the_same(read, 0, what)
+
+
+# --- what the API server asks and what others do --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", [each for each in WRITES if each != "create events"])
+def test_the_api_server_is_left_alone_for_as_long_as_it_asks(write: str) -> None:
+    here = started()
+    here.kube.fails[write] = [Fault(refused(429, retry_after=20))]
+    while here.kube.fails[write]:
+        here.play(script, seconds=2)
+    before = here.kube.writes.count(write)
+    here.play(script, seconds=16)
+    assert here.kube.writes.count(write) == before
+    here.play(script, seconds=30)
+    assert outcome(here) == undisturbed()[0]
+
+
+@pytest.mark.parametrize("jobs", [(), ("pytorchjobs",)])
+def test_two_operators_at_once_come_to_the_same_end(jobs: tuple[str, ...]) -> None:
+    here = started()
+    other = here.another()
+    for plural in jobs:  # so that they ask for the same in another order
+        other.kube.fails[f"create {plural}"] = [Fault(Unreachable("no answer"))]
+    here.play(script)
+    assert outcome(here) == undisturbed()[0]
+    assert_in_order(here)
+    assert other.kube.writes.count("patch hyperparamsearches/status") > 1
+
+
+def test_of_two_operators_records_of_an_attempt_the_first_stays() -> None:
+    here = started()
+    other = here.another()
+    here.wait(3)
+    other.deaf = True
+    here.pods_run()
+    here.pods_end(script)
+    here.wait(1)
+    first = here.ledger()
+    assert [record.outcome for record in first] == ["Succeeded", "Evicted"]
+    here.operators.remove(other)
+    other.deaf = False
+    here.clock.milliseconds += 5000
+    here.operators = [other]
+    here.wait(0)
+    assert other.kube.writes[-3:].count("create configmaps") == 1, "it knew of no ledger"
+    assert here.ledger()[:2] == first
+    here.play(script)
+    assert_in_order(here)
+    assert outcome(here) == undisturbed()[0]
+
+
+def test_an_operator_with_an_old_view_runs_nothing_again_that_another_has_recorded_and_tidied_up() -> None:
+    here = started()
+    late = here.another()
+    late.kube.fails["create pytorchjobs"] = [Fault(refused(500))] * 2
+    here.wait(0)
+    late.deaf = True
+    here.operators.remove(late)
+    here.play(script, seconds=40)
+    assert outcome(here) == undisturbed()[0]
+    here.operators = [late]
+    here.wait(5)
+    here.play(script)
+    assert_in_order(here)
+    assert outcome(here) == undisturbed()[0]
+
+
+@pytest.mark.parametrize("when", [6, 30])
+def test_a_ledger_deleted_by_hand_is_written_again_from_the_jobs_that_are_there(when: int) -> None:
+    here = Lookout()
+    here.apply(a_search(4, parallelTrials=PARALLEL))
+    here.play(script, seconds=when)
+    (ledger,) = (each for each in here.of(CONFIG_MAPS) if LEDGER_LABEL in each["metadata"]["labels"])
+    here.delete(CONFIG_MAPS.path("team-a", ledger["metadata"]["name"]))
+    here.restart()  # one that goes on compares its ledger only as long as the search runs
+    here.play(script)
+    assert here.records().keys() >= {"0.1", "1.2", "2.1", "3.1"}
+    assert (here.status()["phase"], here.status()["done"]) == ("Succeeded", "4/4")
+    assert here.jobs() == ["0.1", "1.1", "1.2", "2.1", "3.1"]
+
+
+def test_a_status_for_an_experiment_that_has_changed_unheard_is_written_again_as_it_is_now() -> None:
+    here = started()
+    here.wait(3)
+    (operator,) = here.operators
+    operator.deaf = True
+    here.change(suspend=True)
+    here.pods_run()
+    here.pods_end(script)
+    pods = [event for event in operator.unheard() if event["object"]["kind"] != here.key.kind]
+    operator.hear(pods)
+    here.wait(3)
+    assert here.condition() == ("False", c.SUSPENDED)
+    assert here.status()["observedGeneration"] == 2
+    operator.deaf = False
+    here.change(suspend=False)
+    here.play(script)
+    assert here.status()["done"] == "4/4"
+
+
+def test_an_experiment_deleted_unheard_is_found_out_by_the_next_write() -> None:
+    here = started()
+    here.wait(3)
+    (operator,) = here.operators
+    operator.deaf = True
+    here.pods_run()
+    here.pods_end(script)
+    told = operator.unheard()
+    here.delete()
+    operator.hear(told)
+    here.wait(3)
+    before = len(here.kube.writes)
+    here.api.collect()
+    here.wait(30)
+    assert len(here.kube.writes) == before, "it knows, before any watch or LIST tells"
+    assert here.jobs() == []
+
+
+# --- what watches tell, and how -------------------------------------------------------------------------------------
+
+Telling = Callable[[list[Document], random.Random], tuple[list[Document], list[Document]]]
+# Of what is to be told: what is told now, and what later.
+WATCHES: dict[str, Telling] = {
+    "at once": lambda events, _: (events, []),
+    "twice": lambda events, _: (events + events, []),
+    "out of order": lambda events, luck: (luck.sample(events, len(events)), []),
+    "late": lambda events, luck: (events[: (cut := luck.randrange(len(events) + 1))], events[cut:]),
+    "in part, and the rest never": lambda events, luck: ([each for each in events if luck.random() < 0.7], []),
+    "nothing": lambda _events, _luck: ([], []),
+}
+
+
+@pytest.mark.parametrize("how", WATCHES)
+def test_however_watches_tell_the_search_ends_the_same(how: str, sweep: Sweep) -> None:
+    for seed in sweep.seeds(sample=1, full=100):
+        luck, here, later = random.Random(seed), started(), list[Document]()
+        here.operators[0].deaf = True
+        for _ in range(400):
+            now, later = WATCHES[how](later + here.operators[0].unheard(), luck)
+            here.operators[0].hear(now)
+            here.play(script, seconds=2)
+            if not here.jobs() and outcome(here) == undisturbed()[0]:
+                break
+        assert outcome(here) == undisturbed()[0], f"seed {seed}"
+        assert_in_order(here)
+
+
+def test_in_whatever_weather_one_operator_or_two_come_to_the_same_end(sweep: Sweep) -> None:
+    for seed in sweep.seeds(sample=8, full=2000):
+        luck, here = random.Random(seed), started()
+        for operator in (here.operators[0], *(here.another() for _ in range(luck.randrange(2)))):
+            for request in (*WRITES, *READS):
+                what = [name for name in DISTURBANCES if (request, name) not in LATE]
+                operator.kube.fails[request] = [
+                    DISTURBANCES[luck.choice(what)]() if luck.random() < 0.3 else None for _ in range(6)
+                ]
+        for _ in range(150):
+            for operator in here.operators:
+                operator.deaf = True
+                operator.hear(WATCHES[luck.choice(list(WATCHES))](operator.unheard(), luck)[0])
+            here.play(script, seconds=2)
+            if not here.jobs() and outcome(here) == undisturbed()[0]:
+                break
+        assert outcome(here) == undisturbed()[0], f"seed {seed}"
+        assert_in_order(here)
