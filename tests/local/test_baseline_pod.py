@@ -38,6 +38,7 @@ def measure(folder: Path, work: Workload, *options: str | Path) -> tuple[int, Ra
     return done.returncode, decode_report(message.read_bytes()), done.stderr
 
 
+@pytest.mark.slow
 def test_it_measures_the_search_one_trial_at_a_time(tmp_path: Path) -> None:
     work = a_workload(tmp_path)
     code, report, log = measure(tmp_path, work)

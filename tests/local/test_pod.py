@@ -114,6 +114,7 @@ def test_a_pod_reports_metrics_seconds_memory_and_environment_in_its_termination
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.slow
 def test_a_pod_without_its_data_says_so_in_code_and_message(tmp_path: Path) -> None:
     code, report, _ = TrialPod(tmp_path, source="csv", path=str(tmp_path / "missing.csv")).run()
     assert (code, report.outcome) == (65, Outcome.DATA_UNAVAILABLE)
@@ -193,6 +194,7 @@ def test_a_killed_attempt_is_resumed_by_the_next_and_ends_with_the_same_bits(wor
     assert results["killed"] == results["undisturbed"]
 
 
+@pytest.mark.slow
 def test_a_pod_that_was_told_nothing_says_who_should_have() -> None:
     done = subprocess.run(command("pod"), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2

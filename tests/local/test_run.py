@@ -48,6 +48,7 @@ def test_a_finished_search_run_again_runs_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_added_choices_run_as_new_trials_and_nothing_else_does(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert trainer("run", write_search(tmp_path, rates=[0.1, 0.001]), "--out", out).returncode == 0

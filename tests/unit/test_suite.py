@@ -129,6 +129,7 @@ def test_pictures_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
         a_suite(2).draw(tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_the_example_in_the_documents_runs(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     (example,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "statistics.md").read_text(), re.DOTALL)
