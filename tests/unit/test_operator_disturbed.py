@@ -246,18 +246,36 @@ def test_an_operator_with_an_old_view_runs_nothing_again_that_another_has_record
     assert outcome(here) == undisturbed()[0]
 
 
-@pytest.mark.parametrize("when", [6, 30])
-def test_a_ledger_deleted_by_hand_is_written_again_from_the_jobs_that_are_there(when: int) -> None:
+def ledger_path(here: Lookout) -> str:
+    (ledger,) = (each for each in here.of(CONFIG_MAPS) if LEDGER_LABEL in each["metadata"]["labels"])
+    return CONFIG_MAPS.path("team-a", ledger["metadata"]["name"])
+
+
+def test_a_ledger_deleted_by_hand_is_written_again_from_the_jobs_after_the_next_list() -> None:
     here = Lookout()
     here.apply(a_search(4, parallelTrials=PARALLEL))
-    here.play(script, seconds=when)
-    (ledger,) = (each for each in here.of(CONFIG_MAPS) if LEDGER_LABEL in each["metadata"]["labels"])
-    here.delete(CONFIG_MAPS.path("team-a", ledger["metadata"]["name"]))
-    here.restart()  # one that goes on compares its ledger only as long as the search runs
+    here.play(lambda name: None if name == "3.1" else script(name), seconds=20)
+    before = here.records()
+    assert len(before) == 4
+    here.delete(ledger_path(here))
+    here.play(lambda _: None, seconds=42)
+    assert here.records() == before
     here.play(script)
-    assert here.records().keys() >= {"0.1", "1.2", "2.1", "3.1"}
     assert (here.status()["phase"], here.status()["done"]) == ("Succeeded", "4/4")
-    assert here.jobs() == ["0.1", "1.1", "1.2", "2.1", "3.1"]
+    assert here.jobs() == ["0.1", "1.1", "1.2", "2.1", "3.1"], "nothing was run again"
+
+
+def test_a_ledger_deleted_after_the_end_is_written_again_by_the_next_process() -> None:
+    here = Lookout()
+    here.apply(a_search(4, parallelTrials=PARALLEL))
+    here.play(script)
+    before, status = here.records(), here.status()
+    here.delete(ledger_path(here))
+    here.wait(70)
+    assert here.records() == {}, "what is over is not looked at again and again"
+    here.restart()
+    here.play(script)
+    assert (here.records(), here.status()) == (before, status)
 
 
 def test_a_status_for_an_experiment_that_has_changed_unheard_is_written_again_as_it_is_now() -> None:
@@ -295,6 +313,32 @@ def test_an_experiment_deleted_unheard_is_found_out_by_the_next_write() -> None:
     here.wait(30)
     assert len(here.kube.writes) == before, "it knows, before any watch or LIST tells"
     assert here.jobs() == []
+
+
+def test_what_a_quota_refuses_is_told_and_tried_again_at_growing_intervals() -> None:
+    here = started()
+    here.kube.fails["create pytorchjobs"] = [Fault(refused(403, "Forbidden"))] * 9
+    here.wait(20)
+    assert here.condition() == ("False", c.CREATION_REFUSED)
+    assert here.kube.writes.count("create pytorchjobs") <= 8, "not with every look"
+    assert here.told() == [c.CREATION_REFUSED]
+    here.play(script, seconds=100)
+    assert outcome(here) == undisturbed()[0]
+
+
+def test_of_a_job_that_has_ended_unseen_pods_are_asked_for_before_anything_is_believed() -> None:
+    here = started()
+    here.wait(3)
+    (operator,) = here.operators
+    operator.deaf = True
+    here.pods_run()
+    here.pods_end(script)
+    operator.hear([event for event in operator.unheard() if event["object"]["kind"] == JOBS.kind])
+    here.wait(35)
+    assert here.records() == {"0.1": "Succeeded", "1.1": "Evicted, again"}, "no watch has told of a pod"
+    operator.deaf = False
+    here.play(script)
+    assert outcome(here) == undisturbed()[0]
 
 
 # --- what watches tell, and how -------------------------------------------------------------------------------------
