@@ -31,6 +31,22 @@ class Applier:
         self._image = image
         self._clock = clock
 
+    async def find(self, seen: ExperimentObject, memory: Memory) -> None:
+        """Asks for the jobs whose creation had no answer: they count as running before any watch tells of them.
+
+        Raises:
+            ApiFailure: it is still not known of some.
+        """
+        await asyncio.gather(*(self._find(seen, memory, name) for name in tuple(memory.unanswered)))
+
+    async def _find(self, seen: ExperimentObject, memory: Memory, name: str) -> None:
+        try:
+            self._take_in(await self._kube.get(JOBS.path(seen.key.namespace, name)))
+        except Refused as refused:
+            if refused.code != 404:
+                raise
+        memory.unanswered.discard(name)
+
     async def create(self, seen: ExperimentObject, memory: Memory, work: Workload, creates: Sequence[Create]) -> None:
         """Creates the first of the jobs.
 
@@ -74,15 +90,15 @@ class Applier:
         body = pytorch_job(work, key, seen.uid, wanted.trial, wanted.attempt, self._image, wanted.memory)
         try:
             made = await self._kube.create(JOBS.path(key.namespace), body)
-        except Refused as refused:
-            if refused.code == 409:
-                await self._meet(seen, memory, name)
-            elif refused.final:
-                if not memory.held():
-                    _log.warning("%s: job %s was refused: %s", key, name, refused.message)
-                    memory.hold(creation_refused(name, refused.message))
-            else:
+        except ApiFailure as failure:
+            if not isinstance(failure, Refused) or not failure.final:
+                memory.unanswered.add(name)
                 raise
+            if failure.code == 409:
+                await self._meet(seen, memory, name)
+            elif not memory.held():
+                _log.warning("%s: job %s was refused: %s", key, name, failure.message)
+                memory.hold(creation_refused(name, failure.message))
             return False
         self._take_in(made)
         memory.unblock(name)

@@ -123,6 +123,7 @@ class Reconciler:
 
     async def _carry_out(self, seen: ExperimentObject, memory: Memory, work: Workload, accepted: int) -> float:
         computed = 0.0
+        await self._applier.find(seen, memory)
         for _ in range(_TRIES):
             if not memory.fresh:  # the ledger, or what is asked for, may be another than when they were put aside
                 self._store.bring_back(seen.key, seen.uid)

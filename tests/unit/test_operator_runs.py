@@ -96,6 +96,17 @@ def test_trials_that_fail_are_recorded_told_and_retried_where_it_was_not_their_d
     assert here.told() == sorted(told)
 
 
+def test_finished_jobs_are_kept_for_ten_seconds_and_deleted_once_whether_a_watch_tells_of_that_or_not() -> None:
+    here = applied(a_search(ttlSecondsAfterFinished=0))
+    here.pods_run()
+    here.pods_end()
+    here.wait(9)
+    assert DELETED not in here.kube.writes
+    here.operators[0].deaf = True
+    here.wait(20)
+    assert (here.kube.writes.count(DELETED), here.jobs()) == (3, [])
+
+
 # --- what users change ----------------------------------------------------------------------------------------------
 
 
@@ -169,7 +180,9 @@ def test_a_search_applied_again_under_its_name_starts_anew_once_the_old_jobs_are
     old = here.ledger()
     here.api.ask("DELETE", here.key.path)
     here.apply(a_search())
+    here.kube.writes.clear()
     here.wait(2)
+    assert here.kube.writes.count(JOB) <= 6, "they are not asked for again and again"
     assert (here.jobs(), here.status()["done"]) == (["0.1", "1.1", "2.1"], "0/3")
     assert here.condition() == ("True", c.NOT_STARTED), "the jobs that are there go by themselves"
     here.api.collect()
