@@ -39,6 +39,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if host.running(where) is not None:
             yield up(where)
             return
+        host.require(where)  # on a new machine the programs that tell of its state are missing too
         before = machine.traces()
         started = up(where)
     yield started
