@@ -43,9 +43,8 @@ class Memory:
     fresh: bool = False  # whether book and baseline were compared with the cluster since the last resync
     imported: Standing | None = None
     over: bool = False
-    unanswered: set[str] = field(
-        default_factory=set
-    )  # jobs that may exist: it is not known whether they were created
+    # Jobs that may exist: it is not known whether they were created.
+    unanswered: set[str] = field(default_factory=set)
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
     _progress: tuple[tuple[Workload, int, int], Progress] | None = None
