@@ -43,8 +43,9 @@ def start(
     chosen = environment() | {"JDK_JAVA_OPTIONS": QUICK_JVM, "SPARK_LOCAL_IP": "127.0.0.1"} | more
     if settings is not None:
         chosen["SPARK_CONF_DIR"] = str(settings)
+    python, *arguments = command("run", search, "--out", out, "--launcher", launcher)
     return subprocess.Popen(
-        command("run", search, "--out", out, "--launcher", launcher),
+        [python, "-P", *arguments],  # as the command trialrun, whatever lies in `cwd`
         cwd=cwd,
         env=chosen,
         stdout=subprocess.PIPE,

@@ -22,9 +22,13 @@ def weights(out: Path) -> dict[str, bytes]:
 def test_one_rank_succeeds_crashes_and_is_out_of_time_as_under_the_local_launcher(tmp_path: Path) -> None:
     search = write_search(tmp_path, epochs=[2, 3, FOREVER], deadline=5)
     crashing = json.loads(trainer("list", search, "--json").stdout.splitlines()[1])["id"]
+    users = tmp_path / "users"
+    users.mkdir()
+    for name in ("trainer.py", "torch.py", "numpy.py"):  # a user's modules are no business of ours
+        (users / name).write_text("raise SystemExit('a module of the user was imported')\n")
     for launcher in LAUNCHERS:
         (tmp_path / launcher / "trials" / crashing / "metrics.json" / "in-the-way").mkdir(parents=True)
-        run(search, tmp_path / launcher, launcher=launcher)
+        run(search, tmp_path / launcher, launcher=launcher, cwd=users)
     local, spark = (without_times(tmp_path / launcher) for launcher in LAUNCHERS)
     assert [record["outcome"] for record in spark] == ["Succeeded", "Crashed", "TimedOut"]
     assert spark == local
