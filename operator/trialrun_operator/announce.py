@@ -43,7 +43,9 @@ async def records(kube: Kube, metrics: Metrics, seen: ExperimentObject, written:
     for record in worth_telling(written):
         reason = "TrialFailed" if record.final else "TrialRetried"
         message = failure_message(record)
-        await tell(kube, seen.key, seen.uid, reason=reason, message=message, now=now, warning=True)
+        await tell(
+            kube, seen.key, seen.uid, _rerun(seen.status), reason=reason, message=message, now=now, warning=True
+        )
 
 
 async def baseline(kube: Kube, seen: ExperimentObject, written: list[Record], now: int) -> None:
@@ -53,7 +55,9 @@ async def baseline(kube: Kube, seen: ExperimentObject, written: list[Record], no
         if record.outcome is not Outcome.SUCCEEDED:
             reason = "BaselineFailed" if record.final else "BaselineRetried"
             message = f"Baseline, attempt {record.attempt}: {record.outcome}. {cut_error(record.error, 500)}"
-            await tell(kube, seen.key, seen.uid, reason=reason, message=message, now=now, warning=True)
+            await tell(
+                kube, seen.key, seen.uid, _rerun(seen.status), reason=reason, message=message, now=now, warning=True
+            )
 
 
 async def changes(kube: Kube, seen: ExperimentObject, made: Mapping[str, Any], now: int) -> None:
@@ -64,18 +68,29 @@ async def changes(kube: Kube, seen: ExperimentObject, made: Mapping[str, Any], n
         how = after[c.SUCCEEDED]
         _log.info("%s: finished, %s: %s", seen.key, how["reason"], how["message"].replace("\n", "; "))
         bad = how["status"] != "True"
-        await tell(kube, seen.key, seen.uid, reason=how["reason"], message=how["message"], now=now, warning=bad)
+        await tell(
+            kube, seen.key, seen.uid, _rerun(made), reason=how["reason"], message=how["message"], now=now, warning=bad
+        )
         return
     compared = after.get(c.COMPARABLE, {})
     if compared.get("reason") in _COMPARED and compared["reason"] != before.get(c.COMPARABLE, {}).get("reason"):
         _log.info("%s: %s: %s", seen.key, compared["reason"], compared["message"])
         message = compared["message"]
-        await tell(kube, seen.key, seen.uid, reason=compared["reason"], message=message, now=now, warning=False)
+        await tell(
+            kube, seen.key, seen.uid, _rerun(made), reason=compared["reason"], message=message, now=now, warning=False
+        )
     reason = progressing.get("reason", "")
     if reason in _TOLD and reason != before.get(c.PROGRESSING, {}).get("reason"):
         message = progressing["message"]
         _log.info("%s: %s: %s", seen.key, reason, message.replace("\n", "; "))
-        await tell(kube, seen.key, seen.uid, reason=reason, message=message, now=now, warning=_TOLD[reason])
+        await tell(
+            kube, seen.key, seen.uid, _rerun(made), reason=reason, message=message, now=now, warning=_TOLD[reason]
+        )
+
+
+def _rerun(status: Mapping[str, Any]) -> int:
+    """The rerun that a status is about."""
+    return int(status.get("rerun", 0))
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,14 @@ _MAX_MESSAGE = 1000
 MAX_FAILURES = 5
 
 
-async def tell(kube: Kube, key: Key, uid: str, *, reason: str, message: str, now: int, warning: bool = False) -> None:
-    """An Event about an experiment. Its name follows from what it says, so that saying it again makes no other."""
-    digest = hashlib.sha256(f"{uid}/{reason}/{message}".encode()).hexdigest()[:16]
+async def tell(
+    kube: Kube, key: Key, uid: str, rerun: int, *, reason: str, message: str, now: int, warning: bool = False
+) -> None:
+    """An Event about an experiment. Its name follows from what it says, so that saying it again makes no other.
+
+    `rerun` is the one that it is about: the next may say the same, and that is news.
+    """
+    digest = hashlib.sha256(f"{uid}/{rerun}/{reason}/{message}".encode()).hexdigest()[:16]
     body = {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,

@@ -142,6 +142,16 @@ def test_a_raised_rerun_runs_what_failed_and_only_that() -> None:
     assert [record.accepted_at for record in here.ledger()].count(here.ledger()[0].accepted_at) == 3
 
 
+def test_a_rerun_is_told_of_though_it_goes_as_the_run_before() -> None:
+    here = applied(a_search(maxFailedTrials=3))
+    here.play(lambda _: CRASHES)
+    here.change(rerun=1)
+    here.play(lambda _: CRASHES)
+    assert here.condition(c.SUCCEEDED) == ("False", c.NO_TRIAL_SUCCEEDED)
+    assert here.told().count(c.NO_TRIAL_SUCCEEDED) == 2
+    assert here.told().count("TrialFailed") == 6
+
+
 def test_what_has_ended_before_a_rerun_was_taken_up_counts_for_the_run_before() -> None:
     here = applied(a_search(maxFailedTrials=3))
     here.pods_run()
