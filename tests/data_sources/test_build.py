@@ -139,6 +139,7 @@ def test_two_processes_at_once_build_once(tmp_path):
     assert first.returncode == second.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.torture
 def test_kill_9_at_any_moment_leaves_nothing_that_is_read(tmp_path, sweep):
     data = some_data(rows=20_000, window=20)

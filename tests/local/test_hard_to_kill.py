@@ -99,6 +99,7 @@ def test_children_of_a_killed_fork_server_do_not_train_on(tmp_path: Path) -> Non
     eventually(lambda: not alive(family), what="its children are gone")
 
 
+@pytest.mark.slow
 def test_two_runners_never_share_a_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search = write_search(tmp_path, epochs=100_000)

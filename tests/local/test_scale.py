@@ -83,6 +83,7 @@ def test_all_cells_have_the_same_limit_so_much_above_the_measured_floor(held: li
         assert abs(limits.copy().pop() - floor - 128 * MIB) < 4 * MIB
 
 
+@pytest.mark.slow
 def test_without_a_cgroup_a_watchdog_keeps_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "cgroup_factory", lambda: None)
     test = scale_test([1, 200], cell={"memoryAboveFloor": "64Mi", "deadlineSeconds": 120})

@@ -157,6 +157,7 @@ def test_train_refuses_a_folder_that_cannot_be_made_before_it_trains(
     assert said == f"trialrun: --out: a folder that can be written is needed, got {out} (Not a directory)\n"
 
 
+@pytest.mark.slow
 def test_train_under_torchrun_leaves_one_set_of_artefacts(home: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

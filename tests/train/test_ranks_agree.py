@@ -56,6 +56,7 @@ def test_in_float64_losses_of_one_and_more_ranks_agree_to_1e_9(ranks: int, cache
     assert {name: value for name, value in found.items() if value > 1e-9} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e-4, 1e-3])
 def test_in_float32_losses_of_one_and_two_ranks_agree_to_1e_5_over_50_steps(
     rate: float, cache: Path, tmp_path: Path
@@ -69,6 +70,7 @@ def test_in_float32_losses_of_one_and_two_ranks_agree_to_1e_5_over_50_steps(
     assert {name: value for name, value in found.items() if value > 1e-5} == {}
 
 
+@pytest.mark.slow
 def test_the_final_metric_of_two_ranks_lies_within_the_spread_of_five_seeds(cache: Path, tmp_path: Path) -> None:
     def training(seed: int) -> Training:
         return a_training(train={"epochs": 20, "batchSize": 25, "learningRate": 0.01, "seed": seed})

@@ -32,6 +32,10 @@ CODECS = {1: 1.003, 2: 0.55}
 MESSAGES = 60_000
 
 
+# Each bootstraps and draws; the words, the box plots and the tests behind them have quick ones of their own.
+pytestmark = pytest.mark.slow
+
+
 def loading(repeats: int = 30, **spec: Any) -> Experiment:
     """A benchmark of four treatments."""
     parameters = [
@@ -319,7 +323,6 @@ def test_hostile_values_stay_text(tmp_path: Path) -> None:
     assert "<img" not in text
 
 
-@pytest.mark.slow
 def test_five_thousand_treatments_stay_a_page_that_opens(tmp_path: Path) -> None:
     rng = random.Random(0)
     first = a_trial()
