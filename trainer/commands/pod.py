@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         told = json.loads(text)
         training = _training(told)
-        context = _place(told, ranks, options)
+        context = _context(told, ranks, options)
     except (UserError, ValueError) as error:
         report = failure(ranks, error)
     else:
@@ -88,7 +88,7 @@ def _training(told: dict[str, Any]) -> Training:
         raise UserError(f"{VARIABLE}: training: {found} (is this image older than the operator?)") from error
 
 
-def _place(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> RankContext:
+def _context(told: dict[str, Any], ranks: Ranks, options: argparse.Namespace) -> RankContext:
     """Where this rank works. Relative paths begin at the data volume, if there is one."""
     ready = enter_data(options.data)
     attempt = int(told["attempt"])
