@@ -183,7 +183,8 @@ def _succeeded(summary: Summary, exceeded: int | None) -> tuple[str, str, str]:
         return "False", c.TOO_MANY_FAILURES, c.too_many_failures(counts.failed, exceeded, listed, advice)
     if not counts.succeeded:
         return "False", c.NO_TRIAL_SUCCEEDED, c.no_trial_succeeded(listed, advice)
-    return "True", c.TRIALS_SUCCEEDED, c.succeeded(counts.succeeded, counts.total, listed)
+    sentences = (c.succeeded(counts.succeeded, counts.total, listed), *summary.caveats)
+    return "True", c.TRIALS_SUCCEEDED, " ".join(sentences)
 
 
 def _conditions(verdicts: Verdicts, generation: int, old: Mapping[str, Any], now: int) -> list[dict[str, Any]]:

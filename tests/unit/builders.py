@@ -38,6 +38,11 @@ def an_experiment(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", *
     return load(a_document(name=name, kind=kind, **spec))
 
 
+def load_changed(document: dict[str, Any], **metadata: Any) -> Experiment:
+    """The experiment of a document; keywords replace fields of its metadata, as the API server adds some."""
+    return load(document | {"metadata": document["metadata"] | metadata})
+
+
 def mistakes_of(source: str | dict[str, Any]) -> tuple[str, ...]:
     """What `load` has against a document."""
     with pytest.raises(InvalidExperiment) as refusal:
@@ -64,6 +69,7 @@ def a_record(trial: Trial | None = None, *, value: float = 0.0002, seconds: floa
         "seed": trial.training.train.seed,
         "outcome": Outcome.SUCCEEDED,
         "exit_code": 0 if succeeded else 1,
+        "evidence": {"data": "0da7a0000000", "validation": "0a11d0000000"},
         "metrics": {"validMse": value, "validMae": value * 40} if succeeded else {},
         "seconds": Seconds(start=0.05 * seconds, data=0.1 * seconds, train=0.8 * seconds, total=seconds),
         "memory": (Memory(peak_bytes=412 * 2**20, mean_bytes=400 * 2**20),) * trial.workers,

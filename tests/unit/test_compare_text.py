@@ -40,6 +40,8 @@ def test_two_comparable_searches() -> None:
         "",
         "Metrics:",
         "  All 4 trials that succeeded in both agree to the bit in all metrics.",
+        "  A: Trial 0 is not alone: trials 1, 2, 3 have the same validMse. The one listed first is named.",
+        "  B: Trial 0 is not alone: trials 1, 2, 3 have the same validMse. The one listed first is named.",
         "  The best trial is the same in both.",
     ]
 

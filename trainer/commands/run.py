@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -11,9 +11,10 @@ from trainer.commands.report import leave_report, leave_summary
 from trainer.data.build import default_cache, prepare
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
+from trainer.experiment.comparable import Fields, content_fields, contents
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, canonical, expand
-from trainer.experiment.record import latest
+from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, ScaleTest
 from trainer.local.cells import Cells
 from trainer.local.folder import occupied, settle
@@ -40,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
         )
     trials = expand(experiment)
     folder: Path = options.out or Path("runs") / experiment.name
-    build_data(trials)
+    found = build_data(trials)
     with occupied(folder):
         settle(folder, experiment, fresh=options.fresh)
         for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
@@ -48,6 +49,7 @@ def main(options: argparse.Namespace) -> int:
         interrupted = False
         with Ledger(folder) as ledger:
             records = read_ledger(folder)
+            require_same_content(folder, trials, records, found)
             todo = left_to_run(experiment, trials, records)
             left = {trial.id for trial in todo}
             wanted = {trial.id for trial in trials}
@@ -99,8 +101,10 @@ def _launcher(
     return Processes(default_cache(), log)
 
 
-def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> None:
+def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> dict[Fields, str]:
     """Builds the data sets of the trials, so that a mistake in them is told once and before anything runs.
+
+    Returns the content of each, by the varied fields that choose it.
 
     Those in the caches `ready` are taken as they are. Where only some trials lack theirs it is a result of those
     trials, and the others run.
@@ -109,18 +113,37 @@ def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> None:
         DataUnavailable: no trial can have its data.
     """
     wanted = {
-        canonical(trial.training.data.document(sparse=True)): trial.training.data
+        canonical(trial.training.data.document(sparse=True)): trial
         for trial in trials
         if trial.training.data.source != "kafka"  # each trial reads its topic itself
     }
-    mistakes = []
-    for data in wanted.values():
+    found, mistakes = {}, []
+    for trial in wanted.values():
         try:
-            open_dataset(prepare(data, default_cache(), ready=ready))
+            dataset = open_dataset(prepare(trial.training.data, default_cache(), ready=ready))
+            found[content_fields(trial)] = dataset.manifest.content
         except DataUnavailable as error:
             mistakes.append(error)
     if mistakes and len(mistakes) == len(wanted):
         raise mistakes[0]
+    return found
+
+
+def require_same_content(
+    folder: Path, trials: Sequence[Trial], records: Iterable[Record], found: Mapping[Fields, str]
+) -> None:
+    """Raises UserError where data that was found is not what the first record of the folder trained on."""
+    by_id = {trial.id: trial for trial in trials}
+    first = contents((by_id[record.id], record) for record in records if record.id in by_id)
+    changed = sorted(fields for fields in first.keys() & found.keys() if first[fields] != found[fields])
+    if changed:
+        data = next(trial.training.data for trial in trials if content_fields(trial) == changed[0])
+        raise UserError(
+            f"{data.path or f'data.source {data.source}'}: the data has changed since the first trial of {folder} "
+            f"(content {first[changed[0]]} then, {found[changed[0]]} now), so further trials could not be compared "
+            "with its results; put the old data back, give this run a folder of its own with --out, or train all "
+            "anew with --fresh"
+        )
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ from trainer.data.build import default_cache
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
-from trainer.experiment.record import RankReport
+from trainer.experiment.record import HASHES, RankReport, hash_text
 from trainer.experiment.spec import Experiment
 from trainer.experiment.training import Training
 from trainer.training.distributed import ranks_from_environment
@@ -72,5 +72,9 @@ def _tell(report: RankReport, folder: Path, *, as_json: bool) -> None:
         print(report.model_dump_json(by_alias=True))
         return
     for name, value in report.metrics.items():
-        print(f"{name:16} {value:.6g}")
+        if name not in HASHES:
+            print(f"{name:16} {value:.6g}")
+    for name, key in HASHES.items():
+        if name in report.metrics:
+            print(f"{key:16} {hash_text(report.metrics[name])}")
     print(f"artefacts in {folder}", file=sys.stderr)

@@ -35,6 +35,11 @@ class Part:
         window, features = self.sample_shape
         return 4 * window * features + self.target_dtype.itemsize
 
+    def targets(self, rank: int, ranks: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Every `ranks`-th sample's number and its target, from number `rank` on: [k] and [k]."""
+        y = np.concatenate(self.y) if self.y else np.empty(0, self.target_dtype)
+        return np.arange(rank, len(y), ranks), y[rank::ranks]
+
     def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Contiguous copies of the samples at `indices` [k], in that order, repeats allowed.
 

@@ -1,5 +1,7 @@
 """`manifest.json`: what a data set on disk is, where it came from and what every file of it must look like."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,6 +70,17 @@ class Manifest(Section):
     bytes: _Size = Field(description="Size of all shards together.")
     shards: tuple[Shard, ...]
     created: str = Field(description="When it was built, UTC.")
+
+    @property
+    def content(self) -> str:
+        """A hash of what the source held, 12 hex digits: of its bytes, not of when or under which name they came.
+
+        It is that of a topic's checksum over its samples, where they were read to be trained on.
+        """
+        told = {name: value for name, value in self.source.items() if name != "fetched"}
+        if "checksum" in told:
+            told = {name: told[name] for name in ("name", "checksum")}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
     def write(self, folder: Path) -> None:
         """Write it beside the shards."""

@@ -4,7 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from trainer.experiment.best import best
+from trainer.experiment.best import rank
+from trainer.experiment.comparable import contents
 from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Environment, Record, RunFigures, latest
@@ -44,7 +45,9 @@ def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[R
             for trial in trials
             if (record := counted.get(trial.id) or counted.get(alone[trial.id])) is not None
         }
-        found = best(experiment.spec.objective, trials, of_trials)
+        by_id = {identity: trial for trial in trials for identity in (alone[trial.id], trial.id)}
+        first = contents((by_id[record.id], record) for record in attempts)
+        found = rank(experiment.spec.objective, trials, of_trials, first).best
     seeds = [record.seed for record in counted.values()]
     ran = [record for record in attempts if record.outcome is not Outcome.SKIPPED]
     return RunFigures(

@@ -1,17 +1,25 @@
-"""Which point of a search is best: by an objective that a trial has only if it succeeded. Pure."""
+"""Which point of a search is best: by an objective that a trial has only if it succeeded. Pure.
+
+Points are ranked within groups of trials that may be compared (see `comparable`).
+"""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated
 
 from pydantic import Field
 
+from trainer.experiment.comparable import Fields, comparable
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.metrics import OBJECTIVES, Direction
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record, Reported
+from trainer.experiment.record import Record, Reported, naive_name
 from trainer.experiment.spec import Objective
+
+_MOST_TIES = 16
 
 
 class Best(Reported):
@@ -25,19 +33,80 @@ class Best(Reported):
     value: float = Field(description="The mean of that figure over the repeats.")
     deviation: float | None = Field(description="Its standard deviation over the repeats; null for a single one.")
     repeats: int = Field(description="How many repeats the mean is over.")
+    ties: Annotated[tuple[int, ...], Field(max_length=_MOST_TIES)] = Field(
+        (), description="The indexes of the first trials of other points with the same value, the first of them."
+    )
 
 
-def best(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Record]) -> Best | None:
-    """The best point of a search by its trials' latest records, None without one."""
+class Naive(Reported):
+    """A prediction that has learnt nothing, beside the trials: the training targets' mean, or their shares."""
+
+    value: float = Field(description="What it gets on the validation samples.")
+    beaten_by: int = Field(description="How many trials do better.")
+    trials: int = Field(description="Of how many that can be compared with it.")
+    best_beats: bool = Field(description="Whether the best point does better.")
+    test_value: float | None = Field(None, description="What it gets on the test samples; null without any.")
+    best_test_value: float | None = Field(
+        None, description="What the best point gets on the test samples, by which it was not chosen."
+    )
+
+
+class Ranked(Reported):
+    """The trials of a search that may be ranked together, because they were validated on the same samples."""
+
+    fields: Annotated[Point, Field(max_length=32)] = Field(
+        description="The varied fields of data that all of them share, by path."
+    )
+    trials: int = Field(description="How many trials.")
+    best: Best | None = Field(description="The best point of them; null where none has all its repeats.")
+    naive: Naive | None = Field(description="How a naive prediction does; null where it was not measured.")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The groups of a search. `other` trials trained on other content than the first record did, and are in none.
+
+    `unverified` are how many trials of the groups don't tell their content.
+    """
+
+    groups: tuple[Ranked, ...]
+    other: tuple[Trial, ...]
+    unverified: int
+
+    @property
+    def best(self) -> Best | None:
+        """The best point, None where there is none, or where there are several groups."""
+        return self.groups[0].best if len(self.groups) == 1 else None
+
+
+def rank(
+    objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Record], first: Mapping[Fields, str]
+) -> Ranking:
+    """The points of a search by their trials' latest records; `first` is what `comparable.contents` returned."""
+    read = objective_reader(objective.metric)
+    values = {
+        trial.id: value
+        for trial in trials
+        if (record := counted.get(trial.id)) is not None and (value := read(record)) is not None
+    }
+    found = comparable(objective.metric, trials, {identity: counted[identity] for identity in values}, first)
+    sizes = Counter([trial.point for trial in trials])
+    groups = []
+    for group in found.groups:
+        leader = _best(objective, group.trials, values, sizes)
+        naive = _naive(objective, group.trials, leader, values, counted)
+        groups.append(Ranked(fields=dict(group.fields), trials=len(group.trials), best=leader, naive=naive))
+    return Ranking(tuple(groups), found.other, found.unverified)
+
+
+def _best(
+    objective: Objective, trials: Sequence[Trial], of_trial: Mapping[str, float], sizes: Mapping[int, int]
+) -> Best | None:
     better = direction(objective)
     sign = 1 if better == "Minimize" else -1
-    read = objective_reader(objective.metric)
-    sizes = Counter([trial.point for trial in trials])
     values: dict[int, list[float]] = {}
     for trial in trials:
-        record = counted.get(trial.id)
-        if record is not None and (value := read(record)) is not None:
-            values.setdefault(trial.point, []).append(value)
+        values.setdefault(trial.point, []).append(of_trial[trial.id])
     means = {
         point: of_point[0] if len(of_point) == 1 else math.fsum(of_point) / len(of_point)
         for point, of_point in values.items()
@@ -46,7 +115,12 @@ def best(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Re
     if not means:
         return None
     at = min(means, key=lambda point: sign * means[point])  # of equals, the one listed first
-    first = next(trial for trial in trials if trial.point == at)
+    tied = set(islice((point for point, mean in means.items() if mean == means[at]), _MOST_TIES + 1))
+    firsts: dict[int, Trial] = {}
+    for trial in trials:
+        if trial.point in tied:
+            firsts.setdefault(trial.point, trial)
+    first = firsts.pop(at)
     return Best(
         index=first.index,
         id=first.id,
@@ -56,7 +130,43 @@ def best(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Re
         value=means[at],
         deviation=_deviation(values[at], means[at]),
         repeats=sizes[at],
+        ties=tuple(trial.index for trial in firsts.values()),
     )
+
+
+def _naive(
+    objective: Objective,
+    trials: Sequence[Trial],
+    leader: Best | None,
+    values: Mapping[str, float],
+    counted: Mapping[str, Record],
+) -> Naive | None:
+    name, sign = naive_name(objective.metric), 1 if direction(objective) == "Minimize" else -1
+    compared = [
+        (values[trial.id], naive) for trial in trials if (naive := counted[trial.id].metrics.get(name)) is not None
+    ]
+    if leader is None or not compared:
+        return None
+    point = next(trial.point for trial in trials if trial.id == leader.id)
+    of_best = [counted[trial.id].metrics for trial in trials if trial.point == point]
+    test = objective.metric.replace("valid", "test", 1)
+    value = _mean(of_best, name)
+    if value is None:
+        return None
+    return Naive(
+        value=value,
+        beaten_by=sum(sign * value < sign * naive for value, naive in compared),
+        trials=len(compared),
+        best_beats=sign * leader.value < sign * value,
+        test_value=_mean(of_best, naive_name(test)),
+        best_test_value=_mean(of_best, test),
+    )
+
+
+def _mean(metrics: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The mean of a figure that all of these have."""
+    values = [each[name] for each in metrics if name in each]
+    return math.fsum(values) / len(values) if len(values) == len(metrics) else None
 
 
 def objective_value(record: Record, metric: str) -> float | None:

@@ -1,11 +1,12 @@
 """What running trials at once bought over a baseline, and whether the two may be compared at all. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from trainer.experiment.record import Reported, RunFigures
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import DATA, VALIDATION, Record, Reported, RunFigures
 from trainer.experiment.timing import Split, Timing
 
 
@@ -38,11 +39,16 @@ class Comparison(Reported):
     )
 
 
-def compare(ours: RunFigures, theirs: RunFigures, worker_hour: float | None = None) -> Comparison | None:
-    """The comparison with a baseline's figures; `worker_hour` is what a worker's pod costs in an hour."""
+def compare(
+    ours: RunFigures, theirs: RunFigures, worker_hour: float | None = None, data: Sequence[str] = ()
+) -> Comparison | None:
+    """The comparison with a baseline's figures; `worker_hour` is what a worker's pod costs in an hour.
+
+    `data` are sentences of `differing_data`, where both sides' records are there to be compared.
+    """
     if ours.wall == 0:
         return None
-    differences = tuple(_differences(ours, theirs))
+    differences = (*data, *_differences(ours, theirs))
     slots, baseline_slots = ours.most_at_once * ours.workers, theirs.most_at_once * theirs.workers
     ratio = theirs.wall / ours.wall
     pods = theirs.pod_seconds if theirs.pod_seconds is not None else theirs.wall * baseline_slots
@@ -58,6 +64,22 @@ def compare(ours: RunFigures, theirs: RunFigures, worker_hour: float | None = No
         same_best=_same_best(ours, theirs),
         baseline_cost=None if worker_hour is None else worker_hour * pods / 3600,
     )
+
+
+def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
+    """Sentences on trials that trained or were validated on something else; of each pair the baseline's is first."""
+    both = [
+        (theirs.evidence, ours.evidence)
+        for theirs, ours in pairs
+        if theirs.outcome is ours.outcome is Outcome.SUCCEEDED
+    ]
+    for key, what in ((DATA, "trained on"), (VALIDATION, "were validated on")):
+        told = [(theirs[key], ours[key]) for theirs, ours in both if key in theirs and key in ours]
+        other = [pair for pair in told if pair[0] != pair[1]]
+        if other:
+            there, here = other[0]
+            many = f"{len(other)} of {len(told)} trials"
+            yield f"data: {many} {what} something else, the first {here} here, {there} there"
 
 
 def _same_best(ours: RunFigures, theirs: RunFigures) -> bool | None:

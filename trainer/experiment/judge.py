@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import RETRIED, Outcome
-from trainer.experiment.record import Environment, RankReport, Record, cut_error
+from trainer.experiment.record import HASHES, Environment, RankReport, Record, cut_error, hash_text
 from trainer.experiment.spec import Scalar
 
 
@@ -92,6 +92,8 @@ def make_record(
     queued = max(0, times.started - times.accepted) / 1000
     began = times.process if times.process is not None else times.started
     start = lead.seconds.start + max(0, began - times.started) / 1000
+    metrics = dict(lead.metrics)
+    rests_on = {key: hash_text(metrics.pop(name)) for name, key in HASHES.items() if name in metrics}
     return Record(
         id=trial.id,
         index=trial.index,
@@ -105,8 +107,8 @@ def make_record(
         exit_code=verdict.exit_code,
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
-        evidence=dict(verdict.evidence),
-        metrics=lead.metrics if verdict.outcome is Outcome.SUCCEEDED else {},
+        evidence={**verdict.evidence, **rests_on},
+        metrics=metrics if verdict.outcome is Outcome.SUCCEEDED else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),
         memory=tuple(
             report.memory if (report := reports.get(rank)) is not None else None for rank in range(trial.workers)

@@ -14,6 +14,11 @@ from trainer.experiment.spec import Scalar
 
 MAX_REPORT_BYTES = 4096  # Kubernetes cuts a termination message there
 MAX_ERROR_CHARACTERS = 1000
+# What a trial's result rests on, under `Record.evidence`: hashes of 12 hex digits of the content that it trained on
+# and of what it was validated on. A report has them as numbers under `metrics`: version 0.1 takes no further keys.
+DATA, VALIDATION = "data", "validation"
+HASHES = {"dataHash": DATA, "validationHash": VALIDATION}
+NAIVE = "naive"  # begins the names of what a prediction gets that has learnt nothing: naiveValidMse
 
 Milliseconds = Annotated[int, Field(ge=0, description="Since 1970, by the clock of whoever wrote it.")]
 Metrics = dict[str, float]
@@ -146,7 +151,9 @@ class Record(Reported):
     error: str = ""
     failed_rank: int | None = Field(None, description="The rank that failed first.")
     evidence: dict[str, Scalar] = Field(
-        default_factory=dict, description="What proves the outcome: a signal, a counter of the kernel, a figure."
+        default_factory=dict,
+        description="What proves the outcome, such as a signal or a counter of the kernel, and hashes of what the "
+        "result rests on.",
     )
     metrics: Metrics = Field(default_factory=dict)
     seconds: Seconds = Seconds()
@@ -223,6 +230,16 @@ def decode_report(text: str | bytes) -> RankReport:
         return RankReport.model_validate_json(text)
     except ValidationError as error:
         raise ValueError(f"not a report: {_first(error)}") from error
+
+
+def hash_text(number: float) -> str:
+    """A hash of 48 bits as 12 hex digits."""
+    return f"{int(number):012x}"
+
+
+def naive_name(metric: str) -> str:
+    """The name of a metric's naive figure: naiveValidMse of validMse."""
+    return NAIVE + metric[:1].upper() + metric[1:]
 
 
 def latest(records: Iterable[Record]) -> dict[str, Record]:

@@ -4,13 +4,15 @@ Only what was measured is computed. Anything that can't be is None, never a gues
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trainer.experiment.baseline import figures
-from trainer.experiment.best import Best, best
+from trainer.experiment.best import Best, Naive, Ranked, Ranking, rank
+from trainer.experiment.caveats import caveats
+from trainer.experiment.comparable import comparable, contents
 from trainer.experiment.comparison import Comparison, compare, remark
 from trainer.experiment.cost import worker_hour
 from trainer.experiment.expand import Trial
@@ -19,6 +21,8 @@ from trainer.experiment.record import Record, Reported, RunFigures, latest
 from trainer.experiment.scaling import ScaleFigures, scale_figures
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.experiment.timing import Timing, spent, timing
+
+MOST_GROUPS = 16
 
 
 class Counts(Reported):
@@ -45,6 +49,21 @@ class Summary(Reported):
     best: Best | None = Field(
         description="The point with the best mean over its repeats, all of which succeeded; null when there is none."
     )
+    naive: Naive | None = Field(
+        None, description="What a prediction gets that has learnt nothing; null where it was not measured."
+    )
+    groups: Annotated[tuple[Ranked, ...], Field(max_length=MOST_GROUPS)] = Field(
+        (),
+        description="Where trials were validated on different samples, those that can be ranked together, with the "
+        "best of each; empty where all can. There is no best then.",
+    )
+    other_data: int = Field(
+        0, description="How many trials trained on other data than the first, and are not ranked for that."
+    )
+    unverified: int = Field(0, description="How many ranked trials don't tell what data they trained on.")
+    caveats: Annotated[tuple[str, ...], Field(max_length=16)] = Field(
+        (), description="What has to be known beside the best, in sentences."
+    )
     timing: Timing | None = Field(description="Where the time went, in seconds; null before a trial has run.")
     cost: float | None = Field(
         description="What was allocated to pods, by spec.prices; null without prices or without resources."
@@ -67,6 +86,7 @@ def summarize(
     counts = _counts(trials, counted)
     ended = counts.succeeded + counts.failed
     times, rate = timing(attempts, counted), worker_hour(experiment)
+    ranking = _ranking(experiment, trials, attempts, counted)
     ours = figures(experiment, trials, attempts) if baseline is not None else None
     compared = compare(ours, baseline, rate) if ours is not None and baseline is not None else None
     return Summary(
@@ -75,13 +95,36 @@ def summarize(
         state=_state(experiment, counts),
         counts=counts,
         success_rate=counts.succeeded / ended if ended else None,
-        best=best(experiment.spec.objective, trials, counted) if isinstance(experiment, HyperparamSearch) else None,
+        best=ranking.best,
+        naive=ranking.groups[0].naive if len(ranking.groups) == 1 else None,
+        groups=ranking.groups[:MOST_GROUPS] if len(ranking.groups) > 1 else (),
+        other_data=len(ranking.other),
+        unverified=ranking.unverified,
+        caveats=tuple(caveats(experiment, ranking)),
         timing=times,
         cost=None if rate is None or times is None else rate * spent(attempts).total / 3600,
         comparison=compared,
         remark=remark(times, compared),
-        scale=scale_figures(trials, counted) if isinstance(experiment, ScaleTest) else None,
+        scale=scale_figures(_without(trials, ranking.other), counted) if isinstance(experiment, ScaleTest) else None,
     )
+
+
+def _ranking(
+    experiment: Experiment, trials: Sequence[Trial], attempts: Sequence[Record], counted: Mapping[str, Record]
+) -> Ranking:
+    """A search's points in order; of a scale test only which cells can't be compared with the others."""
+    by_id = {trial.id: trial for trial in trials}
+    first = contents((by_id[record.id], record) for record in attempts)
+    if isinstance(experiment, HyperparamSearch):
+        return rank(experiment.spec.objective, trials, counted, first)
+    succeeded = {identity: record for identity, record in counted.items() if record.outcome is Outcome.SUCCEEDED}
+    found = comparable("trainSeconds", trials, succeeded, first)
+    return Ranking((), found.other, found.unverified)
+
+
+def _without(trials: Sequence[Trial], left_out: Sequence[Trial]) -> Sequence[Trial]:
+    names = {trial.id for trial in left_out}
+    return [trial for trial in trials if trial.id not in names] if names else trials
 
 
 def _of(trials: Sequence[Trial], records: Iterable[Record]) -> list[Record]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trainer.experiment.baseline import figures
-from trainer.experiment.comparison import Comparison, compare, remark
+from trainer.experiment.comparison import Comparison, compare, differing_data, remark
 from trainer.experiment.cost import worker_hour
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, expand, id_alone
@@ -114,7 +114,10 @@ class Pair:
         theirs, ours = (
             figures(side.results.experiment, side.results.trials, side.attempts) for _, side in self.sides
         )
-        compared = compare(ours, theirs, worker_hour(self.b.results.experiment)) if ours and theirs else None
+        compared = None
+        if ours and theirs:
+            rests_on = tuple(differing_data((theirs, ours) for _, theirs, ours in self.ran))
+            compared = compare(ours, theirs, worker_hour(self.b.results.experiment), rests_on)
         walls = [side.results.summary.timing.wall for _, side in self.sides if side.results.summary.timing]
         grid = cells(self.a.results, self.b.results) if self.is_scale_test else ()
         return Facts(

@@ -95,6 +95,7 @@ def agreement(pair: Pair) -> list[str]:
     ]
     if len(found.outcomes) > _EXAMPLES:
         said.append(f"{count(len(found.outcomes) - _EXAMPLES, f'more {noun}')} ended differently.")
+    said += [f"{letter}: {caveat}" for letter, side in pair.sides for caveat in side.results.summary.caveats]
     if compared is not None and compared.same_best is not None:
         said.append(f"The best trial is {'the same' if compared.same_best else 'another'} in both.")
     return said

@@ -26,6 +26,7 @@ def header(results: Results) -> Markup:
         element("p", f"{kind} ", state, class_="kind"),
         element("h1", summary.experiment),
         element("p", *_lead(results), class_="lead"),
+        *(element("p", caveat, class_="caveat") for caveat in results.summary.caveats),
         element("p", _course(results)),
         _figures(results),
     )
@@ -142,6 +143,8 @@ def _lead(results: Results) -> Iterator[str]:
         yield f", with {listed(values)}."
     elif results.summary.scale is not None:
         yield reached(results.summary.scale)
+    elif results.summary.groups:
+        yield f"There is no best trial of all: the trials' {results.metric} can't be compared with each other."
     elif results.unfinished:
         yield f"There is no best trial yet: none has measured {results.metric}{_in_all(results)}."
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from trainer.experiment.comparison import Comparison
 from trainer.experiment.expand import Trial
@@ -14,6 +15,7 @@ from trainer.report.wording import count, duration, number, one_line, setting, s
 
 _EXAMPLES = 3
 _INDENT = "  "
+_WIDTH = 100
 
 
 def listing(experiment: Experiment, trials: Sequence[Trial]) -> str:
@@ -32,6 +34,7 @@ def closing(results: Results, folder: Path) -> str:
     parts = [
         [_headline(results)],
         list(_best(results)),
+        [_INDENT + line for caveat in results.summary.caveats for line in wrap(caveat, _WIDTH)],
         *_scale(results),
         list(_outcomes(results)),
         list(_times(results, folder)),
@@ -54,7 +57,7 @@ def _headline(results: Results) -> str:
 def _best(results: Results) -> Iterator[str]:
     best = results.summary.best
     if best is None:
-        if results.metric is not None:
+        if results.metric is not None and not results.summary.groups:
             yield f"{_INDENT}no best trial: none has measured {results.metric}" + (
                 " in all its repeats" if results.repeats > 1 else ""
             )

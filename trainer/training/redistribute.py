@@ -46,6 +46,11 @@ class RankSamples:
         window, features = self.sample_shape
         return 4 * window * features + self.y.dtype.itemsize
 
+    def targets(self, rank: int, ranks: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The numbers of the samples in this rank's lanes and their targets: [k] and [k]."""
+        numbers = np.arange(self.count)
+        return numbers[order.owner(numbers, self.batch, ranks=ranks) == rank], self.y
+
     def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Copies of the samples at `indices`, which must lie in this rank's lanes; x and y as above."""
         if len(indices) and (indices.min() < 0 or indices.max() >= self.count):

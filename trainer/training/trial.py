@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ from trainer.training.distributed import Ranks, is_loss_of_peer, joined
 from trainer.training.environment import environment
 from trainer.training.loading import load
 from trainer.training.loop import Diverged, Result, train
+from trainer.training.reference import hashes, naive
 from trainer.training.samples import SampleSet, Source
 
 WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
@@ -105,9 +107,9 @@ def run_rank(
     clock = Clock({"start": max(0.0, begun - started)}, started)
     known = RankReport(rank=context.ranks.rank, provisional=True)
 
-    def note(data: SampleSet, samples: int) -> None:
+    def note(**figures: Any) -> None:
         nonlocal known
-        known = known.model_copy(update={"samples": samples, "dataset_bytes": samples * data.train.sample_bytes})
+        known = known.model_copy(update=figures)
 
     def tell() -> None:
         assert meanwhile is not None  # noqa: S101
@@ -117,8 +119,8 @@ def run_rank(
     try:
         torch.set_num_threads(training.train.threads)
         with ticking(tell) if meanwhile is not None else nullcontext():
-            result, data, loading, device = _train(training, context, clock, monitor, on_epoch, note)
-        metrics = _metrics(result) | loading
+            result, data, beside, device = _train(training, context, clock, monitor, on_epoch, note)
+        metrics = _metrics(result) | beside
         if context.ranks.is_rank0 and context.folder is not None:
             write_artefacts(context.folder, training, data, result, metrics, clock.seconds())
             for folder in (context.folder, *context.earlier):  # they have served
@@ -126,7 +128,7 @@ def run_rank(
         return RankReport(
             rank=context.ranks.rank,
             clock=now(),
-            metrics=metrics if context.ranks.is_rank0 else {},
+            metrics=known.metrics | metrics if context.ranks.is_rank0 else {},
             seconds=clock.seconds(),
             memory=_memory(monitor),
             samples=known.samples,
@@ -139,6 +141,7 @@ def run_rank(
         left = {
             "seconds": clock.seconds(),
             "memory": _memory(monitor),
+            "metrics": known.metrics,
             "samples": known.samples,
             "dataset_bytes": known.dataset_bytes,
         }
@@ -162,27 +165,32 @@ def _train(
     clock: Clock,
     monitor: MemoryMonitor,
     on_epoch: Callable[[dict[str, float]], None],
-    note: Callable[[SampleSet, int], None],
+    note: Callable[..., None],
 ) -> tuple[Result, SampleSet, dict[str, float], torch.device]:
-    """What training came to, on what, and the figures of loading it where that is measured."""
+    """What training came to, on what, and beside its metrics the naive ones, and those of loading where measured.
+
+    `note` is given fields of the report as they become known.
+    """
     data: SampleSet
     source: Source
-    loading: dict[str, float] = {}
+    beside: dict[str, float] = {}
     if training.data.source != "kafka":
         with clock.measure("data"):
             data = dataset = open_dataset(prepare(training.data, context.cache, ready=context.ready))
             source = training_part(dataset, training.data.multiplier, (*context.ready, context.cache))
-            note(data, len(source))
+            note(**_size(data, source))
     with ExitStack() as group:
         with clock.measure("start"):
             device = group.enter_context(joined(context.ranks, training.train.device, context.rendezvous))
         if training.data.source == "kafka":  # each time anew, and by all ranks together
             with clock.measure("data"):
                 data = loaded = load(training.data, training.train, context.ranks, device)
-                source, loading = loaded.train, loaded.figures
-                note(data, len(source))
+                source, beside = loaded.train, loaded.figures
+                note(**_size(data, source))
         group.enter_context(clock.measure("train"))
         require_same_data(data, context.ranks, device)
+        note(metrics=hashes(data, training.data, context.ranks, device))
+        beside = beside | naive(data, training.data, context.ranks, device)
 
         def observe(row: dict[str, float]) -> None:
             monitor.read()
@@ -197,7 +205,11 @@ def _train(
             checkpoints=Checkpoints(context.folder, context.earlier, context.checkpoint_seconds),
             on_epoch=observe,
         )
-    return result, data, loading, device
+    return result, data, beside, device
+
+
+def _size(data: SampleSet, source: Source) -> dict[str, int]:
+    return {"samples": len(source), "dataset_bytes": len(source) * data.train.sample_bytes}
 
 
 def require_same_data(data: SampleSet, ranks: Ranks, device: torch.device) -> None:

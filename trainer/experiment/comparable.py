@@ -1,0 +1,127 @@
+"""Which trials may be ranked together: those that trained on the same content and were validated alike. Pure.
+
+A record tells both by hashes (`Record.evidence`). One without them, of version 0.1 or of another trainer, is
+unverified: it counts as what its parameters say (docs/decisions/0016-what-results-rest-on.md).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.record import DATA, VALIDATION, Record
+from trainer.experiment.spec import Scalar
+
+# The fields of `data` that choose the content. Trials that agree in them must find the same.
+_CHOOSE_CONTENT = (
+    "source", "path", "tickers", "period", "interval", "rows", "seed", "brokers", "topic", "ranges", "format",
+    "compression", "export",
+)  # fmt: skip
+# The fields of `data` that leave the validation targets as they are.
+_LEAVE_VALIDATION = (
+    "columns", "features", "normalize", "multiplier", "residency", "format", "compression", "warmupMessages",
+    "timeoutSeconds",
+)  # fmt: skip
+
+# Varied fields by path, with a trial's values.
+Fields = tuple[tuple[str, Scalar], ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that were validated on the same samples. `fields` of `data` are varied, and have one value in it."""
+
+    trials: tuple[Trial, ...]
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """The trials that measured a metric, by what they may be ranked with.
+
+    `groups` stand in the listed order of their first trials. `other` trained on other content than the first record.
+    `unverified` are how many trials of the groups don't tell their content.
+    """
+
+    groups: tuple[Group, ...]
+    other: tuple[Trial, ...]
+    unverified: int
+
+
+def comparable(
+    metric: str, trials: Sequence[Trial], measured: Mapping[str, Record], first: Mapping[Fields, str]
+) -> Comparable:
+    """What `metric` may be compared between. `measured` has the records that have it; `first` is of `contents`."""
+    same, other, unverified = [], [], 0
+    for trial in trials:
+        if (record := measured.get(trial.id)) is None:
+            continue
+        content = record.evidence.get(DATA)
+        if content is not None and content != first.get(content_fields(trial), content):
+            other.append(trial)
+            continue
+        unverified += content is None
+        same.append(trial)
+    groups = _by_validation(same, measured) if depends_on_validation(metric) else [same] if same else []
+    return Comparable(tuple(Group(tuple(each), _shared(each)) for each in groups), tuple(other), unverified)
+
+
+def depends_on_validation(metric: str) -> bool:
+    """Whether a metric is measured on validation samples, unlike a time."""
+    known = OBJECTIVES.get(metric)
+    return known is None or known.task is not None
+
+
+def contents(attempts: Iterable[tuple[Trial, Record]]) -> dict[Fields, str]:
+    """The content that each choice of content stands for: what the first record that tells it trained on."""
+    first: dict[Fields, tuple[int, str]] = {}
+    for trial, record in attempts:
+        if (content := record.evidence.get(DATA)) is None:
+            continue
+        fields = content_fields(trial)
+        known = first.get(fields)
+        if known is None or record.finished_at < known[0]:
+            first[fields] = record.finished_at, str(content)
+    return {fields: content for fields, (_, content) in first.items()}
+
+
+def content_fields(trial: Trial) -> Fields:
+    """The varied fields that choose a trial's content."""
+    return tuple(item for item in trial.parameters.items() if _chooses_content(item[0]))
+
+
+def _by_validation(trials: Sequence[Trial], measured: Mapping[str, Record]) -> list[list[Trial]]:
+    """The trials by what they were validated on; an unverified one joins those whose parameters say the same."""
+    told: dict[Fields, Scalar | Fields] = {
+        _validation_fields(trial): validation
+        for trial in reversed(trials)
+        if (validation := measured[trial.id].evidence.get(VALIDATION)) is not None
+    }
+    groups: dict[Scalar | Fields, list[Trial]] = {}
+    for trial in trials:
+        fields = _validation_fields(trial)
+        validation = measured[trial.id].evidence.get(VALIDATION)
+        groups.setdefault(told.get(fields, fields) if validation is None else validation, []).append(trial)
+    return list(groups.values())
+
+
+def _validation_fields(trial: Trial) -> Fields:
+    return tuple(item for item in trial.parameters.items() if _decides_validation(item[0]))
+
+
+def _shared(trials: Sequence[Trial]) -> Fields:
+    shared = set(_validation_fields(trials[0])).intersection(*map(_validation_fields, trials[1:]))
+    return tuple(item for item in trials[0].parameters.items() if item in shared)
+
+
+@cache
+def _chooses_content(path: str) -> bool:
+    section, _, name = path.partition(".")
+    return section == "data" and name in _CHOOSE_CONTENT
+
+
+@cache
+def _decides_validation(path: str) -> bool:
+    section, _, name = path.partition(".")
+    return section == "data" and name not in _LEAVE_VALIDATION
