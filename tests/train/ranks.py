@@ -15,11 +15,12 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from train.builders import a_context
+from train.builders import a_context, dataset_of
 from trainer.experiment.record import RankReport
 from trainer.experiment.training import Training
 from trainer.training import distributed
 from trainer.training.distributed import Ranks, joined
+from trainer.training.reference import hashes, naive
 from trainer.training.trial import run_rank
 
 # Two cores that others use, too. A rank that takes longer hangs.
@@ -72,6 +73,15 @@ def run_all(rank: int, count: int, folders: Sequence[Path], cache: Path, trainin
         folder.mkdir(exist_ok=True)
         reports.append(run_rank(training, a_context(folder, cache, rank=rank, ranks=count), started=time.time()))
     return reports
+
+
+def reference_of(rank: int, count: int, training: Training, cache: Path, folder: Path) -> dict[str, float]:
+    """What a rank finds of the samples that a trial rests on, and of a naive prediction."""
+    ranks = Ranks(rank, count, rank)
+    folder.mkdir(exist_ok=True)
+    with joined(ranks, "CPU", f"file://{folder / 'rendezvous'}") as device:
+        data = dataset_of(training, cache)
+        return hashes(data, training.data, ranks, device) | naive(data, training.data, ranks, device)
 
 
 def run_own(rank: int, count: int, folder: Path, cache: Path, trainings: Sequence[Training]) -> RankReport:

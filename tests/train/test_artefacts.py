@@ -123,7 +123,7 @@ def test_train_prints_its_metrics_and_ends_with_0(
 
     assert main(["train", str(file), "--out", str(out), "--json"]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["metrics"] == metrics
+    assert metrics.items() <= json.loads(said.out)["metrics"].items()
     assert said.err == ""
 
 

@@ -224,12 +224,11 @@ def test_what_the_best_does_on_test_samples_is_said_beside_the_naive_figure() ->
     summary = summary_of(four(), records)
     assert summary.naive is not None
     assert (summary.naive.best_test_value, summary.naive.test_value) == (0.5, 0.4)
-    assert summary.caveats == (
-        (
-            "2 of 4 trials predict better than always predicting the mean of the training targets, which has validMse "
-            "0.25; the best has 0.1. On the test samples, by which it was not chosen, the best is no better: testMse 0.5 "
-            "against 0.4."
-        ),
+    (said,) = summary.caveats
+    assert said == (
+        "2 of 4 trials predict better than always predicting the mean of the training targets, which has validMse "
+        "0.25; the best has 0.1. On the test samples, by which it was not chosen, the best is no better: testMse 0.5 "
+        "against 0.4."
     )
 
 
@@ -260,12 +259,8 @@ def test_a_search_of_version_0_1_keeps_its_best_and_its_data_is_said_to_be_unver
     succeeded = [record for record in records if record.outcome is Outcome.SUCCEEDED]
     assert summary.best is not None
     assert summary.best.value == min(record.metrics["validMse"] for record in succeeded)
-    assert summary.caveats == (
-        (
-            f"The data of {len(succeeded)} trials is unverified: the records don't tell what was trained on. Those of "
-            "version 0.1 and of other trainers don't."
-        ),
-    )
+    (said,) = summary.caveats
+    assert said.startswith(f"The data of {len(succeeded)} trials is unverified")
 
 
 def test_a_search_over_the_window_of_version_0_1_is_ranked_by_window() -> None:

@@ -24,7 +24,7 @@ def hashes(data: SampleSet, fields: Data, ranks: Ranks, device: torch.device) ->
     """The hashes of a report: of the content that is trained on and, where there is one, of the validation part."""
     found = {"dataHash": float(int(data.manifest.content, 16))}
     if len(data.valid):
-        share = torch.tensor([_hash(*data.valid.targets(ranks.rank, ranks.count))], device=device)
+        share = torch.tensor([hash_of_targets(*data.valid.targets(ranks.rank, ranks.count))], device=device)
         targets = int(ranks.sum(share).item()) % 2**_BITS
         told = f"{fields.task} {outputs_for(fields)} {len(data.valid)} {targets}"
         found["validationHash"] = float(int(hashlib.sha256(told.encode()).hexdigest()[: _BITS // 4], 16))
@@ -46,7 +46,7 @@ def naive(data: SampleSet, fields: Data, ranks: Ranks, device: torch.device) -> 
             if counts is None:
                 figures = _of_mean(part, data.manifest.target_mean, ranks, device)
             else:
-                figures = _of_shares(counts, _counts(part, classes, ranks, device))
+                figures = figures_of_shares(counts, _counts(part, classes, ranks, device))
             found |= {naive_name(metric): value for metric, value in figures.named(name).items()}
     return found
 
@@ -60,7 +60,7 @@ def _of_mean(part: Part, mean: float, ranks: Ranks, device: torch.device) -> Fig
     return regression_figures(len(part), squared, absolute, target, squared)
 
 
-def _of_shares(training: NDArray[np.float64], part: NDArray[np.float64]) -> Figures:
+def figures_of_shares(training: NDArray[np.float64], part: NDArray[np.float64]) -> Figures:
     """The figures on `part`, the number of samples of each class [classes], predicted from the training part's."""
     known = training > 0
     loss = -float((part[known] * np.log(training[known] / training.sum())).sum())
@@ -87,7 +87,7 @@ def _counts(part: Part, classes: int, ranks: Ranks, device: torch.device) -> NDA
     return found
 
 
-def _hash(numbers: NDArray[np.int64], y: NDArray[Any]) -> int:
+def hash_of_targets(numbers: NDArray[np.int64], y: NDArray[Any]) -> int:
     """The sum over samples, modulo 2^48, of a hash of a sample's number and its target: sums of shares add up."""
     if y.dtype.kind == "f":
         bits = (y.astype(np.float32) + np.float32(0)).view(np.uint32)  # -0.0 and 0.0 are the same target
