@@ -151,7 +151,7 @@ def test_more_classes_are_equally_full_quantiles_of_the_training_targets():
 def test_returns_that_repeat_too_often_for_the_classes_are_refused():
     one = series(100)
     one.target[:] = 1.0
-    with pytest.raises(DataUnavailable, match=r"^data\.classes: 5 classes need as many distinct ranges of returns"):
+    with pytest.raises(DataUnavailable, match=r"^data\.classes: 5 classes need as many distinct ranges of targets"):
         cut([one], some_data(columns=COLUMNS, target="e", task="Classification", classes=5))
 
 
@@ -171,7 +171,7 @@ def test_a_part_too_small_for_any_window_says_so():
 def test_a_target_of_zero_has_no_return():
     one = series(100)
     one.target[7] = 0
-    with pytest.raises(DataUnavailable, match=r"A has 0 on 2020-01-08"):
+    with pytest.raises(DataUnavailable, match=r"e of A is 0 on 2020-01-08"):
         cut([one], some_data(columns=COLUMNS, target="e"))
 
 

@@ -32,6 +32,7 @@ _SOURCES: dict[str, ModuleType] = {
 }
 # Their samples come as windows, with their targets.
 _WINDOWED = ("npz", "kafka")
+_LATER = ("features", "predict", "lookback")
 # Told after each block how many samples are written, of how many.
 Progress = Callable[[int, int], None]
 
@@ -80,6 +81,8 @@ def inputs_of(data: Data, identity: dict[str, JsonValue]) -> dict[str, JsonValue
         fields.append("test_fraction")
     elif data.source != "npz":
         fields += ["target", "test_fraction"]
+        # Of later fields only what differs from the default: sets of version 0.1 keep their names.
+        fields += [name for name in _LATER if getattr(data, name) != Data.model_fields[name].default]
     return {
         "format": FORMAT_VERSION,
         "source": {"name": data.source, **identity},

@@ -23,10 +23,21 @@ class Split:
         """The first row of a part and the row after its last."""
         return {"train": (0, self.train), "valid": (self.train, self.valid), "test": (self.valid, self.rows)}[part]
 
-    def samples(self, part: str, window: int) -> int:
-        """How many windows fit whose rows and the row they predict all lie within the part."""
+    def samples(self, part: str, data: Data) -> int:
+        """How many windows a part has."""
+        first, end = self.reach(part, data)
+        return max(0, end - first - data.window)
+
+    def reach(self, part: str, data: Data) -> tuple[int, int]:
+        """The first row of a part's windows and the row after the last that they predict.
+
+        With `lookback: Past` windows of validation and test begin early enough to predict the part's first row. The
+        first row of all has no change from the one before.
+        """
         first, end = self.bounds(part)
-        return max(0, end - first - window)
+        if data.lookback == "Past" and part != "train" and end > first:
+            first -= data.window
+        return max(first, 1 if data.features == "Changes" else 0), end
 
 
 def split(rows: int, data: Data) -> Split:
@@ -48,7 +59,7 @@ def split_all(series: Sequence[Series], data: Data) -> list[Split]:
         for part, fraction in zip(PARTS, (1.0, data.valid_fraction, data.test_fraction), strict=True)
         if fraction > 0
     ]
-    shortest = [min(end - first for first, end in map(cut.bounds, wanted)) for cut in splits]
+    shortest = [min(end - first for first, end in (cut.reach(part, data) for part in wanted)) for cut in splits]
     too_short = [
         f"{one.ticker} has " + ", ".join(f"{_rows(cut, part)} {part}" for part in PARTS)
         for one, cut, rows in zip(series, splits, shortest, strict=True)
@@ -56,6 +67,8 @@ def split_all(series: Sequence[Series], data: Data) -> list[Split]:
     ]
     if too_short:
         largest = min(shortest) - 1
+        if data.lookback == "Past":  # windows of the other parts grow with the window
+            largest = min(cut.reach("train", data)[1] - cut.reach("train", data)[0] for cut in splits) - 1
         mend = f"the largest window possible is {largest}" if largest > 0 else "no window fits"
         raise DataUnavailable(
             f"data.window: {data.window} rows and the row they predict must fit each part of each ticker, but "

@@ -85,11 +85,26 @@ class Data(Section):
     columns: Annotated[tuple[Text, ...], Field(min_length=1, max_length=64)] = Field(
         ("Open", "High", "Low", "Close", "Volume"), description="The columns that make a row's features."
     )
-    target: Text = Field("Close", description="The column whose next-period return is predicted.")
+    features: Literal["Values", "Changes"] = Field(
+        "Values",
+        description="What a row has of each column: its value, or its change from the row before, as a share of the "
+        "larger of the two in size. Not with npz and kafka.",
+    )
+    target: Text = Field("Close", description="The column that is predicted.")
+    predict: Literal["Return", "AbsoluteReturn", "Difference"] = Field(
+        "Return",
+        description="What is predicted of the target's next row: the return; the size of the return; or the "
+        "difference, for columns that are not positive throughout. Not with npz and kafka.",
+    )
     window: Annotated[int, Field(ge=1, le=10_000)] = Field(60, description="Rows per sample.")
+    lookback: Literal["Part", "Past"] = Field(
+        "Part",
+        description="Whether windows of validation and test begin within their part, or may reach back before it. "
+        "With Past every row of a part is predicted, whatever the window. Not with npz and kafka.",
+    )
     task: Task = Field(
         "Regression",
-        description="Regression predicts the next return, Classification its sign or quantile.",
+        description="Regression predicts a number, Classification its sign or quantile.",
     )
     classes: Annotated[int, Field(ge=2, le=1000)] = Field(2, description="How many classes (Classification).")
     test_fraction: Fraction = Field(0.2, description="The last part of each ticker's rows, kept for the test.")
@@ -152,6 +167,7 @@ class Data(Section):
         if self.source in ("csv", "parquet", "npz") and self.path is None:
             return f"path is required with source {self.source}, got none"
         problems = (
+            self._windowed_problem(),
             None if self.topic is None else topic_problem(self.topic),
             ranges_problem(self.ranges),
             split_problem(self.split),
@@ -159,6 +175,24 @@ class Data(Section):
             self._kafka_problem() if self.source == "kafka" else None,
         )
         return next((problem for problem in problems if problem is not None), None)
+
+    def _windowed_problem(self) -> str | None:
+        """What decides how rows become windows says nothing where samples come as windows."""
+        if self.source not in ("npz", "kafka"):
+            return None
+        given = [
+            (name, value)
+            for name, value, default in (
+                ("features", self.features, "Values"),
+                ("predict", self.predict, "Return"),
+                ("lookback", self.lookback, "Part"),
+            )
+            if value != default
+        ]
+        if not given:
+            return None
+        name, value = given[0]
+        return f"{name} must be left out with source {self.source}, whose samples come as windows, got {value}"
 
     def _kafka_problem(self) -> str | None:
         missing = [name for name in ("brokers", "topic") if getattr(self, name) is None]
@@ -219,6 +253,11 @@ class Train(Section):
     learning_rate_scaling: Literal["None", "Linear"] = Field(
         "None", description="Linear multiplies the learning rate by the number of workers."
     )
+    target_scaling: Literal["None", "ZScore"] = Field(
+        "None",
+        description="ZScore trains on targets scaled by the mean and deviation of the training part's. All figures "
+        "stay in the target's own units (Regression).",
+    )
     weight_decay: NotNegative = Field(0.0, description="L2 penalty (Adam, SGD) or decoupled decay (AdamW).")
     momentum: Fraction = Field(0.0, description="Momentum (SGD).")
     gradient_clip: NotNegative = Field(0.0, description="Largest gradient norm; 0 does not clip.")
@@ -251,6 +290,12 @@ class Training(Section):
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+    def disagreement(self) -> str | None:
+        """Classes are not scaled."""
+        if self.train.target_scaling != "None" and self.data.task == "Classification":
+            return f"train.targetScaling must be left out with Classification, got {self.train.target_scaling}"
+        return None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +18,8 @@ from trainer.training.models import build, dtype_of, outputs_for
 from trainer.training.optimize import Optimizer
 from trainer.training.redistribute import RankSamples
 from trainer.training.samples import Samples, SampleSet, Source
+
+_NO_SPREAD = 1e-6  # relative: what float32 leaves of a constant
 
 
 class Diverged(Exception):
@@ -63,7 +66,10 @@ def train(
 
     classes = outputs_for(training.data)
     window, features = data.train.sample_shape
-    model = build(training.model, window=window, features=features, outputs=classes).to(device)
+    targets = None
+    if config.target_scaling == "ZScore":
+        targets = data.manifest.target_mean, target_deviation(data, ranks, device)
+    model = build(training.model, window=window, features=features, outputs=classes, targets=targets).to(device)
     parallel = ranks.wrap(model)
     rate = config.learning_rate * (ranks.count if config.learning_rate_scaling == "Linear" else 1)
     optimizer = Optimizer(config, model.parameters(), rate)
@@ -73,6 +79,9 @@ def train(
     )
     samples = Samples(source, config, ranks, device, dtype, resident=resident)
     criterion = functional.mse_loss if classes == 1 else functional.cross_entropy
+    # DistributedDataParallel divides gradients by the ranks; the loss already counts the whole batch. Where targets
+    # are scaled, steps are those of the scaled error, and the loss that is told is in the target's own units.
+    step_size = ranks.count / (targets[1] ** 2 if targets is not None else 1)
     like = torch.empty(0, dtype=dtype, device=device)
 
     def figures(part: Source) -> Figures | None:
@@ -103,8 +112,7 @@ def train(
             else:
                 loss = criterion(parallel(x), y, reduction="sum") / batch
             total += loss.detach() * batch
-            # DistributedDataParallel divides by the ranks; the loss above already counts the whole batch.
-            (loss * ranks.count if ranks.count > 1 else loss).backward()
+            (loss * step_size if step_size != 1 else loss).backward()
             if config.gradient_clip:
                 nn.utils.clip_grad_norm_(optimizer.parameters, config.gradient_clip)
             optimizer.step()
@@ -131,6 +139,15 @@ def train(
     if test is not None:
         require_finite(test.loss, "test", progress.best_epoch)
     return Result(progress, resumed_from, best, valid, test)
+
+
+def target_deviation(data: SampleSet, ranks: Ranks, device: torch.device) -> float:
+    """The deviation of the training targets of all ranks; 1 where they are constant but for rounding."""
+    _, y = data.train.targets(ranks.rank, ranks.count)
+    error = y.astype(np.float64) - data.manifest.target_mean
+    squares = torch.tensor((error * error).sum(), dtype=torch.float64, device=device)
+    deviation = math.sqrt(ranks.sum(squares).item() / len(data.train))
+    return deviation if deviation > _NO_SPREAD * abs(data.manifest.target_mean) else 1.0
 
 
 def finished(progress: Progress, config: Train) -> bool:

@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from trainer.experiment.training import Data, Model, Train
 
 
-def build(model: Model, *, window: int, features: int, outputs: int) -> nn.Module:
+def build(
+    model: Model, *, window: int, features: int, outputs: int, targets: tuple[float, float] | None = None
+) -> nn.Module:
     """A freshly initialised network, by torch's global seed.
 
     It maps [batch, window, features] to [batch] where `outputs` is 1 (regression), else to [batch, outputs] (logits).
+    With `targets`, their mean and deviation, it learns scaled ones, and gives them in their own units.
     """
     body: nn.Module
     match model.kind:
@@ -21,7 +24,26 @@ def build(model: Model, *, window: int, features: int, outputs: int) -> nn.Modul
             body = Lstm(model, features)
         case "Transformer":
             body = Transformer(model, window, features)
-    return Network(body, nn.Linear(model.hidden_size, outputs))
+    network = Network(body, nn.Linear(model.hidden_size, outputs))
+    return network if targets is None else Rescaled(network, *targets)
+
+
+class Rescaled(nn.Module):
+    """A network that learns targets scaled by their mean and deviation, and gives them in their own units."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, window, features] -> [batch]."""
+        scaled: Tensor = self.network(x)
+        return scaled * self.deviation + self.mean
 
 
 def outputs_for(data: Data) -> int:

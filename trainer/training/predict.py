@@ -21,7 +21,7 @@ from trainer.data.manifest import Manifest, Scaler
 from trainer.data.series import Series
 from trainer.data.sources import csv_file
 from trainer.data.split import split_all
-from trainer.data.windows import next_returns
+from trainer.data.windows import next_targets, with_features
 from trainer.experiment.errors import UserError
 from trainer.experiment.training import Data, Training
 from trainer.training.distributed import Ranks, device
@@ -77,7 +77,13 @@ def load(folder: Path) -> Run:
         torch.set_num_threads(training.train.threads)
         torch.set_default_dtype(dtype_of(training.train))
         features = len(manifest.columns)
-        model = build(training.model, window=manifest.window, features=features, outputs=outputs_for(training.data))
+        model = build(
+            training.model,
+            window=manifest.window,
+            features=features,
+            outputs=outputs_for(training.data),
+            targets=(0.0, 1.0) if training.train.target_scaling == "ZScore" else None,  # the weights bring them
+        )
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (ValidationError, ValueError, TypeError, RuntimeError, SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -128,19 +134,24 @@ def of_rows(run: Run, path: Path) -> list[Prediction]:
 
 def _of_series(run: Run, series: Series, path: Path) -> list[Prediction]:
     window = run.manifest.window
-    if len(series) < window:
+    first = 1 if run.training.data.features == "Changes" else 0
+    if len(series) < first + window:
         raise UserError(
-            f"{path}: {window} rows of each ticker make a window, {series.ticker} has {len(series)}; add earlier rows"
+            f"{path}: {first + window} rows of each ticker make a window, {series.ticker} has {len(series)}; add "
+            "earlier rows"
         )
     scaler = _scaler(run, series.ticker, path)
-    windows = _Windows(sliding_window_view(series.features, window, axis=0), scaler, path)
-    places: list[Place] = [{"ticker": series.ticker, "date": _date(day)} for day in series.dates[window - 1 :]]
+    rows = with_features(series, run.training.data)
+    windows = _Windows(sliding_window_view(rows.features[first:], window, axis=0), scaler, path)
+    places: list[Place] = [
+        {"ticker": series.ticker, "date": _date(day)} for day in series.dates[first + window - 1 :]
+    ]
     targets: list[float | int | None] = [None] * len(places)
     if run.manifest.target is not None:
         data = run.training.data
-        returns = next_returns(series, data)[window - 1 :]
+        following = next_targets(series, data)[first + window - 1 :]
         edges = run.manifest.class_edges
-        known = np.searchsorted(edges, returns, side="left") if edges else returns.astype(np.float32)
+        known = np.searchsorted(edges, following, side="left") if edges else following.astype(np.float32)
         targets[:-1] = _plain(known)
     return _predict(run, windows, places, targets)
 
@@ -190,7 +201,7 @@ def _test_places(data: Data, cache: Path, count: int) -> list[Place]:
     series = rows_of(data, cache)
     places: list[Place] = []
     for one, cut in zip(series, split_all(series, data), strict=True):
-        first, end = cut.bounds("test")
+        first, end = cut.reach("test", data)
         places += [{"ticker": one.ticker, "date": _date(day)} for day in one.dates[first + data.window - 1 : end - 1]]
     return places
 

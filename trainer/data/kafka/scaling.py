@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.sample_buffer import Block
 from trainer.data.manifest import Scaler
+from trainer.data.windows import is_constant
 from trainer.experiment.training import Data
 
 _BITS = 30
@@ -40,8 +41,7 @@ def fitted(blocks: Sequence[Block], count: int, data: Data, all_reduce: AllReduc
     mean = _total(lambda: rows, features, all_reduce) / values
     squares = _total(lambda: ((each - mean) ** 2 for each in rows), features, all_reduce)
     deviation = np.sqrt(squares / values)
-    # A constant column says nothing; dividing by 1 leaves it at 0.
-    deviation = np.where(highest == lowest, 1.0, deviation)
+    deviation = np.where(is_constant(lowest, highest, np.float32), 1.0, deviation)
     return (Scaler(ticker="", mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist())),)
 
 

@@ -18,7 +18,7 @@ from trainer.data.errors import DataUnavailable
 from trainer.data.manifest import Scaler
 from trainer.data.shards import Block, Samples
 from trainer.data.sources.table import file_hash
-from trainer.data.windows import Windowed
+from trainer.data.windows import Windowed, is_constant
 from trainer.experiment.training import Data
 
 _STEP = 4096
@@ -162,7 +162,7 @@ def _scaling(
     if reader.data.normalize == "None":
         return (), None
     mean = x_train.mean(axis=(0, 1), dtype=np.float64)
-    constant = x_train.max(axis=(0, 1)) == x_train.min(axis=(0, 1))
+    constant = is_constant(x_train.min(axis=(0, 1)), x_train.max(axis=(0, 1)), np.float32)
     deviation = np.where(constant, 1.0, x_train.std(axis=(0, 1), dtype=np.float64))
     return (Scaler(ticker="", mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist())),), (mean, deviation)
 
