@@ -9,6 +9,7 @@ from types import FrameType
 
 from trainer.commands.report import leave_report, leave_summary
 from trainer.data.build import default_cache, prepare
+from trainer.data.concerns import kept
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Fields, content_fields, contents
@@ -117,15 +118,20 @@ def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> dict[Fiel
         for trial in trials
         if trial.training.data.source != "kafka"  # each trial reads its topic itself
     }
-    found, mistakes = {}, []
+    found: dict[Fields, str] = {}
+    told: dict[str, None] = {}
+    mistakes = []
     for trial in wanted.values():
         try:
             dataset = open_dataset(prepare(trial.training.data, default_cache(), ready=ready))
             found[content_fields(trial)] = dataset.manifest.content
+            told |= dict.fromkeys(kept(dataset.path))
         except DataUnavailable as error:
             mistakes.append(error)
     if mistakes and len(mistakes) == len(wanted):
         raise mistakes[0]
+    for concern in told:
+        print(f"warning: {concern}", file=sys.stderr)
     return found
 
 

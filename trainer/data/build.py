@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from trainer.data.concerns import concerns, keep
 from trainer.data.dataset import open_dataset
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest, Shard
 from trainer.data.once import once
 from trainer.data.series import Series
-from trainer.data.shards import write_part
+from trainer.data.shards import note, stamps, write_part
 from trainer.data.sources import csv_file, kafka_topic, npz_file, parquet_file, sp500, synthetic, yahoo
 from trainer.data.split import PARTS
 from trainer.data.windows import Windowed, cut
@@ -91,7 +92,7 @@ def inputs_of(data: Data, identity: dict[str, JsonValue]) -> dict[str, JsonValue
 
 
 def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, progress: Progress | None) -> None:
-    windowed = _windowed(data, cache)
+    windowed, told = _windowed(data, cache)
     total = sum(samples.count for samples in windowed.parts.values())
     done = 0
 
@@ -120,13 +121,17 @@ def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, p
         shards=tuple(shards),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     ).write(folder)
+    keep(folder, told)
+    note(folder, stamps(folder, shards))
 
 
-def _windowed(data: Data, cache: Path) -> Windowed:
+def _windowed(data: Data, cache: Path) -> tuple[Windowed, list[str]]:
+    """The samples, and what is to be said of the rows that they were cut from."""
     if data.source in _WINDOWED:
         windowed: Windowed = _SOURCES[data.source].read(data)
-        return windowed
-    return cut(rows_of(data, cache), data)
+        return windowed, []
+    rows = rows_of(data, cache)
+    return cut(rows, data), list(concerns(rows, data))
 
 
 def _target_mean(folder: Path, shards: list[Shard]) -> float:

@@ -205,7 +205,10 @@ def _prepared(args: argparse.Namespace) -> "Dataset":
 
     data = read(args.file).spec.training.data
     with meter("samples built") as progress:
-        return open_dataset(prepare(data, args.cache or default_cache(), progress))
+        dataset = open_dataset(prepare(data, args.cache or default_cache(), progress))
+    for concern in kept(dataset.path):
+        print(f"warning: {concern}", file=sys.stderr)
+    return dataset
 
 
 def _print(dataset: "Dataset", *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.manifest import Manifest, Shard, damaged, read_manifest
-from trainer.data.shards import open_shard
+from trainer.data.shards import open_shard, require_unchanged
 from trainer.data.split import PARTS
 
 
@@ -74,11 +74,12 @@ class Dataset:
 def open_dataset(path: Path) -> Dataset:
     """Open the folder that `prepare` returned.
 
-    Checks names, sizes, shapes and types of all files against the manifest, not their content (`shards.verify` does):
-    DataUnavailable where something is missing, truncated or does not add up.
+    Checks names, sizes, shapes and types of all files against the manifest, and the content of those that may have
+    changed since it was compared last: DataUnavailable where something is missing, truncated or does not add up.
     """
     manifest = read_manifest(path)
     train, valid, test = (_part(path, manifest, part) for part in PARTS)
+    require_unchanged(path, manifest.shards)
     return Dataset(path, manifest, train, valid, test)
 
 

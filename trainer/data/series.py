@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 class Series:
     """Rows in order of time, complete and finite.
 
-    dates: datetime64[s] [rows], strictly rising. features: float64 [rows, columns], in the order of `data.columns`.
+    dates: datetime64 [rows], strictly rising. features: float64 [rows, columns], in the order of `data.columns`.
     target: float64 [rows], the column whose next return is predicted; it need not be a feature.
     """
 
@@ -21,3 +21,11 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.dates)
+
+
+def date_text(date: np.datetime64) -> str:
+    """A date, with its time and its parts of a second where it has them."""
+    for unit in ("D", "s"):
+        if (rounded := date.astype(f"datetime64[{unit}]")) == date:
+            return str(rounded)
+    return str(date)

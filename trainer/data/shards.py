@@ -1,8 +1,10 @@
 """Samples as .npy files of at most 64 MiB each, written as a stream and read through memory maps."""
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from trainer.atomic import write_text
 from trainer.data.manifest import Shard, damaged
 
 SHARD_BYTES = 64 * 2**20
 _HEADER_BYTES = 128
 
+_STAMPS = "stamps.json"
+Stamp = list[int]  # bytes, time of the content's last change and of the entry's in ns, inode
 Block = tuple[NDArray[np.float32], NDArray[Any]]
 
 
@@ -96,6 +101,48 @@ def verify(folder: Path, shards: Iterable[Shard]) -> None:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != shard.sha256:
             raise damaged(path, f"SHA-256 {shard.sha256[:12]}… expected, found {found[:12]}…")
+
+
+def require_unchanged(folder: Path, shards: Sequence[Shard]) -> None:
+    """Raises DataUnavailable where a shard is not what was written.
+
+    One whose size, times and inode are those that were noted is taken for unchanged. The content of any other is
+    compared, as after a copy, and then noted: in a file of its own, as version 0.1 shares the folder.
+    """
+    noted = _noted(folder)
+    found = stamps(folder, shards)
+    changed = [shard for shard in shards if noted.get(shard.name) != found[shard.name]]
+    if changed:
+        verify(folder, changed)
+        with suppress(OSError):  # others may share a folder that can't be written
+            note(folder, found)
+
+
+def note(folder: Path, stamps: Mapping[str, Stamp]) -> None:
+    """Notes what tells whether shards have changed."""
+    write_text(folder / _STAMPS, json.dumps(stamps) + "\n")
+
+
+def stamps(folder: Path, shards: Iterable[Shard]) -> dict[str, Stamp]:
+    """What tells whether a file changed, of each shard by its name."""
+    return {shard.name: _stamp(folder / shard.name) for shard in shards}
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise damaged(path, str(error)) from error
+    # The time of the last change of the file's entry can't be set back, unlike that of its content.
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def _noted(folder: Path) -> dict[str, Stamp]:
+    try:
+        noted = json.loads((folder / _STAMPS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def npy_header(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

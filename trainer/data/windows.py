@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.manifest import Scaler
-from trainer.data.series import Series
+from trainer.data.series import Series, date_text
 from trainer.data.shards import Block, Samples
 from trainer.data.split import PARTS, Split, split_all
 from trainer.experiment.training import Data
@@ -128,8 +128,8 @@ def _require_positive(series: Series, data: Data) -> None:
     if len(wrong):
         raise DataUnavailable(
             f"data.target: a return needs values above 0 throughout, but {data.target} of {series.ticker} is "
-            f"{series.target[wrong[0]]:g} on {series.dates[wrong[0]]}; set data.predict: Difference, choose another "
-            "target column or correct the row"
+            f"{series.target[wrong[0]]:g} on {date_text(series.dates[wrong[0]])}; set data.predict: Difference, "
+            "choose another target column or correct the row"
         )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trainer.data.build import prepare, rows_of
 from trainer.data.dataset import open_dataset
 from trainer.data.manifest import Manifest, Scaler
-from trainer.data.series import Series
+from trainer.data.series import Series, date_text
 from trainer.data.sources import csv_file
 from trainer.data.split import split_all
 from trainer.data.windows import next_targets, with_features
@@ -144,7 +144,7 @@ def _of_series(run: Run, series: Series, path: Path) -> list[Prediction]:
     rows = with_features(series, run.training.data)
     windows = _Windows(sliding_window_view(rows.features[first:], window, axis=0), scaler, path)
     places: list[Place] = [
-        {"ticker": series.ticker, "date": _date(day)} for day in series.dates[first + window - 1 :]
+        {"ticker": series.ticker, "date": date_text(day)} for day in series.dates[first + window - 1 :]
     ]
     targets: list[float | int | None] = [None] * len(places)
     if run.manifest.target is not None:
@@ -202,7 +202,9 @@ def _test_places(data: Data, cache: Path, count: int) -> list[Place]:
     places: list[Place] = []
     for one, cut in zip(series, split_all(series, data), strict=True):
         first, end = cut.reach("test", data)
-        places += [{"ticker": one.ticker, "date": _date(day)} for day in one.dates[first + data.window - 1 : end - 1]]
+        places += [
+            {"ticker": one.ticker, "date": date_text(day)} for day in one.dates[first + data.window - 1 : end - 1]
+        ]
     return places
 
 
@@ -235,8 +237,3 @@ def _plain(numbers: NDArray[Any]) -> list[float | int]:
         return [float(str(number)) for number in numbers]
     plain: list[float | int] = numbers.tolist()
     return plain
-
-
-def _date(day: np.datetime64) -> str:
-    text = str(day)
-    return text.removesuffix("T00:00:00")

@@ -2,7 +2,7 @@
 
 import csv
 from array import array
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
@@ -12,16 +12,19 @@ from pydantic import JsonValue
 from trainer.data.errors import DataUnavailable, Mistakes
 from trainer.data.series import Series
 from trainer.data.sources.table import (
-    DATE,
     TICKER,
     Table,
     check_columns,
     chosen_tickers,
+    column_of,
+    date_column,
     file_hash,
     needed,
     series_of,
 )
 from trainer.experiment.training import Data
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def identity(data: Data, cache: Path) -> dict[str, JsonValue]:  # noqa: ARG001 - all sources are called alike
@@ -58,10 +61,11 @@ def _table(path: Path, text: TextIO, data: Data) -> Table:
     days, values, numbers = array("q"), array("d"), array("q")
     try:
         header = [name.strip() for name in next(lines, [])]
-        check_columns(path, header, [DATE, *wanted])
+        date = date_column(path, header)
+        check_columns(path, header, [date, *wanted])
         places = [(name, header.index(name)) for name in wanted]
-        date_place = header.index(DATE)
-        ticker_place = header.index(TICKER) if TICKER in header else None
+        date_place, ticker = header.index(date), column_of(TICKER, path, header)
+        ticker_place = header.index(ticker) if ticker is not None else None
         for line in lines:
             if not line:
                 continue
@@ -72,21 +76,21 @@ def _table(path: Path, text: TextIO, data: Data) -> Table:
                 )
                 continue
             numbers.append(lines.line_num)
-            days.append(_seconds(line[date_place], where, mistakes))
+            days.append(_microseconds(line[date_place], where, date, mistakes))
             for name, place in places:
                 values.append(_number(line[place], where, name, mistakes))
             if ticker_place is not None:
-                ticker = line[ticker_place].strip()
-                if not ticker:
-                    mistakes.add(f"{where}, column {TICKER}: a name is required, got an empty cell")
-                tickers.append(names.setdefault(ticker, ticker))
+                name = line[ticker_place].strip()
+                if not name:
+                    mistakes.add(f"{where}, column {ticker}: a name is required, got an empty cell")
+                tickers.append(names.setdefault(name, name))
     except csv.Error as error:
         raise DataUnavailable(f"{path}: line {lines.line_num}: not CSV ({error}); correct the line") from error
     mistakes.settle()
     return Table(
         path=path,
         tickers=tickers if ticker_place is not None else None,
-        dates=np.frombuffer(days, np.int64).astype("datetime64[s]") if days else np.empty(0, "datetime64[s]"),
+        dates=np.frombuffer(days, np.int64).astype("datetime64[us]") if days else np.empty(0, "datetime64[us]"),
         values=np.frombuffer(values).reshape(-1, len(wanted)),
         place=lambda row: f"line {numbers[row]}",
     )
@@ -94,6 +98,8 @@ def _table(path: Path, text: TextIO, data: Data) -> Table:
 
 def _number(cell: str, where: str, column: str, mistakes: Mistakes) -> float:
     try:
+        if "_" in cell or not cell.isascii():  # Python reads 1_00 and digits of any script
+            raise ValueError
         return float(cell)
     except ValueError:
         found = f"{cell!r}" if cell.strip() else "an empty cell"
@@ -101,11 +107,11 @@ def _number(cell: str, where: str, column: str, mistakes: Mistakes) -> float:
         return 0.0
 
 
-def _seconds(cell: str, where: str, mistakes: Mistakes) -> int:
-    """Seconds since 1970; a time with an offset counts in UTC, one without as it stands."""
+def _microseconds(cell: str, where: str, column: str, mistakes: Mistakes) -> int:
+    """Microseconds since 1970; a time with an offset counts in UTC, one without as it stands."""
     try:
         moment = datetime.fromisoformat(cell.strip())
     except ValueError:
-        mistakes.add(f"{where}, column {DATE}: a date such as 2024-01-31 is required, got {cell!r}; correct it")
+        mistakes.add(f"{where}, column {column}: a date such as 2024-01-31 is required, got {cell!r}; correct it")
         return 0
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)

@@ -1,12 +1,13 @@
 """npz: samples in the earlier systems' format, which come as windows with their labels.
 
-Keys X_train y_train X_test y_test, optional X_val y_val mu sd tickers. X is [n, window, features] or flat
-[n, window * features]; y is [n] or [n, 1]. `mu` and `sd` say that X is normalised already and how: X is then taken as
-it is. Without them `normalize: ZScore` fits each feature on the training samples.
+Keys X_train y_train X_test y_test, optional X_val y_val, mu sd and tickers; no other may begin like samples. X is
+[n, window, features] or flat [n, window * features]; y is [n] or [n, 1]. `mu` and `sd` say that X is normalised
+already and how: X is then taken as it is. Without them `normalize: ZScore` fits each feature on the training samples.
 """
 
 import zipfile
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from trainer.data.windows import Windowed, is_constant
 from trainer.experiment.training import Data
 
 _STEP = 4096
-_X, _Y = "X_{}", "y_{}"
+_KEYS = ("X_train", "y_train", "X_val", "y_val", "X_test", "y_test", "mu", "sd", "tickers")
 
 
 def identity(data: Data, cache: Path) -> dict[str, JsonValue]:  # noqa: ARG001 - all sources are called alike
@@ -64,6 +65,19 @@ class _Reader:
                 f"{path}: keys X_train y_train X_test y_test are required, {', '.join(missing)} missing; found "
                 f"{', '.join(arrays.files) or 'none'}"
             )
+        for key in arrays.files:
+            if key not in _KEYS and key.lower().startswith(("x", "y")):  # samples that would not be used
+                near = get_close_matches(key.lower(), [each.lower() for each in _KEYS], 1, 0.5)
+                meant = f"; did you mean {_KEYS[[each.lower() for each in _KEYS].index(near[0])]}?" if near else ""
+                raise self.wrong(
+                    key, f"keys of samples are {', '.join(_KEYS[:6])}", "this one", f"rename or delete it{meant}"
+                )
+        for one, other in (("X_val", "y_val"), ("mu", "sd")):
+            if (one in arrays) != (other in arrays):
+                there, lacking = (one, other) if one in arrays else (other, one)
+                raise self.wrong(
+                    there, f"{one} and {other} belong together", f"no {lacking}", f"add {lacking}, or delete {there}"
+                )
 
     def has(self, *keys: str) -> bool:
         return all(key in self._arrays for key in keys)
@@ -127,10 +141,20 @@ def _samples(reader: _Reader) -> Windowed:
     x_train, y_train = reader.part("train")
     if reader.has("X_val", "y_val"):
         x_valid, y_valid = reader.part("val")
+        if not len(y_valid) and data.valid_fraction > 0:
+            raise reader.wrong(
+                "X_val",
+                "at least one validation sample is required",
+                "none",
+                "delete X_val and y_val to take the last data.validFraction of the training samples, or set "
+                "data.validFraction: 0 to train without validation",
+            )
     else:
         kept = len(y_train) - int(len(y_train) * data.valid_fraction + 0.5)
         x_train, x_valid = x_train[:kept], x_train[kept:]
         y_train, y_valid = y_train[:kept], y_train[kept:]
+        if data.task == "Classification" and len(y_valid):
+            _require_mixed(reader, y_train, y_valid)
     x_test, y_test = reader.part("test")
     if not len(y_train):
         raise reader.wrong("X_train", "at least one training sample is required", "none")
@@ -151,6 +175,20 @@ def _samples(reader: _Reader) -> Windowed:
         scalers=scalers,
         class_edges=(),
     )
+
+
+def _require_mixed(reader: _Reader, trained: NDArray[Any], validated: NDArray[Any]) -> None:
+    """Raises DataUnavailable where the last training samples have other classes than the rest, as when sorted."""
+    known, there = set(trained.tolist()), set(validated.tolist())
+    if there - known or (len(there) == 1 and len(known) > 1):
+        raise reader.wrong(
+            "y_train",
+            "the last data.validFraction of the training samples, which become the validation part, must have the "
+            "classes of the rest",
+            f"class {', '.join(map(str, sorted(there)))} in the last {len(validated)} and "
+            f"{', '.join(map(str, sorted(known)))} in the {len(trained)} before",
+            "shuffle the samples before they are saved, or save X_val and y_val",
+        )
 
 
 def _scaling(

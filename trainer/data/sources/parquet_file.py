@@ -10,11 +10,12 @@ from pydantic import JsonValue
 from trainer.data.errors import DataUnavailable
 from trainer.data.series import Series
 from trainer.data.sources.table import (
-    DATE,
     TICKER,
     Table,
     check_columns,
     chosen_tickers,
+    column_of,
+    date_column,
     file_hash,
     needed,
     series_of,
@@ -42,8 +43,9 @@ def rows(data: Data, cache: Path) -> list[Series]:  # noqa: ARG001
     try:
         with pq.ParquetFile(path) as file:
             found = file.schema_arrow.names
-            check_columns(path, found, [DATE, *wanted])
-            table = file.read([DATE, *wanted, *({TICKER} & set(found))])
+            date, ticker = date_column(path, found), column_of(TICKER, path, found)
+            check_columns(path, found, [date, *wanted])
+            table = file.read([date, *wanted, *([ticker] if ticker is not None else [])])
     except (OSError, pa.ArrowException) as error:
         raise DataUnavailable(f"data.path: {path} cannot be read as Parquet ({_first_line(error)})") from error
     values = np.empty((table.num_rows, len(wanted)))
@@ -52,8 +54,8 @@ def rows(data: Data, cache: Path) -> list[Series]:  # noqa: ARG001
     return series_of(
         Table(
             path=path,
-            tickers=_names(table[TICKER], path) if TICKER in found else None,
-            dates=_dates(table[DATE], path),
+            tickers=_names(table[ticker], ticker, path) if ticker is not None else None,
+            dates=_dates(table[date], date, path),
             values=values,
             place=lambda row: f"row {row + 1}",
         ),
@@ -75,28 +77,38 @@ def _numbers(column: Any, name: str, path: Path) -> NDArray[np.float64]:
     return numbers
 
 
-def _dates(column: Any, path: Path) -> NDArray[np.datetime64]:
-    """A column of dates, timestamps (in UTC) or ISO text as datetime64[s]."""
+def _dates(column: Any, name: str, path: Path) -> NDArray[np.datetime64]:
+    """A column of dates, timestamps (in UTC) or ISO text as datetime64[us].
+
+    Numbers are refused: 20200101 is a date, and so many seconds since 1970.
+    """
     import pyarrow as pa
 
-    _refuse_null(column, DATE, path)
+    _refuse_null(column, name, path)
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        raise DataUnavailable(
+            f"{path}: column {name}: dates, timestamps or text such as 2024-01-31 are required, got numbers "
+            f"({kind}), such as {column[0].as_py() if len(column) else 'none'}, which could be days, seconds or "
+            "dates; store it as a column of dates"
+        )
     try:
         # Text goes through timestamp: Arrow reads ISO dates of it, with or without a time.
-        seconds = (
-            column.cast(pa.timestamp("s"), safe=False)
+        moments = (
+            column.cast(pa.timestamp("us"), safe=False)
             if not _is_zoned(column)
-            else column.cast(pa.timestamp("s", "UTC"), safe=False)
+            else column.cast(pa.timestamp("us", "UTC"), safe=False)
         )
-        return np.asarray(seconds.cast(pa.int64()).to_numpy()).astype("datetime64[s]")
+        return np.asarray(moments.cast(pa.int64()).to_numpy()).astype("datetime64[us]")
     except pa.ArrowException as error:
         raise DataUnavailable(
-            f"{path}: column {DATE}: dates, timestamps or text such as 2024-01-31 are required, got {column.type} "
+            f"{path}: column {name}: dates, timestamps or text such as 2024-01-31 are required, got {column.type} "
             f"({_first_line(error)}); store it as a column of dates"
         ) from error
 
 
-def _names(column: Any, path: Path) -> list[str]:
-    _refuse_null(column, TICKER, path)
+def _names(column: Any, name: str, path: Path) -> list[str]:
+    _refuse_null(column, name, path)
     return [str(name) for name in column.to_pylist()]
 
 

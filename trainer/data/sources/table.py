@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from trainer.data.errors import DataUnavailable, Mistakes
-from trainer.data.series import Series
+from trainer.data.series import Series, date_text
 from trainer.experiment.training import Data
 
-DATE, TICKER = "Date", "Ticker"
+# A column's own name, then the others that it may have in any spelling of capitals, where just one of them is there.
+DATE, TICKER = ("Date", "Datetime", "Timestamp", "Time", "Day"), ("Ticker", "Symbol")
+
+_UNNAMED_INDEX = ("", "__index_level_0__")  # as pandas writes one, into CSV and Parquet
 
 
 @dataclass(frozen=True)
 class Table:
     """A file's rows in the order of the file.
 
-    tickers: a name for each row, or None where the file has no such column. dates: datetime64[s] [rows]. values:
+    tickers: a name for each row, or None where the file has no such column. dates: datetime64[us] [rows]. values:
     float64 [rows, needed(data)], a gap as NaN. place(r): where a user finds row r.
     """
 
@@ -49,6 +52,36 @@ def check_columns(path: Path | str, found: Sequence[str], wanted: Sequence[str])
         raise DataUnavailable(f"{path}: column {twice[0]} must be there once, found twice; rename one of them")
 
 
+def column_of(names: tuple[str, ...], path: Path, found: Sequence[str]) -> str | None:
+    """The column of the file that goes by one of `names`, None where there is none.
+
+    DataUnavailable where several could be meant.
+    """
+    if names[0] in found:
+        return names[0]
+    known = {each.lower() for each in names}
+    others = [name for name in found if name.strip().lower() in known]
+    if not others and names is DATE:
+        others = [name for name in found if name in _UNNAMED_INDEX]
+    if len(others) > 1:
+        raise DataUnavailable(
+            f"{path}: one column of {'dates' if names is DATE else 'tickers'} is needed, found {', '.join(others)}; "
+            f"rename the one to use to {names[0]}"
+        )
+    return others[0] if others else None
+
+
+def date_column(path: Path, found: Sequence[str]) -> str:
+    """The column of dates. DataUnavailable where there is none."""
+    if (name := column_of(DATE, path, found)) is not None:
+        return name
+    raise DataUnavailable(
+        f"{path}: rows must have a date each, in a column Date, as windows are cut in order of time; found "
+        f"{', '.join(found) or 'none'}; rename the column of dates to Date. A plain table without dates can't be "
+        "read yet; an .npz with a window of 1 can hold it"
+    )
+
+
 def series_of(table: Table, data: Data) -> list[Series]:
     """A series per ticker, in the order of data.tickers, or of the file where it does not choose.
 
@@ -68,8 +101,9 @@ def series_of(table: Table, data: Data) -> list[Series]:
         dates = table.dates[where]
         for again in np.flatnonzero(dates[1:] == dates[:-1]) + 1:
             mistakes.add(
-                f"{table.path}: {table.place(where[again])}, column {DATE}: each date of {ticker} may be there once, "
-                f"got {dates[again]} again after {table.place(where[again - 1])}; delete one of the two"
+                f"{table.path}: {table.place(where[again])}: each date of {ticker} may be there once, got "
+                f"{date_text(dates[again])} again after {table.place(where[again - 1])}; delete one of the two or, "
+                "where clocks were put back, give times in UTC or with their offset"
             )
         values = table.values[where]
         target = needed(data).index(data.target)

@@ -104,7 +104,7 @@ def fetch(
             frames.append(complete)
     with (folder / ROWS).open("w", encoding="utf-8", newline="") as text:
         lines = csv.writer(text, lineterminator="\n")
-        lines.writerow([TICKER, DATE, *COLUMNS])
+        lines.writerow([TICKER[0], DATE[0], *COLUMNS])
         for ticker, frame in zip(tickers, frames, strict=True):
             moments = _moments(frame.index, interval)
             # repr keeps every bit of a float, so the file says exactly what Yahoo said.
