@@ -38,6 +38,7 @@ _IMAGE_REASONS = frozenset(
 )  # fmt: skip
 # Waiting does not mend these; a registry or a network may.
 _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_LAST_SIGNAL = 64  # on Linux; exit codes above 128 + 64 are the program's own
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -150,7 +151,7 @@ def _report(terminated: Document, rank: int) -> tuple[RankReport | None, str]:
     try:
         return decode_report(message).model_copy(update={"rank": rank}), ""
     except ValueError as problem:
-        if terminated.get("exitCode") == 0:
+        if terminated.get("exitCode") == 0 or message.lstrip().startswith("{"):
             return None, f"its termination message is {problem}"
         return None, message  # the end of its log, or what the container runtime says
 
@@ -162,7 +163,7 @@ def _silent(terminated: Document, message: str) -> str:
         return cut_error(_said(reason, message) if reason not in ("", "Error", "Completed") else message.strip())
     if code is None:
         return "the pod failed, and nothing is known about its container"
-    if code > 128:
+    if 128 < code <= 128 + _LAST_SIGNAL:
         return f"killed by signal {code - 128} (exit code {code}) without a report; the platform gives no reason"
     return ""
 

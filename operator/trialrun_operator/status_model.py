@@ -44,7 +44,9 @@ class TrialRow(Reported):
     attempt: int | None = Field(None, description="Which attempt, from 1.")
     job: Annotated[str, Field(max_length=63)] | None = Field(None, description="The job that runs it, or ran it.")
     seconds: float | None = Field(None, description="How long it ran.")
-    peak_memory_bytes: int | None = Field(None, description="The most memory that any of its ranks used.")
+    peak_memory_bytes: int | None = Field(
+        None, description="The most memory that any of its ranks had, as its limit counts it."
+    )
     error: Annotated[str, Field(max_length=256)] | None = Field(None, description="Its error, cut short.")
 
 

@@ -80,7 +80,7 @@ def _row(work: Workload, trial: Trial, record: Record | None, running: bool) -> 
     row["seconds"] = record.seconds.total
     if (value := _value(work, record)) is not None:
         row["value"] = value
-    if peaks := [memory.peak_bytes for memory in record.memory if memory is not None]:
+    if peaks := [memory.counted_peak for memory in record.memory if memory is not None]:
         row["peakMemoryBytes"] = max(peaks)
     if record.outcome is not Outcome.SUCCEEDED:
         advice = ADVICE[record.outcome]

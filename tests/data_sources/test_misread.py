@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_sources.builders import COLUMNS, csv_lines, series, some_data, write_csv
@@ -11,9 +13,6 @@ from trainer.data.build import prepare
 from trainer.data.concerns import concerns, kept
 from trainer.data.errors import DataUnavailable
 from trainer.data.sources import csv_file, npz_file, parquet_file
-
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
 
 
 def an_npz(path: Path, **arrays: object) -> Path:

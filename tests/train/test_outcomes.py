@@ -1,6 +1,7 @@
 """However a rank ends, its report says so in a word and a sentence."""
 
 import errno
+import mmap
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -45,6 +46,19 @@ def numpy_takes_all_memory() -> NoReturn:
     raise AssertionError
 
 
+def mmap_takes_all_memory() -> NoReturn:
+    mmap.mmap(-1, 2**50)
+    raise AssertionError
+
+
+def a_cause_takes_all_memory() -> NoReturn:
+    try:
+        np.empty(10**15)
+    except MemoryError as error:
+        raise RuntimeError("the batch could not be made") from error
+    raise AssertionError
+
+
 def test_a_success_is_reported_with_all_its_figures(cache: Path, tmp_path: Path) -> None:
     begun = time.time()
     report = report_of(a_training(), cache, tmp_path)
@@ -75,6 +89,11 @@ def test_a_success_is_reported_with_all_its_figures(cache: Path, tmp_path: Path)
         (OSError(errno.ENOMEM, "Cannot allocate memory"), Outcome.HOST_OOM),
         (raised(torch_takes_all_memory), Outcome.HOST_OOM),
         (raised(numpy_takes_all_memory), Outcome.HOST_OOM),
+        (raised(mmap_takes_all_memory), Outcome.HOST_OOM),
+        (raised(a_cause_takes_all_memory), Outcome.HOST_OOM),
+        (ExceptionGroup("workers", [KeyError("x"), MemoryError()]), Outcome.HOST_OOM),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), Outcome.DEVICE_OOM),
+        (ValueError("std::bad_alloc is a word"), Outcome.INVALID_CONFIG),
         (OSError(errno.ENOSPC, "No space left on device"), Outcome.CRASHED),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Outcome.CRASHED),
         (KeyError("x"), Outcome.CRASHED),

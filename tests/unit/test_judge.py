@@ -76,6 +76,15 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
         [mute(0, 0)],
         verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0),
     ),
+    "success with a report that can't be read": (
+        [Ending(0, 0, error="not a report: metrics.validMse: must be finite")],
+        verdict(
+            Outcome.METRICS_MISSING,
+            "rank 0 ended without a report: not a report: metrics.validMse: must be finite",
+            0,
+            0,
+        ),
+    ),
     "success of the other rank only": (
         [well(1)],
         verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0),

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from trainer.experiment.expand import Trial
+from trainer.experiment.memory_words import out_of_memory
+from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import RETRIED, Outcome
-from trainer.experiment.record import HASHES, Environment, RankReport, Record, cut_error, hash_text
+from trainer.experiment.record import HASHES, NAIVE, Environment, RankReport, Record, cut_error, hash_text
 from trainer.experiment.spec import Scalar
 
 
@@ -65,12 +67,13 @@ def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
     if causes:
         _, end = min(causes, key=lambda cause: (cause[0], _clock(cause[1]), cause[1].rank))
         return Verdict(_outcome(end), _about(end, endings), end.rank, end.exit_code, end.evidence)
-    report = next((end.said for end in endings if end.rank == 0), None)
+    first = next((end for end in endings if end.rank == 0), None)
+    report = first.said if first is not None else None
     if report is None:
-        return Verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0)
+        why = f": {first.error}" if first is not None and first.error else ""
+        return Verdict(Outcome.METRICS_MISSING, f"rank 0 ended without a report{why}", 0, 0)
     if metric is not None and metric not in report.metrics:
-        found = ", ".join(report.metrics) or "none"
-        return Verdict(Outcome.METRICS_MISSING, f"the objective {metric} was not reported; reported: {found}", 0, 0)
+        return Verdict(Outcome.METRICS_MISSING, _missing(metric, report.metrics), 0, 0)
     return Verdict(Outcome.SUCCEEDED, exit_code=0)
 
 
@@ -148,6 +151,16 @@ def _nearness(end: Ending) -> Nearness | None:
     return Nearness.LOST_PEER if end.said.lost_peer else Nearness.OWN_ERROR
 
 
+def _missing(metric: str, reported: Mapping[str, float]) -> str:
+    said = f"the objective {metric} was not reported"
+    known = OBJECTIVES.get(metric)
+    # Our trainer measures all metrics of a part or none of it.
+    if known is not None and known.undefined and metric.removesuffix("R2") + "Mse" in reported:
+        return f"{said}: {known.undefined}"
+    found = [name for name in reported if name not in HASHES and not name.startswith(NAIVE)]
+    return f"{said}; reported: {', '.join(found) or 'none'}"
+
+
 def _clock(end: Ending) -> int:
     return end.report.clock if end.report is not None else 0
 
@@ -157,7 +170,7 @@ def _outcome(end: Ending) -> Outcome:
         return end.platform
     # One that reported success and then failed crashed on its way out.
     if end.said is None or end.said.outcome is Outcome.SUCCEEDED:
-        return Outcome.CRASHED
+        return out_of_memory(end.error) or Outcome.CRASHED  # what it said last, where it could not report
     return end.said.outcome
 
 

@@ -51,7 +51,9 @@ ADVICE: dict[Outcome, str] = {
     Outcome.INVALID_CONFIG: "Mend the field that the error names.",
     Outcome.DATA_UNAVAILABLE: "Make the data available where the error says, then run the trial again.",
     Outcome.DIVERGED: "Lower train.learningRate or set train.gradientClip.",
-    Outcome.METRICS_MISSING: "Check that the trainer image writes a record; see docs/bring-your-own-trainer.md.",
+    Outcome.METRICS_MISSING: (
+        "Mend what the error says is missing; an image of your own must report it (docs/bring-your-own-trainer.md)."
+    ),
     Outcome.CRASHED: "Read the error and the trial's log.",
     Outcome.SKIPPED: "A smaller cell failed for want of memory; raise the limit to measure this one.",
 }

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
 from trainer.local.launcher import Begun, Epoch, LauncherEnded, RankEnded
 from trainer.local.lines import Lines
-from trainer.local.processes import left_report, orders
+from trainer.local.processes import LOG, ending, orders
 from trainer.report.wording import memory
 
 _WATCH_SECONDS = 0.02
@@ -105,7 +105,7 @@ class Cells:
         self._waiting[trial.id] = _Waiting(trial, prepared)
         for order in prepared:
             order["limit"] = None if limit is None else limit.document()
-            log = folder / f"log-{order['rank']}.txt"
+            log = folder / LOG.format(rank=order["rank"])
             one = self._spawn(trial.id, order["rank"], trial.workers, folder, log)
             one.limit = limit
 
@@ -236,7 +236,8 @@ def resident_bytes_of(pid: int) -> int:
 
 def _ending(one: _Rank, code: int) -> Ending:
     """How a rank ended that exited with `code`, with what the kernel and the watchdog know of it."""
-    report = left_report(one.folder, one.rank)
+    left = ending(one.folder, one.rank, code)
+    report = left.report
     evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
     if one.limit is not None:
         evidence |= {"limitBytes": one.limit.bytes, "limitKeptBy": one.limit.kept_by}
@@ -252,7 +253,7 @@ def _ending(one: _Rank, code: int) -> Ending:
         evidence["residentBytes"] = one.seen
         error = f"killed by the watchdog: {memory(one.seen)} were resident, its limit is {limit}"
     else:
-        return Ending(one.rank, code, report, evidence=evidence)
+        return replace(left, report=report, evidence=evidence)
     return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence)
 
 

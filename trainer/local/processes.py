@@ -1,5 +1,6 @@
 """The runner's side of the fork server: asks it for ranks, hears how they end."""
 
+import os
 import selectors
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from trainer.experiment.record import RankReport, decode_report
 from trainer.local.child import Child
 from trainer.local.launcher import Epoch, RankEnded
 
-REPORT = "report-{rank}.json"
+REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
+_TAIL_BYTES = 4096
 
 
 @dataclass
@@ -74,10 +76,8 @@ class Processes:
             elif event["event"] == "epoch":
                 yield Epoch(event["trial"], event["figures"])
             elif event["event"] == "ended":
-                rank = event["rank"]
-                yield RankEnded(
-                    event["trial"], Ending(rank, event["code"], left_report(self._folders[event["trial"]], rank))
-                )
+                folder = self._folders[event["trial"]]
+                yield RankEnded(event["trial"], ending(folder, event["rank"], event["code"]))
 
 
 def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) -> list[dict[str, Any]]:
@@ -102,9 +102,34 @@ def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) 
     ]
 
 
-def left_report(folder: Path, rank: int) -> RankReport | None:
-    """What a rank that has ended reported; a provisional one or None where it died before it could."""
+def ending(folder: Path, rank: int, code: int) -> Ending:
+    """How a rank ended that exited with `code`, by what it left in its folder."""
+    report, problem = left_report(folder, rank)
+    if report is not None and not report.provisional:
+        return Ending(rank, code, report)
+    return Ending(rank, code, report, error="; ".join(filter(None, (problem, _silent(folder, rank, code)))))
+
+
+def left_report(folder: Path, rank: int) -> tuple[RankReport | None, str]:
+    """What a rank that has ended reported, provisional or None where it died before, and why it can't be read."""
     try:
-        return decode_report((folder / REPORT.format(rank=rank)).read_bytes())
-    except (OSError, ValueError):
-        return None
+        return decode_report((folder / REPORT.format(rank=rank)).read_bytes()), ""
+    except OSError:
+        return None, ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def _silent(folder: Path, rank: int, code: int) -> str:
+    """How a rank ended that left no report, with the last line of its log; empty where it exited well."""
+    if code == 0:
+        return ""
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    try:
+        with (folder / LOG.format(rank=rank)).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").split("\n")
+    except OSError:
+        lines = []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"{how} without a report" + (f"; its log ends: {last}" if last else "")

@@ -12,13 +12,15 @@ from trainer.report.wording import count, duration, memory, number, one_line, se
 MOST_ROWS = 300
 _MOST_ENVIRONMENTS = 4
 _ABSENT = "–"
+_ENVIRONMENT = ("Image", "Packages", "CPU", "Device", "Threads per worker", "CPU limit", "Memory limit")
 
 
 def trials(results: Results) -> Markup:
     """One row per trial, the best first."""
     scale = isinstance(results.experiment, ScaleTest)
+    listed = scale or bool(results.summary.groups)  # which have no order among each other
     noun = results.noun
-    shown = (list(results.trials) if scale else results.ranked)[:MOST_ROWS]
+    shown = (list(results.trials) if listed else results.ranked)[:MOST_ROWS]
     paths = list(results.names)
     fixed = [noun, "id", *(results.names[path] for path in paths)]
     heads = [*fixed, "workers", "repeat", "outcome", "epochs", "time", "peak memory"]
@@ -28,10 +30,11 @@ def trials(results: Results) -> Markup:
     kept = [i for i, head in enumerate(heads) if varying.get(head, True)]
     rows = [_row(results, trial, paths) for trial in shown]
     numeric = {"outcome", "id"} | {results.names[path] for path in paths if _is_text(results, path)}
-    caption = f"All {count(len(results.trials), noun)}, " + ("as listed" if scale else "the best first")
+    caption = f"All {count(len(results.trials), noun)}, " + ("as listed" if listed else "the best first")
     if len(shown) < len(results.trials):
+        order = "as listed" if listed else "the best first"
         caption = (
-            f"The first {len(shown)} of {count(len(results.trials), noun)}, the best first; "
+            f"The first {len(shown)} of {count(len(results.trials), noun)}, {order}; "
             f"the other {len(results.trials) - len(shown):,} are in results.jsonl"
         )
     best = {str(trial.index) for trial in shown if trial.id in results.best_ids}
@@ -156,12 +159,15 @@ def _environment(environment: Environment) -> dict[str, str]:
     unknown = "not recorded"
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
     limit = environment.memory_limit_bytes
-    return {
-        "Image": one_line(environment.image or "none"),
-        "Packages": one_line(packages) or unknown,
-        "CPU": one_line(environment.cpu) or unknown,
-        "Device": one_line(environment.device) or unknown,
-        "Threads per worker": str(environment.threads),
-        "CPU limit": "none" if environment.cpus is None else number(environment.cpus),
-        "Memory limit": "none" if limit is None else memory(limit),
-    }
+    if environment == Environment():  # a trial that did not live to tell
+        return dict.fromkeys(_ENVIRONMENT, unknown)
+    told = (
+        one_line(environment.image or "none"),
+        one_line(packages) or unknown,
+        one_line(environment.cpu) or unknown,
+        one_line(environment.device) or unknown,
+        str(environment.threads),
+        "none" if environment.cpus is None else number(environment.cpus),
+        "none" if limit is None else memory(limit),
+    )
+    return dict(zip(_ENVIRONMENT, told, strict=True))

@@ -39,7 +39,13 @@ _SEARCH_METHOD = (
 )
 _SCALE_METHOD = (
     ("Time of a cell", "From the start of its process to its end; the mean over its repeats."),
-    ("Peak memory", "The largest resident memory of any of a cell's ranks, as each rank measured it."),
+    (
+        "Peak memory",
+        (
+            "The largest of any of a cell's ranks, as its limit counts it: what the kernel charged its cgroup with, "
+            "or resident memory where it had none."
+        ),
+    ),
 )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.best import direction, objective_value
+from trainer.experiment.comparable import depends_on_validation
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record
-from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.record import VALIDATION, Record
+from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
 from trainer.report.wording import at_once, count, short_names
 
 
@@ -61,6 +62,7 @@ class Tally:
         self._repeats = experiment.spec.repeats
         self._values: dict[int, list[float]] = {}
         self._measured: list[float] = []
+        self._validated_on: set[Scalar | None] = set()
         self._now = now
         for record in kept:
             self._count(record)
@@ -103,6 +105,10 @@ class Tally:
         value = objective_value(record, self.metric) if self.metric is not None else None
         point = self._points.get(record.id)
         if value is None or point is None:
+            return
+        self._validated_on.add(record.evidence.get(VALIDATION))
+        if len(self._validated_on) > 1 and self.metric is not None and depends_on_validation(self.metric):
+            self.leader = None  # there is no best of figures that answer different questions
             return
         values = self._values.setdefault(point, [])
         values.append(value)

@@ -69,7 +69,7 @@ def _carried_out(order: dict[str, Any], runner: socket.socket) -> tuple[int, str
     if Path(order["cwd"]).is_dir():
         os.chdir(order["cwd"])  # where relative paths of the experiment begin
     code = _in_child(order, runner)
-    report = left_report(folder, order["rank"])
+    report, _ = left_report(folder, order["rank"])
     return code, None if report is None else encode_report(report).decode()
 
 

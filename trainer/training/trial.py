@@ -20,6 +20,7 @@ from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.data.scale import training_part
 from trainer.experiment.errors import UserError
+from trainer.experiment.memory_words import out_of_memory
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
 from trainer.experiment.training import Training
@@ -39,7 +40,6 @@ WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
     "history.jsonl",
     "normalization.json",
 )
-_NO_DEVICE_MEMORY, _NO_HOST_MEMORY = "CUDA error: out of memory", "DefaultCPUAllocator: can't allocate memory"
 
 
 @dataclass(frozen=True)
@@ -228,17 +228,32 @@ def outcome_of(error: BaseException) -> Outcome:
         return Outcome.DIVERGED
     if isinstance(error, DataUnavailable):
         return Outcome.DATA_UNAVAILABLE
-    if isinstance(error, UserError | ValueError):
-        return Outcome.INVALID_CONFIG
-    # Allocators outside torch's caching one, and the CPU's, raise a plain RuntimeError that says so.
-    text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _NO_DEVICE_MEMORY in text):
+    for cause in _causes(error):
+        if (found := _memory_used_up(cause)) is not None:
+            return found
+    return Outcome.INVALID_CONFIG if isinstance(error, UserError | ValueError) else Outcome.CRASHED
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what a group of errors holds, and what they were raised from."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [each for each in (one.__cause__, None if one.__suppress_context__ else one.__context__) if each]
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+
+
+def _memory_used_up(error: BaseException) -> Outcome | None:
+    if isinstance(error, torch.OutOfMemoryError):
         return Outcome.DEVICE_OOM
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_HOST_MEMORY in text):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Outcome.HOST_OOM
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return Outcome.HOST_OOM
-    return Outcome.CRASHED
+    # Other allocators raise a RuntimeError, or a kind of their own of it, that says so in words.
+    return out_of_memory(str(error)) if isinstance(error, RuntimeError | SystemError) else None
 
 
 def sentence(error: BaseException) -> str:
