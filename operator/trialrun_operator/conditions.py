@@ -14,6 +14,7 @@ COMPARABLE = "Comparable"
 # Reasons. Of Accepted:
 VALID = "Valid"
 INVALID = "Invalid"
+DOUBTFUL = "ValidWithDoubts"
 # Of Progressing:
 NOT_STARTED = "NotStarted"
 RUNNING = "Running"
@@ -88,6 +89,11 @@ def floor_unknown(workers: int, outcome: str, error: str) -> Problem:
         "memory.floorBytes. Mend that and raise spec.rerun, or apply the test under another name with memoryLimit in "
         "its place.",
     )
+
+
+def doubtful(doubts: Sequence[str]) -> str:
+    """The sentence of an experiment that was accepted before its doubts were known: it goes on."""
+    return "It was accepted before, and goes on; a new one would be refused. " + "\n".join(doubts)
 
 
 def running(count: int, done: int, total: int, parallel: int) -> str:

@@ -80,7 +80,11 @@ class Reconciler:
         if accepted is not None:
             return await self._carry_out(seen, memory, work, accepted)
         if self._beat(seen, memory):
-            await self._accept(seen, memory, work)
+            if work.doubts and not status.was_taken(seen.status):
+                made = status.invalid(work.doubts, seen.generation, seen.status, self._now())
+                await self._write(seen, made)
+            else:
+                await self._accept(seen, memory, work)
         return 0.0
 
     def _beat(self, seen: ExperimentObject, memory: Memory) -> bool:

@@ -84,6 +84,13 @@ def status(
     return result | _columns(work, summary)
 
 
+def was_taken(old: Mapping[str, Any]) -> bool:
+    """Whether an operator, of whatever version, has found the experiment valid before."""
+    return any(
+        each.get("type") == c.ACCEPTED and each.get("status") == "True" for each in old.get("conditions") or ()
+    )
+
+
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two statuses say the same; the API server may leave out a null."""
     return bool(_without_nulls(one) == _without_nulls(other))
@@ -145,6 +152,8 @@ def _verdicts(
     budget = work.max_failed_trials
     exhausted = budget is not None and counts.failed > budget
     verdicts: Verdicts = {c.ACCEPTED: ("True", c.VALID, c.VALID_MESSAGE)}
+    if work.doubts:
+        verdicts[c.ACCEPTED] = ("True", c.DOUBTFUL, c.doubtful(work.doubts))
     if over and limits is not None and limits.problem is not None:
         for kind, value in ((c.PROGRESSING, "False"), (c.FINISHED, "True"), (c.SUCCEEDED, "False")):
             verdicts[kind] = (value, limits.problem.reason, limits.problem.message)

@@ -43,11 +43,11 @@ def experiment_object(document: Mapping[str, Any]) -> ExperimentObject:
         generation=metadata.get("generation", 1),
         created=metadata["creationTimestamp"],
         deleting="deletionTimestamp" in metadata,
-        # Without the metadata: it is large (managedFields), and nobody's business from here on.
+        # Without most of the metadata, which is large (managedFields).
         document={
             "apiVersion": document["apiVersion"],
             "kind": document["kind"],
-            "metadata": {"name": metadata["name"]},
+            "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
             "spec": document.get("spec"),
             "status": document.get("status"),
         },

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from trainer.experiment.baseline import deadline
+from trainer.experiment.doubts import doubts
 from trainer.experiment.expand import Trial, expand, running_order
 from trainer.experiment.load import load
 from trainer.experiment.metrics import OBJECTIVES
@@ -18,12 +19,14 @@ class Workload:
     """What there is to run. `order` holds the trials as they start, `trials` as they are listed.
 
     `floors` are no trials of the experiment, but go before the first, so that its cells' memory can be limited.
+    `doubts` are what a new experiment is refused for, and one that was accepted before is warned of.
     """
 
     experiment: Experiment
     trials: tuple[Trial, ...]
     order: tuple[Trial, ...]
     floors: tuple[Trial, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
@@ -93,7 +96,8 @@ def workload(document: Mapping[str, Any]) -> Workload:
     experiment = load(document)
     trials = expand(experiment)
     floors = floor_trials(experiment, trials) if isinstance(experiment, ScaleTest) else ()
-    return Workload(experiment, tuple(trials), tuple(running_order(experiment, trials)), floors)
+    order = tuple(running_order(experiment, trials))
+    return Workload(experiment, tuple(trials), order, floors, tuple(doubts(experiment, trials)))
 
 
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:

@@ -78,7 +78,7 @@ def a_comparison(ratio: float) -> Comparison:
 
 
 def test_where_starting_took_longer_than_training_a_sentence_says_so_with_the_figures() -> None:
-    said = remark(a_timing(start=0.6, train=0.2), None)
+    said = remark(a_timing(start=0.6, train=0.2), None, on_cluster=True)
     assert said is not None
     assert "Starting trials took more than training them" in said
     assert "Of the 40.0 s that the slots had (2 x 20.0 s): 10% waiting, 60% starting, 10% data, 20% training" in said
@@ -86,18 +86,18 @@ def test_where_starting_took_longer_than_training_a_sentence_says_so_with_the_fi
 
 
 def test_where_workers_took_longer_to_meet_than_to_train_fewer_are_advised() -> None:
-    said = remark(a_timing(start=0.6, train=0.2).model_copy(update={"most_at_once": 1}), None)
+    said = remark(a_timing(start=0.6, train=0.2).model_copy(update={"most_at_once": 1}), None, on_cluster=True)
     assert said is not None
     assert "Fewer workers" in said
 
 
 def test_where_nothing_was_gained_a_sentence_says_so_with_the_figures() -> None:
-    said = remark(a_timing(), a_comparison(0.8))
+    said = remark(a_timing(), a_comparison(0.8), on_cluster=True)
     assert said is not None
     assert "The search took 20.0 s, the baseline 16.0 s" in said
 
 
 def test_where_something_was_gained_nothing_is_said() -> None:
-    assert remark(a_timing(), a_comparison(1.6)) is None
-    assert remark(a_timing(), None) is None
-    assert remark(None, None) is None
+    assert remark(a_timing(), a_comparison(1.6), on_cluster=True) is None
+    assert remark(a_timing(), None, on_cluster=True) is None
+    assert remark(None, None, on_cluster=True) is None

@@ -12,7 +12,6 @@ metadata:
 spec:
   objective:
     metric: validMse                  # validMse validMae validR2; classification: validLogLoss validAccuracy validF1
-    direction: Minimize
   algorithm: Grid                     # every combination; Random draws `trials` points from choices and ranges
   parameters:                         # a name is the path of a field of `training` below
     - {name: train.learningRate, choices: [0.0001, 0.001, 0.01]}

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from trainer.cgroup import cores
 from trainer.commands.report import leave_report, leave_summary
 from trainer.data.build import default_cache, prepare
 from trainer.data.concerns import kept
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Fields, content_fields, contents
-from trainer.experiment.errors import UserError
+from trainer.experiment.doubts import doubts
+from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical, expand
 from trainer.experiment.record import Record, latest
-from trainer.experiment.spec import Experiment, ScaleTest
+from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.local.cells import Cells
 from trainer.local.folder import occupied, settle
 from trainer.local.launcher import LauncherEnded
@@ -42,6 +44,8 @@ def main(options: argparse.Namespace) -> int:
         )
     trials = expand(experiment)
     folder: Path = options.out or Path("runs") / experiment.name
+    _require_sound(options.file, experiment, trials, [] if options.fresh else read_ledger(folder))
+    _warn(experiment, trials, options)
     found = build_data(trials)
     with occupied(folder):
         settle(folder, experiment, fresh=options.fresh)
@@ -89,6 +93,34 @@ def main(options: argparse.Namespace) -> int:
         if options.json:
             print(summary.model_dump_json(by_alias=True))
     return 0 if summary.state == "Succeeded" else 1
+
+
+def _require_sound(file: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> None:
+    """Raises InvalidExperiment where the file says what its author can't mean; one that has begun is warned."""
+    found = [f"{file}: {doubt}" for doubt in doubts(experiment, trials)]
+    wanted = {trial.id for trial in trials}
+    if found and not any(record.id in wanted for record in records):
+        raise InvalidExperiment(found)
+    for doubt in found:
+        print(f"warning: {doubt}", file=sys.stderr)
+
+
+def _warn(experiment: Experiment, trials: Sequence[Trial], options: argparse.Namespace) -> None:
+    """What the file or the command asks for, and gets otherwise than it may seem."""
+    if experiment.spec.pod.image is not None:
+        print(
+            f"warning: {options.file}: spec.pod.image counts on a cluster only; here trials run with the trainer "
+            f"that is installed, not with {experiment.spec.pod.image}",
+            file=sys.stderr,
+        )
+    threads = max(trial.workers * trial.training.train.threads for trial in trials)
+    if options.launcher == "local" and isinstance(experiment, HyperparamSearch) and options.jobs * threads > cores():
+        print(
+            f"warning: --jobs {options.jobs}: trials with {threads} threads each (workers x train.threads) need "
+            f"{options.jobs * threads} cores, there are {cores()}; they slow each other down, so their times don't "
+            f"scale; --jobs {max(1, cores() // threads)} does better",
+            file=sys.stderr,
+        )
 
 
 def _launcher(

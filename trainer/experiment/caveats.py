@@ -66,7 +66,9 @@ def _other(experiment: Experiment, ranking: Ranking) -> str:
 
 def _source(experiment: Experiment) -> str:
     data = experiment.spec.training.data
-    return {"kafka": f"topic {data.topic_name}", "yfinance": "what Yahoo sends"}.get(data.source, str(data.path))
+    if data.source == "kafka":
+        return f"topic {data.topic_name}"
+    return data.path or f"data.source {data.source}"
 
 
 def _apart(groups: Sequence[Ranked]) -> str:

@@ -88,22 +88,24 @@ def _same_best(ours: RunFigures, theirs: RunFigures) -> bool | None:
     return ours.best_id == theirs.best_id
 
 
-def remark(timing: Timing | None, comparison: Comparison | None) -> str | None:
+def remark(timing: Timing | None, comparison: Comparison | None, *, on_cluster: bool) -> str | None:
     """A sentence about what ate the gain, with the measured figures; None where nothing did."""
     if timing is None or timing.split is None:
         return None
     split, parts = timing.split, shares(timing, timing.split)
     if comparison is not None and comparison.elapsed_ratio < 1:
         slower = f"The search took {timing.wall:.1f} s, the baseline {comparison.baseline_wall:.1f} s: "
-        return f"{slower}running trials at once bought nothing. {parts}. {_advice(timing)}"
+        return f"{slower}running trials at once bought nothing. {parts}. {_advice(timing, on_cluster=on_cluster)}"
     if split.start > split.train:
-        return f"Starting trials took more than training them. {parts}. {_advice(timing)}"
+        return f"Starting trials took more than training them. {parts}. {_advice(timing, on_cluster=on_cluster)}"
     return None
 
 
-def _advice(timing: Timing) -> str:
+def _advice(timing: Timing, *, on_cluster: bool) -> str:
     if timing.slots > timing.most_at_once:
         return "Fewer workers, or trials that train longer, gain more."
+    if not on_cluster:
+        return "Trials that train longer gain more."
     return "Such short trials run faster on one machine, with `python -m trainer run`; on a cluster train longer."
 
 

@@ -104,7 +104,7 @@ def summarize(
         timing=times,
         cost=None if rate is None or times is None else rate * spent(attempts).total / 3600,
         comparison=compared,
-        remark=remark(times, compared),
+        remark=remark(times, compared, on_cluster=experiment.metadata.uid is not None),
         scale=scale_figures(_without(trials, ranking.other), counted) if isinstance(experiment, ScaleTest) else None,
     )
 

@@ -125,7 +125,11 @@ class Pair:
             b=Ledger(source=self.b.source, summary=self.b.results.summary),
             comparison=compared,
             time_saved=walls[0] - walls[1] if len(walls) == 2 else None,
-            remark=remark(self.b.results.summary.timing, compared),
+            remark=remark(
+                self.b.results.summary.timing,
+                compared,
+                on_cluster=self.b.results.experiment.metadata.uid is not None,
+            ),
             agreement=agreement(self.ran),
             cells=grid,
             frontier=frontier(grid),
