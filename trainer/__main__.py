@@ -1,10 +1,12 @@
 """`trialrun`, or `python -m trainer`: the command line. A command's module is imported only when it is called."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from trainer import arguments, streams
 from trainer.experiment.errors import UserError
 from trainer.experiment.redact import redacted
 from trainer.packages import missing_for
@@ -20,16 +22,22 @@ Trialrun runs hyperparameter searches and scale tests and reports what it measur
 
 
 def console() -> int:
-    """What the installed command `trialrun` calls."""
-    return main(sys.argv[1:])
+    """What the installed command `trialrun` calls: a command in a process of its own."""
+    streams.open_all()
+    code = main(sys.argv[1:])
+    try:
+        streams.close_all()
+    except UserError as error:
+        return _mistake(error)
+    return code
 
 
-def main(arguments: list[str]) -> int:
-    """Runs one command; a user's mistake becomes a sentence on stderr and exit code 2."""
-    if not arguments:
+def main(words: list[str]) -> int:
+    """Runs one command; a user's mistake becomes a sentence on stderr and exit code 2, an interruption code 130."""
+    if not words:
         print(_NEXT.format(program=_program()), end="")
         return 0
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(words)
     try:
         code: int = options.func(options)
     except UserError as error:
@@ -38,9 +46,13 @@ def main(arguments: list[str]) -> int:
         if (missing := missing_for(error)) is None:
             raise
         return _mistake(missing)
-    except BrokenPipeError:  # the reader of our output, such as head, has enough
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _mistake(UserError(f"{os.fsdecode(error.filename)}: cannot be used: {error.strerror}"))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     return code
 
 
@@ -63,38 +75,46 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run an experiment on this machine")
-    run.add_argument("file", type=Path, metavar="FILE")
-    run.add_argument("--jobs", type=_count, default=1, help="trials at a time; 1, the default, is the baseline")
+    run.add_argument("file", type=arguments.path, metavar="FILE")
+    run.add_argument(
+        "--jobs", type=arguments.count, default=1, help="trials at a time; 1, the default, is the baseline"
+    )
     run.add_argument(
         "--launcher", choices=("local", "spark"), default="local", help="what trains: this machine, or Spark"
     )
-    run.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: runs/<experiment's name>)")
+    run.add_argument(
+        "--out", type=arguments.path, metavar="DIR", help="where results go (default: runs/<experiment's name>)"
+    )
     run.add_argument("--fresh", action="store_true", help="throw away what DIR holds and start over")
     run.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     run.set_defaults(func=_lazily("run"))
 
     listing = commands.add_parser("list", help="print an experiment's trials without running them")
-    listing.add_argument("file", type=Path, metavar="FILE")
+    listing.add_argument("file", type=arguments.path, metavar="FILE")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     listing.set_defaults(func=_lazily("list_trials"))
 
     report = commands.add_parser("report", help="make the report of a run again")
-    report.add_argument("folder", type=Path, metavar="DIR")
+    report.add_argument("folder", type=arguments.path, metavar="DIR")
     report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     report.set_defaults(func=_lazily("report"))
 
     compare = commands.add_parser("compare", help="compare two runs: time, speedup, metrics, cost")
     compare.add_argument("a", metavar="A", help="the baseline: a run's folder, or hps/NAME or sct/NAME on a cluster")
     compare.add_argument("b", metavar="B", help="what is compared with it, named in the same way")
-    compare.add_argument("-n", "--namespace", help="where the cluster's experiments are (default: kubectl's)")
-    compare.add_argument("--html", type=Path, metavar="FILE", help="also write a page with plots")
+    compare.add_argument(
+        "-n", "--namespace", type=arguments.name, help="where the cluster's experiments are (default: kubectl's)"
+    )
+    compare.add_argument("--html", type=arguments.path, metavar="FILE", help="also write a page with plots")
     compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
     compare.set_defaults(func=_lazily("compare"))
 
     fetch = commands.add_parser("fetch", help="bring a cluster experiment's results into a folder here")
     fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
-    fetch.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="where to (default: runs/NAME-cluster)")
-    fetch.add_argument("-n", "--namespace", help="where the experiment is (default: kubectl's)")
+    fetch.add_argument(
+        "folder", type=arguments.path, nargs="?", metavar="DIR", help="where to (default: runs/NAME-cluster)"
+    )
+    fetch.add_argument("-n", "--namespace", type=arguments.name, help="where the experiment is (default: kubectl's)")
     fetch.set_defaults(func=_lazily("fetch"))
 
     init = commands.add_parser("init", help="print a commented experiment file to start from")
@@ -104,34 +124,48 @@ def parser() -> argparse.ArgumentParser:
     schema.set_defaults(func=_lazily("schema"))
 
     train = commands.add_parser("train", help="train one configuration; under torchrun, one rank of it")
-    train.add_argument("file", type=Path, metavar="FILE")
+    train.add_argument("file", type=arguments.path, metavar="FILE")
     train.add_argument(
         "--trial", metavar="ID", help="a trial that `list` shows, by id (default: `training` as it is)"
     )
-    train.add_argument("--out", type=Path, metavar="DIR", help="where artefacts go (default: runs/<name>-train)")
+    train.add_argument(
+        "--out", type=arguments.path, metavar="DIR", help="where artefacts go (default: runs/<name>-train)"
+    )
     train.add_argument("--json", action="store_true", help="print rank 0's report as JSON on stdout")
     train.set_defaults(func=_lazily("train"))
 
     pod = commands.add_parser("pod", help="what a trial's container runs: one rank, told by TRIALRUN_TRIAL")
-    pod.add_argument("--message", type=Path, default=Path("/dev/termination-log"), help="where its report goes")
-    pod.add_argument("--data", type=Path, default=Path("/data"), help="where the volume with data is mounted")
-    pod.add_argument("--output", type=Path, default=Path("/output"), help="where the volume for artefacts is mounted")
+    pod.add_argument(
+        "--message", type=arguments.path, default=Path("/dev/termination-log"), help="where its report goes"
+    )
+    pod.add_argument(
+        "--data", type=arguments.path, default=Path("/data"), help="where the volume with data is mounted"
+    )
+    pod.add_argument(
+        "--output", type=arguments.path, default=Path("/output"), help="where the volume for artefacts is mounted"
+    )
     pod.set_defaults(func=_lazily("pod"))
 
     baseline = commands.add_parser(
         "baseline", help="what a baseline's container runs: a whole search, told by TRIALRUN_BASELINE"
     )
-    baseline.add_argument("--message", type=Path, default=Path("/dev/termination-log"), help="where its report goes")
-    baseline.add_argument("--data", type=Path, default=Path("/data"), help="where the volume with data is mounted")
     baseline.add_argument(
-        "--output", type=Path, default=Path("/output"), help="where the volume for artefacts is mounted"
+        "--message", type=arguments.path, default=Path("/dev/termination-log"), help="where its report goes"
+    )
+    baseline.add_argument(
+        "--data", type=arguments.path, default=Path("/data"), help="where the volume with data is mounted"
+    )
+    baseline.add_argument(
+        "--output", type=arguments.path, default=Path("/output"), help="where the volume for artefacts is mounted"
     )
     baseline.set_defaults(func=_lazily("baseline"))
 
     predict = commands.add_parser("predict", help="predict with the weights of a run")
-    predict.add_argument("folder", type=Path, metavar="DIR", help="a trial's folder, such as runs/NAME/trials/ID")
     predict.add_argument(
-        "--rows", type=Path, metavar="CSV", help="rows to predict from (default: the run's test set)"
+        "folder", type=arguments.path, metavar="DIR", help="a trial's folder, such as runs/NAME/trials/ID"
+    )
+    predict.add_argument(
+        "--rows", type=arguments.path, metavar="CSV", help="rows to predict from (default: the run's test set)"
     )
     predict.add_argument("--json", action="store_true", help="one JSON object a line")
     predict.set_defaults(func=_lazily("predict"))
@@ -165,11 +199,5 @@ def _lazily(command: str) -> Any:
     return call
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number > 0, got {text}")
-    return int(text)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console())

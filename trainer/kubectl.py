@@ -1,8 +1,12 @@
-"""Reads experiments and their ledgers from a cluster, with the user's own kubectl and the user's own rights."""
+"""Asks a cluster with the user's own kubectl and rights: for experiments and ledgers, and whatever else is wanted.
+
+What kubectl says when it fails, up to seven times over, becomes one sentence: what failed, where, what to do.
+"""
 
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +14,8 @@ from typing import Any
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load
-from trainer.experiment.record import Record, decode
+from trainer.experiment.record import Record, cut_error, decode
+from trainer.experiment.redact import redacted
 from trainer.experiment.section import NAME
 from trainer.experiment.spec import Experiment
 
@@ -19,7 +24,16 @@ _PLURALS = {
     **dict.fromkeys(("hps", "hyperparamsearch", "hyperparamsearches"), "hyperparamsearches"),
     **dict.fromkeys(("sct", "scaletest", "scaletests"), "scaletests"),
 }
-_TIMEOUT_SECONDS = 300  # an API server that does not answer has been given up by kubectl itself before
+_QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
+_TIMEOUT_SECONDS = 60.0
+# Lines of kubectl's own log: those that say more than one line end in ` >`.
+_LOG = re.compile(r"^[IWEF]\d{4} [^\n]*?(?:err=<\n(?:\t[^\n]*\n)*+ >)?$\n?", re.MULTILINE)
+_NO_ANSWER = re.compile(r"connection to the server .* was refused|^Unable to connect to the server|timed out|timeout")
+_CONFIGURATION = re.compile(
+    r"^error: (error loading config file|invalid configuration|stat )|^Error in configuration"
+)
+_NO_CLUSTER = "localhost:8080"  # whom kubectl asks where no context is chosen
+_CHOOSE = "choose another with `kubectl config use-context NAME`, or by KUBECONFIG"
 
 
 @dataclass(frozen=True)
@@ -81,34 +95,142 @@ def _records(text: str, config_maps: list[dict[str, Any]]) -> Iterator[Record]:
 
 
 def _get(wanted: Reference, *what: str) -> dict[str, Any]:
-    namespace = [f"--namespace={wanted.namespace}"] if wanted.namespace else []
-    command = ["kubectl", "get", *what, *namespace, "--output=json"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{wanted.text}: is read with kubectl, which is not on the PATH; install it, or name a run's folder"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"{wanted.text}: kubectl did not answer within {_TIMEOUT_SECONDS} s") from error
+    done = done_by_kubectl(wanted.namespace, "get", *what, "--output=json", what=wanted.text)
     if done.returncode:
-        raise UserError(f"{wanted.text}: {_complaint(wanted, done.stderr)}")
+        raise UserError(f"{wanted.text}: {_refusal(wanted, done.stderr)}")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
-def _complaint(wanted: Reference, said: str) -> str:
-    """What kubectl's complaint means here, and what to do."""
-    said = " ".join(said.split()) or "it said nothing"
+def _refusal(wanted: Reference, stderr: str) -> str:
+    """What kubectl's complaint means where an experiment was to be read, and what to do."""
+    said = spoken(stderr)
     if "the server doesn't have a resource type" in said:
         return (
-            f"this cluster has no {wanted.plural}: Trialrun is not installed there, or kubectl uses another cluster"
+            f"the cluster ({_where()}) has no {wanted.plural}: install Trialrun there (docs/cluster.md), or {_CHOOSE}"
         )
     if "(NotFound)" in said:
+        if wanted.namespace and not _has_namespace(wanted.namespace):
+            return (
+                f"the cluster ({_where()}) has no namespace {wanted.namespace}; `kubectl get namespaces` lists them, "
+                "--namespace chooses"
+            )
         return (
             f"there is no such experiment {wanted.place}; "
             f"`kubectl get {wanted.plural} --all-namespaces` lists them, --namespace chooses"
         )
     if "(Forbidden)" in said:
         return f"your account may not read it: {said}; it needs `get` on {wanted.plural} and `list` on configmaps"
-    return f"kubectl could not read it: {said}"
+    return meaning(stderr)
+
+
+def _has_namespace(namespace: str) -> bool:
+    """Whether there is one of that name, as far as the user may know."""
+    said = done_by_kubectl(None, "get", "namespace", namespace, what=f"namespace {namespace}").stderr
+    return "(NotFound)" not in said
+
+
+def kubectl(namespace: str | None, *arguments: str) -> list[str]:
+    """A kubectl command; without a namespace, in the one that kubectl uses."""
+    verb, *rest = arguments
+    return ["kubectl", verb, *([f"--namespace={namespace}"] if namespace else []), *rest]
+
+
+def ask(namespace: str | None, *arguments: str, what: str, stdin: str | None = None) -> str:
+    """What a kubectl command prints.
+
+    Raises:
+        UserError: it failed; the sentence begins with `what`.
+    """
+    done = done_by_kubectl(namespace, *arguments, what=what, stdin=stdin)
+    if done.returncode:
+        raise UserError(f"{what}: {meaning(done.stderr)}")
+    return done.stdout
+
+
+def done_by_kubectl(
+    namespace: str | None, *arguments: str, what: str, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A kubectl command that has ended, well or not. What it waits for is said after two seconds.
+
+    Raises:
+        UserError: there is no kubectl, or it does not end; the sentence begins with `what`.
+    """
+    command = kubectl(namespace, *arguments)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    except OSError as error:
+        raise UserError(
+            f"{what}: is asked for with kubectl, which cannot be started ({error.strerror}); install it, or put it on "
+            "the PATH"
+        ) from error
+    with process:
+        try:
+            try:
+                said, complained = process.communicate(stdin, timeout=_QUIET_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(f"{what}: waiting for the cluster's answer ({_where()})", file=sys.stderr)
+                said, complained = process.communicate(timeout=_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise UserError(
+                f"{what}: the cluster did not answer within {_TIMEOUT_SECONDS:.0f} s ({_where()}); see that it runs "
+                f"and can be reached, or {_CHOOSE}"
+            ) from error
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+def meaning(stderr: str) -> str:
+    """What kubectl's complaint means, as the rest of a sentence, and what to do."""
+    said = spoken(stderr)
+    if _NO_CLUSTER in said and _context() is None:
+        return (
+            "kubectl knows no cluster, because no context is chosen in its configuration; choose one with "
+            "`kubectl config use-context NAME`, or set KUBECONFIG to a file that has one"
+        )
+    if _CONFIGURATION.search(said):
+        return f"kubectl's configuration cannot be used: {said}; mend it, or set KUBECONFIG to another file"
+    if "(Unauthorized)" in said or "(Forbidden)" in said:
+        return f"the cluster ({_where()}) does not let you: {said}; log in as somebody who may, or {_CHOOSE}"
+    if _NO_ANSWER.search(said):
+        return f"the cluster cannot be reached ({_where()}): {said}; see that it runs, or {_CHOOSE}"
+    return said
+
+
+def spoken(stderr: str) -> str:
+    """What kubectl says to people, in one line: not its log, nor what follows a blank line, nor secrets."""
+    paragraphs = [" ".join(each.split()) for each in _LOG.sub("", stderr).split("\n\n")]
+    said = next(filter(None, paragraphs), "") or " ".join(stderr.split()) or "it said nothing"
+    return cut_error(said.removesuffix(" - did you specify the right host or port?"))
+
+
+def _where() -> str:
+    """Which cluster kubectl asks, as its own configuration has it."""
+    context = _context()
+    return "no context is chosen" if context is None else context
+
+
+def _context() -> str | None:
+    """Context and server; None where none is chosen."""
+    try:
+        told = subprocess.run(
+            ["kubectl", "config", "view", "--minify", "--output=json"],  # noqa: S607 - the user's own
+            capture_output=True,
+            text=True,
+            timeout=_QUIET_SECONDS,
+            check=True,
+        ).stdout
+        document = json.loads(told)
+        server = document["clusters"][0]["cluster"]["server"]
+        return f"context {document['current-context']}, server {redacted(server)}"
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, IndexError, TypeError):
+        return None

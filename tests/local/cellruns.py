@@ -9,7 +9,7 @@ from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.local.cells import Cells
 from trainer.local.ledger import Ledger, read_ledger
-from trainer.local.run import run
+from trainer.local.run import now, run
 from unit.builders import an_experiment
 
 
@@ -41,6 +41,8 @@ def records_of(test: ScaleTest, folder: Path) -> list[Record]:
         Ledger(folder) as ledger,
         Cells(test.spec.cell, trials, default_cache(), folder / "fork-server.log") as launcher,
     ):
+        accepted = now()
+        launcher.await_ready()
         run(
             test,
             trials,
@@ -50,5 +52,6 @@ def records_of(test: ScaleTest, folder: Path) -> list[Record]:
             ledger=ledger,
             launcher=launcher,
             progress=Silent(),
+            accepted=accepted,
         )
     return read_ledger(folder)

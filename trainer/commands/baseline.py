@@ -30,7 +30,7 @@ from trainer.local.folder import settle, trial_folder
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger
 from trainer.local.processes import Processes
-from trainer.local.run import left_to_run, run
+from trainer.local.run import left_to_run, now, run
 from trainer.report.live import Progress, progress
 
 VARIABLE = "TRIALRUN_BASELINE"
@@ -77,6 +77,8 @@ def _run(
         Processes(default_cache(), folder / "fork-server.log", ready) as launcher,
         progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
     ):
+        accepted = now()
+        launcher.await_ready()
         records = run(
             experiment,
             left_to_run(experiment, trials, []),
@@ -86,6 +88,7 @@ def _run(
             ledger=ledger,
             launcher=launcher,
             progress=shown if keeps else _Scratch(shown, folder),
+            accepted=accepted,
         )
     if keeps:
         leave_summary(folder, experiment, trials, records)

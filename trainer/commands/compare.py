@@ -4,17 +4,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.atomic import write_text
+from trainer.atomic import require_replaceable, write_text
 from trainer.experiment.errors import UserError
 from trainer.kubectl import read_experiment, reference
 from trainer.local.folder import stored_experiment
 from trainer.local.ledger import read_ledger
 from trainer.report.compare_facts import Pair, Side, side
 from trainer.report.compare_text import compared
+from trainer.report.page import is_page
 
 
 def main(options: argparse.Namespace) -> int:
     """Prints the comparison and, where asked, leaves the page."""
+    if options.html is not None:
+        require_replaceable(options.html, is_page)
     pair = Pair(_side(options.a, options.namespace), _side(options.b, options.namespace))
     print(pair.facts.model_dump_json(by_alias=True) if options.json else compared(pair))
     if options.html is not None:
@@ -22,10 +25,7 @@ def main(options: argparse.Namespace) -> int:
         from trainer.report.compare_page import page
 
         sys.stdout.flush()
-        try:
-            write_text(options.html, page(pair))
-        except OSError as error:
-            raise UserError(f"{options.html}: cannot be written: {error.strerror}") from error
+        write_text(options.html, page(pair))
         print(f"page: {options.html}", file=sys.stderr)
     return 0
 

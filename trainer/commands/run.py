@@ -20,11 +20,11 @@ from trainer.experiment.expand import Trial, canonical, expand
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.local.cells import Cells
-from trainer.local.folder import occupied, settle
+from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_same, settle
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.processes import Processes
-from trainer.local.run import left_to_run, run
+from trainer.local.run import left_to_run, now, run
 from trainer.packages import require
 from trainer.report.live import progress
 from trainer.spark.launcher import Spark
@@ -44,55 +44,82 @@ def main(options: argparse.Namespace) -> int:
         )
     trials = expand(experiment)
     folder: Path = options.out or Path("runs") / experiment.name
+    require_ours(folder)
     _require_sound(options.file, experiment, trials, [] if options.fresh else read_ledger(folder))
     _warn(experiment, trials, options)
     found = build_data(trials)
-    with occupied(folder):
-        settle(folder, experiment, fresh=options.fresh)
-        for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
-            signal.signal(stop, _interrupt)
-        interrupted = False
-        with Ledger(folder) as ledger:
-            records = read_ledger(folder)
+    try:
+        with occupied(folder):
+            records = [] if options.fresh else read_ledger(folder)
+            if not options.fresh:
+                require_same(folder, experiment)
             require_same_content(folder, trials, records, found)
-            todo = left_to_run(experiment, trials, records)
-            left = {trial.id for trial in todo}
-            wanted = {trial.id for trial in trials}
-            kept = [record for record in latest(records).values() if record.id in wanted - left]
-            log = folder / LOGS[options.launcher]
+            for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
+                signal.signal(stop, _interrupt)
             try:
-                # The fork server starts before anything here has threads, and loads torch meanwhile.
-                with (
-                    _launcher(options, experiment, todo, log) as launcher,
-                    progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
-                ):
-                    run(
-                        experiment,
-                        todo,
-                        records,
-                        folder=folder,
-                        jobs=options.jobs,
-                        ledger=ledger,
-                        launcher=launcher,
-                        progress=shown,
-                    )
+                _run_what_is_left(options, experiment, trials, records, folder)
             except KeyboardInterrupt:
-                interrupted = True
-            except LauncherEnded as error:
-                raise UserError(f"{error}\nWhat was done is kept; see {log}, then run again.") from error
-        records = read_ledger(folder)
-        if interrupted:
-            counts = leave_summary(folder, experiment, trials, records).counts
-            print(
-                f"stopped: {counts.done} of {counts.total} trials are kept in {folder}; "
-                "run the same command again to go on",
-                file=sys.stderr,
-            )
-            return INTERRUPTED
-        summary = leave_report(folder, experiment, trials, records)
-        if options.json:
-            print(summary.model_dump_json(by_alias=True))
+                _tell_what_is_kept(folder, experiment, trials)
+                return INTERRUPTED
+            summary = leave_report(folder, experiment, trials, read_ledger(folder))
+            if options.json:
+                print(summary.model_dump_json(by_alias=True))
+    except LauncherEnded as error:
+        raise UserError(
+            f"{error}\nWhat was done is kept; see {folder / LOGS[options.launcher]}, then run again."
+        ) from error
     return 0 if summary.state == "Succeeded" else 1
+
+
+def _run_what_is_left(
+    options: argparse.Namespace,
+    experiment: Experiment,
+    trials: Sequence[Trial],
+    records: Sequence[Record],
+    folder: Path,
+) -> None:
+    """Runs the trials that have no success in `records`. Nothing of the folder changes before they can be started."""
+    todo = left_to_run(experiment, trials, records)
+    left = {trial.id for trial in todo}
+    wanted = {trial.id for trial in trials}
+    kept = [record for record in latest(records).values() if record.id in wanted - left]
+    log, settled = folder / LOGS[options.launcher], False
+    try:
+        # The fork server starts before anything here has threads, and loads torch meanwhile.
+        with (
+            _launcher(options, experiment, todo, log) as launcher,
+            progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
+        ):
+            accepted = now()
+            if todo:
+                launcher.await_ready()
+            settle(folder, experiment, fresh=options.fresh)
+            settled = True
+            with Ledger(folder) as ledger:
+                run(
+                    experiment,
+                    todo,
+                    records,
+                    folder=folder,
+                    jobs=options.jobs,
+                    ledger=ledger,
+                    launcher=launcher,
+                    progress=shown,
+                    accepted=accepted,
+                )
+    except (UserError, KeyboardInterrupt):
+        if not settled:  # a run that was refused leaves nothing
+            log.unlink(missing_ok=True)
+        raise
+
+
+def _tell_what_is_kept(folder: Path, experiment: Experiment, trials: Sequence[Trial]) -> None:
+    """On stderr, and in summary.json where the run had come to have results."""
+    said = "no trial had started"
+    if (folder / EXPERIMENT).exists():
+        counts = leave_summary(folder, experiment, trials, read_ledger(folder)).counts
+        said = f"{counts.done} of {counts.total} trials are kept in {folder}"
+    print(f"stopped: {said}; run the same command again to go on", file=sys.stderr)
 
 
 def _require_sound(file: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> None:

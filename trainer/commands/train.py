@@ -3,9 +3,9 @@
 import argparse
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
-from trainer import atomic
 from trainer.data.build import default_cache
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
@@ -13,9 +13,11 @@ from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
 from trainer.experiment.record import HASHES, RankReport, hash_text
 from trainer.experiment.spec import Experiment
 from trainer.experiment.training import Training
+from trainer.local.folder import MARK, taken
+from trainer.training.checkpoint import CHECKPOINT
 from trainer.training.distributed import ranks_from_environment
 from trainer.training.environment import process_started
-from trainer.training.trial import RankContext, run_rank
+from trainer.training.trial import CONFIG, WEIGHTS, RankContext, run_rank
 
 
 def main(options: argparse.Namespace) -> int:
@@ -24,16 +26,20 @@ def main(options: argparse.Namespace) -> int:
     training = _training(experiment, options.trial)
     ranks = ranks_from_environment()
     folder: Path = options.out or Path("runs") / f"{experiment.name}-train"
-    if ranks.is_rank0:
-        _require_writable(folder)
-    context = RankContext(ranks, "env://", default_cache(), folder)
+    # Before the training, not after hours of it. Rank 0 alone writes there.
+    with taken(folder, _holds_training) if ranks.is_rank0 else nullcontext():
+        return _train(training, RankContext(ranks, "env://", default_cache(), folder), folder, as_json=options.json)
+
+
+def _train(training: Training, context: RankContext, folder: Path, *, as_json: bool) -> int:
+    ranks = context.ranks
     epochs = training.train.epochs
     shown = 0.0
 
     def show(row: dict[str, float]) -> None:
         nonlocal shown
         last = row["epoch"] == epochs
-        if ranks.is_rank0 and not options.json and (last or time.monotonic() - shown > 1.0):
+        if ranks.is_rank0 and not as_json and (last or time.monotonic() - shown > 1.0):
             shown = time.monotonic()
             figures = "  ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "epoch")
             print(f"epoch {row['epoch']:.0f}/{epochs}  {figures}", file=sys.stderr)
@@ -43,18 +49,15 @@ def main(options: argparse.Namespace) -> int:
         where = f"rank {ranks.rank}: " if ranks.count > 1 else ""
         print(f"trialrun: {where}{report.outcome}: {report.error}\n{ADVICE[report.outcome]}", file=sys.stderr)
     elif ranks.is_rank0:
-        _tell(report, folder, as_json=options.json)
+        _tell(report, folder, as_json=as_json)
     return EXIT_CODES[report.outcome]
 
 
-def _require_writable(folder: Path) -> None:
-    """Before the training, not after hours of it."""
-    try:
-        atomic.require_writable(folder)
-    except OSError as error:
-        raise UserError(
-            f"--out: a folder that can be written is needed, got {folder} ({error.strerror or error})"
-        ) from error
+def _holds_training(folder: Path) -> bool:
+    """Whether a folder is marked, or holds what a training of version 0.1 left there, which left no mark."""
+    return any((folder / name).is_file() for name in (MARK, CHECKPOINT)) or all(
+        (folder / name).is_file() for name in (CONFIG, WEIGHTS)
+    )
 
 
 def _training(experiment: Experiment, wanted: str | None) -> Training:

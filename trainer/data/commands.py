@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer import arguments
+from trainer.atomic import require_replaceable
 from trainer.data.kafka import commands as kafka
 from trainer.experiment.errors import UserError
 
@@ -23,27 +25,33 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     commands = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build the data set of an experiment file, or find it built")
-    build.add_argument("file", type=Path, metavar="FILE", help="an experiment file; its training.data is built")
-    build.add_argument("--data", type=Path, metavar="DIR", help="where relative paths begin (default: here)")
+    build.add_argument(
+        "file", type=arguments.path, metavar="FILE", help="an experiment file; its training.data is built"
+    )
+    build.add_argument(
+        "--data", type=arguments.path, metavar="DIR", help="where relative paths begin (default: here)"
+    )
     _add_cache(build)
     _add_json(build)
     build.set_defaults(func=_build)
 
     scale = commands.add_parser("scale", help="write a multiple of an experiment file's training set as shards")
-    scale.add_argument("file", type=Path, metavar="FILE", help="an experiment file; its training.data is taken")
+    scale.add_argument(
+        "file", type=arguments.path, metavar="FILE", help="an experiment file; its training.data is taken"
+    )
     scale.add_argument("--multiplier", type=_multiplier, required=True, metavar="N", help="how many times over")
     _add_cache(scale)
     _add_json(scale)
     scale.set_defaults(func=_scale)
 
     show = commands.add_parser("show", help="say what a data set is, and check every byte of it")
-    show.add_argument("folder", type=Path, metavar="DIR", help="the folder that `data build` printed")
+    show.add_argument("folder", type=arguments.path, metavar="DIR", help="the folder that `data build` printed")
     _add_json(show)
     show.set_defaults(func=_show)
 
     export = commands.add_parser("export", help="write the data set of an experiment file as .npz")
-    export.add_argument("file", type=Path, metavar="FILE", help="an experiment file")
-    export.add_argument("out", type=Path, metavar="OUT.npz", help="the file to write")
+    export.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file")
+    export.add_argument("out", type=arguments.path, metavar="OUT.npz", help="the file to write")
     _add_cache(export)
     export.set_defaults(func=_export)
 
@@ -51,13 +59,17 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     fetch.add_argument("--tickers", nargs="+", required=True, metavar="TICKER", help="symbols, such as AAPL MSFT")
     fetch.add_argument("--period", default="5y", help="how far back: 90d, 6mo, 5y, ytd or max (default 5y)")
     fetch.add_argument("--interval", default="1d", help="1m 5m 15m 30m 1h 1d 1wk or 1mo (default 1d)")
-    fetch.add_argument("--out", type=Path, required=True, metavar="ROWS.csv", help="the file to write")
+    fetch.add_argument("--out", type=arguments.path, required=True, metavar="ROWS.csv", help="the file to write")
     fetch.set_defaults(func=_fetch)
 
     upload = commands.add_parser("upload", help="copy files to a volume of a cluster, for spec.pod.dataClaim")
-    upload.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a relative path stays as it is")
-    upload.add_argument("--claim", required=True, metavar="NAME", help="the PersistentVolumeClaim")
-    upload.add_argument("-n", "--namespace", help="where the claim is (default: kubectl's)")
+    upload.add_argument(
+        "files", type=arguments.path, nargs="+", metavar="FILE", help="a relative path stays as it is"
+    )
+    upload.add_argument(
+        "--claim", type=arguments.name, required=True, metavar="NAME", help="the PersistentVolumeClaim"
+    )
+    upload.add_argument("-n", "--namespace", type=arguments.name, help="where the claim is (default: kubectl's)")
     upload.add_argument("--image", help="the trainer's image (default: the operator's)")
     upload.set_defaults(func=_upload)
 
@@ -66,7 +78,10 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="where data sets are kept (default ~/.cache/trialrun/data)"
+        "--cache",
+        type=arguments.path,
+        metavar="DIR",
+        help="where data sets are kept (default ~/.cache/trialrun/data)",
     )
 
 
@@ -112,8 +127,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from trainer.data.export import export
+    from trainer.data.export import export, require_free
 
+    require_free(args.out)
     dataset = _prepared(args)
     export(dataset, args.out)
     counts = dataset.manifest.counts
@@ -123,12 +139,14 @@ def _export(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     from trainer.data.sources.table import check_distinct
-    from trainer.data.sources.yahoo import RECEIPT, ROWS, fetch
+    from trainer.data.sources.yahoo import RECEIPT, ROWS, fetch, is_fetched
 
     asked = _asked(args)
     check_distinct(asked)
     out: Path = args.out
     receipt_path = out.with_name(out.name + ".json")
+    require_replaceable(out, lambda rows: is_fetched(rows, receipt_path))
+    require_replaceable(receipt_path, lambda _: out.exists())
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the files only need to be renamed.

@@ -8,10 +8,17 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from trainer.atomic import replace
+from trainer.atomic import replace, require_replaceable
 from trainer.data.dataset import Dataset, Part
 from trainer.data.errors import DataUnavailable
 from trainer.data.shards import npy_header
+
+_MADE_BY = b"exported by Trialrun"  # the archive's comment, by which it is known again
+
+
+def require_free(path: Path) -> None:
+    """Raises UserError where something stands at `path` that is no export."""
+    require_replaceable(path, _is_export)
 
 
 def export(dataset: Dataset, path: Path) -> None:
@@ -22,6 +29,7 @@ def export(dataset: Dataset, path: Path) -> None:
     """
     try:
         with replace(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            archive.comment = _MADE_BY
             _write_part(archive, "train", dataset.train)
             if len(dataset.valid):
                 _write_part(archive, "val", dataset.valid)
@@ -33,6 +41,14 @@ def export(dataset: Dataset, path: Path) -> None:
         raise DataUnavailable(
             f"{path}: the export cannot be written ({error.strerror or error}); choose another file or make room"
         ) from error
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment == _MADE_BY
+    except zipfile.BadZipFile:
+        return False
 
 
 def _write_part(archive: zipfile.ZipFile, name: str, part: Part) -> None:

@@ -60,19 +60,18 @@ def run(
     ledger: Ledger,
     launcher: Launcher,
     progress: Progress,
+    accepted: int,
 ) -> list[Record]:
     """Runs `todo`, at most `jobs` trials at once; returns their records, each in the ledger before the next starts.
 
     `records` are those the ledger holds already: they number attempts. No trial starts once more have failed than
-    the experiment's budget allows. A cell larger than one that ran out of memory is skipped.
+    the experiment's budget allows. A cell larger than one that ran out of memory is skipped. The launcher is ready;
+    `accepted` is when it was first waited for (milliseconds since 1970).
 
     Raises:
         UserError: the ledger can't be written.
         LauncherEnded: trials can't be started any more.
     """
-    accepted = _now()
-    if todo:
-        launcher.await_ready()
     attempts = {trial: record.attempt for trial, record in latest(records).items()}
     budget = experiment.spec.max_failed_trials if isinstance(experiment, HyperparamSearch) else len(todo)
     metric = _reported_metric(experiment)
@@ -80,16 +79,16 @@ def run(
     while running or (waiting and _failures(made) <= budget):
         while waiting and len(running) < jobs and _failures(made) <= budget:
             trial = waiting.pop()
-            attempt, now = attempts.get(trial.id, 0) + 1, _now()
+            attempt, begun = attempts.get(trial.id, 0) + 1, now()
             if isinstance(experiment, ScaleTest) and (reason := reason_to_skip(experiment, trial, made)):
-                record = skipped(trial, attempt=attempt, reason=reason, accepted=accepted, now=now)
+                record = skipped(trial, attempt=attempt, reason=reason, accepted=accepted, now=begun)
                 ledger.append([record])
                 made.append(record)
                 progress.ended(trial, record)
                 continue
             launcher.start(trial, trial_folder(folder, trial))
             until = time.monotonic() + launcher.start_seconds + deadline(experiment)
-            running[trial.id] = _Running(trial, attempt, now, now, until)
+            running[trial.id] = _Running(trial, attempt, begun, begun, until)
             progress.started(trial)
         if not running:  # the last ones were skipped
             break
@@ -99,12 +98,12 @@ def run(
                 epoch = int(event.figures["epoch"])
                 progress.epoch(trial, epoch, trial.training.train.epochs, event.figures)
             elif isinstance(event, Begun):
-                running[event.trial].begun = _now()
+                running[event.trial].begun = now()
                 running[event.trial].deadline = time.monotonic() + deadline(experiment)
             elif (one := running.get(event.trial)) is not None and event.ending.rank not in one.endings:
                 _take_ending(one, event)
         for one in [one for one in running.values() if one.over]:
-            times = Times(accepted, one.started, _now())
+            times = Times(accepted, one.started, now())
             endings = [one.endings[rank] for rank in sorted(one.endings)]
             record = make_record(
                 one.trial,
@@ -147,13 +146,13 @@ def _take_ending(one: _Running, event: RankEnded) -> None:
 def _killed(one: _Running, ending: Ending) -> Ending:
     """The ending of a rank that this runner has killed, with why."""
     if one.killed is Outcome.TIMED_OUT:
-        seconds = (_now() - one.begun) / 1000
+        seconds = (now() - one.begun) / 1000
         evidence = {**ending.evidence, "secondsUntilKilled": seconds}
         error = f"killed by its deadline after {seconds:.1f} s"
         return replace(ending, platform=Outcome.TIMED_OUT, error=error, evidence=evidence)
     lost = f"killed: it did not notice that rank {one.first_failed} had failed"
     report = (ending.report or RankReport(rank=ending.rank)).model_copy(
-        update={"outcome": Outcome.CRASHED, "error": lost, "lost_peer": True, "provisional": False, "clock": _now()}
+        update={"outcome": Outcome.CRASHED, "error": lost, "lost_peer": True, "provisional": False, "clock": now()}
     )
     return replace(ending, report=report)
 
@@ -175,5 +174,6 @@ def _reported_metric(experiment: Experiment) -> str | None:
     return metric if OBJECTIVES[metric].part == "metrics" else None
 
 
-def _now() -> int:
+def now() -> int:
+    """Milliseconds since 1970."""
     return int(time.time() * 1000)

@@ -22,6 +22,17 @@ NAME = "report.html"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of ours: all begin in the same way.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    start = document("", ()).partition("<title>")[0].encode()
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
 def write_page(
     folder: Path,
     experiment: Experiment,

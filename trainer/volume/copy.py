@@ -13,7 +13,8 @@ from typing import IO
 
 from trainer.experiment.errors import UserError
 from trainer.experiment.pod import Pod
-from trainer.volume.pod import MOUNTED, kubectl, mounted
+from trainer.kubectl import kubectl, meaning
+from trainer.volume.pod import MOUNTED, mounted
 
 # Receives a file of a known size and SHA-256; it appears whole or not at all.
 _RECEIVE = """
@@ -76,7 +77,7 @@ class Volume:
         except OSError as error:
             raise UserError(f"{path}: a readable file is needed ({error.strerror or error})") from error
         if done.returncode:
-            said = " ".join(done.stderr.split()) or "the connection ended"
+            said = meaning(done.stderr) if done.stderr.strip() else "the connection ended"
             raise UserError(f"{path}: could not be copied to claim {self._claim}: {said}; run the command again")
 
     def take(self, folders: Mapping[str, str], into: Path) -> None:
@@ -102,7 +103,7 @@ class Volume:
             errors.seek(0)
             said = errors.read().decode(errors="replace")
         if process.returncode or not whole:
-            found = " ".join(said.split()) or "the connection ended"
+            found = meaning(said) if said.strip() else "the connection ended"
             raise UserError(f"claim {self._claim}: could not be read to the end: {found}; run the command again")
 
     def _run(self, script: str, *arguments: str, stdin: IO[bytes]) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ left over by a client that was killed, it ends by itself once nothing has been c
 import json
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from typing import Any
 
 from trainer.experiment.errors import UserError
 from trainer.experiment.pod import Pod
+from trainer.experiment.record import cut_error
+from trainer.kubectl import ask, done_by_kubectl, kubectl, meaning, spoken
 
 MOUNTED = "/volume"
 _USER = 65532  # as trials have it, so that they can read and write each other's files
 _START_SECONDS = 300.0
-_KUBECTL_SECONDS = 60.0
+_QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 
 # What the pod runs until it is deleted: it ends by itself when nothing was copied for ten minutes.
 _WAIT = """
@@ -38,10 +41,10 @@ def mounted(claim: str, namespace: str | None, chosen: Pod, *, writable: bool = 
     Raises:
         UserError: there is no such claim, or the pod could not be started; the sentence says why.
     """
-    _asked(namespace, "get", "persistentvolumeclaim", claim, what=f"claim {claim}")
+    ask(namespace, "get", "persistentvolumeclaim", claim, what=f"claim {claim}")
     name = f"trialrun-volume-{secrets.token_hex(4)}"
     manifest = json.dumps(_manifest(name, claim, chosen, writable=writable))
-    _asked(namespace, "create", "--filename=-", what=f"pod {name}", stdin=manifest)
+    ask(namespace, "create", "--filename=-", what=f"pod {name}", stdin=manifest)
     try:
         _await_start(name, namespace)
         yield name
@@ -57,13 +60,15 @@ def trainer_image() -> str:
     Raises:
         UserError: it can't be found out with the user's rights.
     """
-    command = kubectl(None, "get", "deployments", "--all-namespaces", "--selector=app.kubernetes.io/name=trialrun")
-    done = _done([*command, "--output=json"])
+    selected = ("--all-namespaces", "--selector=app.kubernetes.io/name=trialrun", "--output=json")
+    done = done_by_kubectl(None, "get", "deployments", *selected, what="--image")
+    if done.returncode and "(Forbidden)" not in done.stderr:
+        raise UserError(f"the trainer's image: {meaning(done.stderr)}")
     for each in json.loads(done.stdout)["items"] if not done.returncode else ():
         for variable in each["spec"]["template"]["spec"]["containers"][0]["env"]:
             if variable["name"] == "TRIALRUN_TRAINER_IMAGE":
                 return str(variable["value"])
-    why = " ".join(done.stderr.split()) or "no operator is installed"
+    why = spoken(done.stderr) if done.returncode else "no operator is installed"
     raise UserError(f"--image: name the trainer's image; it could not be found out ({why})")
 
 
@@ -118,14 +123,19 @@ def _manifest(name: str, claim: str, chosen: Pod, *, writable: bool) -> dict[str
 
 
 def _await_start(name: str, namespace: str | None) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    begun, told = time.monotonic(), ""
     while True:
-        status = json.loads(_asked(namespace, "get", "pod", name, "--output=json", what=f"pod {name}"))["status"]
+        status = json.loads(ask(namespace, "get", "pod", name, "--output=json", what=f"pod {name}"))["status"]
         if status.get("phase") == "Running":
             return
-        why, hopeless = _obstacle(status)
-        if hopeless or time.monotonic() > deadline:
+        said, hopeless = _obstacle(status)
+        why = cut_error(said)
+        waited = time.monotonic() - begun
+        if hopeless or waited > _START_SECONDS:
             raise UserError(f"pod {name}, which copies, could not be started: {why}")
+        if waited > _QUIET_SECONDS and why != told:
+            told = why
+            print(f"waiting for pod {name}, which copies: {why}", file=sys.stderr)
         time.sleep(0.5)
 
 
@@ -142,27 +152,3 @@ def _obstacle(status: Mapping[str, Any]) -> tuple[str, bool]:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason')}: {condition.get('message')}", False
     return "it is still being started", False
-
-
-def _asked(namespace: str | None, *arguments: str, what: str, stdin: str | None = None) -> str:
-    done = _done(kubectl(namespace, *arguments), stdin)
-    if done.returncode:
-        raise UserError(f"{what}: {' '.join(done.stderr.split())}")
-    return done.stdout
-
-
-def _done(command: list[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=_KUBECTL_SECONDS, check=False
-        )
-    except FileNotFoundError as error:
-        raise UserError("kubectl: is needed on the PATH, found none; install it") from error
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"kubectl: the cluster did not answer within {_KUBECTL_SECONDS:.0f} s") from error
-
-
-def kubectl(namespace: str | None, *arguments: str) -> list[str]:
-    """A kubectl command; without a namespace, in the one that kubectl uses."""
-    verb, *rest = arguments
-    return ["kubectl", verb, *([f"--namespace={namespace}"] if namespace else []), *rest]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from trainer import arguments
 from trainer.experiment.errors import UserError
 from trainer.experiment.kafka import Compression, Format, offset_range
 
@@ -21,13 +22,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add both commands to those of `data`."""
     publish = commands.add_parser("publish", help="write samples to the Kafka topics that an experiment file reads")
     publish.add_argument(
-        "file", type=Path, nargs="?", metavar="FILE", help="an experiment file with source kafka; or use --topic"
+        "file",
+        type=arguments.path,
+        nargs="?",
+        metavar="FILE",
+        help="an experiment file with source kafka; or use --topic",
     )
     publish.add_argument("--topic", help="without FILE: the topic to make")
     publish.add_argument("--brokers", help="host:port, several with commas (default: those of FILE)")
     _add_samples(publish)
     _add_writing(publish)
-    publish.add_argument("--partitions", type=_count, default=1, help="without FILE: of the topic (default 1)")
+    publish.add_argument(
+        "--partitions", type=arguments.count, default=1, help="without FILE: of the topic (default 1)"
+    )
     publish.add_argument("--replace", action="store_true", help="delete topics of these names first")
     publish.add_argument("--json", action="store_true", help="print one JSON object in place of text")
     publish.set_defaults(func=_publish)
@@ -36,7 +43,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     serve.add_argument("--port", type=int, default=8080, help="where it listens (default 8080)")
     serve.add_argument("--host", default="127.0.0.1", help="the address it listens on (default 127.0.0.1)")
     serve.add_argument("--brokers", help="the only brokers that it publishes to (default: whichever it is asked)")
-    serve.add_argument("--ranges", type=_count, default=1, help="partitions, and so ranges, of a topic (default 1)")
+    serve.add_argument(
+        "--ranges", type=arguments.count, default=1, help="partitions, and so ranges, of a topic (default 1)"
+    )
     _add_samples(serve)
     _add_writing(serve)
     serve.set_defaults(func=_serve)
@@ -44,10 +53,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _add_samples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--from", dest="origin", type=Path, metavar="FILE", help="an experiment file, whose data set is published"
+        "--from",
+        dest="origin",
+        type=arguments.path,
+        metavar="FILE",
+        help="an experiment file, whose data set is published",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where data sets are kept")
-    parser.add_argument("--samples", type=_count, help="without --from: how many to make up (default: as FILE needs)")
+    parser.add_argument("--cache", type=arguments.path, metavar="DIR", help="where data sets are kept")
+    parser.add_argument(
+        "--samples", type=arguments.count, help="without --from: how many to make up (default: as FILE needs)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seeds samples that are made up (default 0)")
 
 
@@ -56,7 +71,9 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compression", choices=get_args(Compression), default="None", help="without FILE (default None)"
     )
-    parser.add_argument("--batch-bytes", type=_count, default=1_000_000, help="of a batch at most (default 1000000)")
+    parser.add_argument(
+        "--batch-bytes", type=arguments.count, default=1_000_000, help="of a batch at most (default 1000000)"
+    )
     parser.add_argument("--linger-ms", type=int, default=50, help="how long a batch is waited for (default 50)")
 
 
@@ -236,9 +253,3 @@ def _name(file: Path) -> str:
     from trainer.experiment.load import read
 
     return read(file).name
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number > 0, got {text}")
-    return int(text)

@@ -126,6 +126,18 @@ def fetch(
     return receipt
 
 
+def is_fetched(rows: Path, receipt: Path) -> bool:
+    """Whether `rows` are as they were fetched, by the receipt beside them.
+
+    Raises:
+        OSError: they can't be read.
+    """
+    try:
+        return Receipt.model_validate_json(receipt.read_bytes()).sha256 == file_hash(rows)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def _kept(data: Data, cache: Path) -> tuple[Path, Receipt]:
     """The fetched rows and their receipt, fetching where the cache lacks them."""
     check_distinct(data)
