@@ -78,7 +78,7 @@ class _Reader:
                 near = get_close_matches(key.lower(), [each.lower() for each in _KEYS], 1, 0.5)
                 meant = f"; did you mean {_KEYS[[each.lower() for each in _KEYS].index(near[0])]}?" if near else ""
                 raise self.wrong(
-                    key, f"samples go by {' '.join(_KEYS[:6])} and their statistics by mu sd", "this key",
+                    key, f"samples go by {' '.join(_KEYS[:6])} and their statistics by mu sd", "another key",
                     f"rename or delete it{meant}",
                 )  # fmt: skip
         for one, other in (("X_val", "y_val"), ("mu", "sd")):
