@@ -437,11 +437,6 @@ def test_tickers_that_a_file_cannot_tell_apart_are_said(tmp_path: Path) -> None:
     assert "has no column Ticker" in said
 
 
-def test_a_column_that_is_asked_for_twice_is_said(tmp_path: Path) -> None:
-    (said,) = kept(prepare(some_data(columns=("Close", "Open", "Close")), tmp_path / "cache"))
-    assert said == "data.columns has Close more than once; a row has the same value as often"
-
-
 @pytest.mark.parametrize("missing", [50, 300, 3000])
 def test_a_gap_that_no_other_comes_near_is_said(missing: int) -> None:
     one = series(200)

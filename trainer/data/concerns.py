@@ -79,9 +79,7 @@ def _list(labels: Sequence[int]) -> str:
 
 
 def _unused(series: Sequence[Series], data: Data) -> Iterator[str]:
-    """What `data` asks for and rows do not give, or give twice."""
-    if twice := sorted({name for name in data.columns if data.columns.count(name) > 1}):
-        yield f"data.columns has {', '.join(twice)} more than once; a row has the same value as often"
+    """What `data` asks for and rows do not give."""
     named = [one.ticker for one in series]
     if data.source in ("csv", "parquet") and data.tickers and named != list(data.tickers):
         yield (
