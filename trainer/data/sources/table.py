@@ -121,11 +121,12 @@ def series_of(table: Table, data: Data) -> list[Series]:
     _check_finite(table, data, mistakes)
     names = np.array(table.tickers if table.tickers is not None else [table.path.stem] * len(table.dates))
     series = []
-    again_after = (
-        "times are read to the microsecond, give rows that are at least so far apart"
-        if table.truncated
-        else "delete one of the two or, where clocks were put back, give times in UTC or with their offset"
-    )
+    if table.truncated:
+        again_after = "times are read to the microsecond, give rows that are at least so far apart"
+    elif (table.dates != table.dates.astype("datetime64[D]")).any():
+        again_after = "give times in UTC or with their offset where clocks were put back, or keep one of the rows"
+    else:
+        again_after = "delete one of the two"
     for ticker in _chosen(table, data):
         where = np.flatnonzero(names == ticker)
         # Stable, so that of two equal dates the one further down is reported.
