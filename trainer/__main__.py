@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.experiment.errors import UserError
+from trainer.experiment.redact import redacted
 from trainer.packages import missing_for
 
 _NEXT = """\
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _mistake(error: UserError) -> int:
-    print(f"trialrun: {error}", file=sys.stderr)
+    print(f"trialrun: {redacted(str(error))}", file=sys.stderr)
     return 2
 
 

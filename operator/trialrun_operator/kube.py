@@ -15,6 +15,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
+from trainer.experiment.redact import redacted
 from trialrun_operator.names import Resource
 
 Document = dict[str, Any]
@@ -38,9 +39,10 @@ class Unreachable(ApiFailure):
 
 
 class Refused(ApiFailure):
-    """The API server said no; `code`, `reason` and `message` are as in its Status object."""
+    """The API server said no; `code`, `reason` and `message` are as in its Status object, without secrets."""
 
     def __init__(self, request: str, code: int, reason: str, message: str, retry_after: float | None) -> None:
+        message = redacted(message)
         super().__init__(f"{request}: {code} {reason}: {message}")
         self.code = code
         self.reason = reason

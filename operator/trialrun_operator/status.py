@@ -5,6 +5,7 @@ from typing import Any
 
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record
+from trainer.experiment.redact import redacted
 from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trialrun_operator import conditions as c
@@ -199,7 +200,8 @@ def _succeeded(summary: Summary, exceeded: int | None) -> tuple[str, str, str]:
 def _conditions(verdicts: Verdicts, generation: int, old: Mapping[str, Any], now: int) -> list[dict[str, Any]]:
     before = {condition.get("type"): condition for condition in old.get("conditions") or ()}
     made = []
-    for kind, (value, reason, message) in verdicts.items():
+    for kind, (value, reason, said) in verdicts.items():
+        message = redacted(said)
         known = before.get(kind) or {}
         since = known.get("lastTransitionTime") if known.get("status") == value else None
         made.append(

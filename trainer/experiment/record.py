@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.redact import redacted
 from trainer.experiment.section import Section
 from trainer.experiment.spec import Scalar
 
@@ -253,11 +254,11 @@ def latest(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def cut_error(text: str, limit: int = MAX_ERROR_CHARACTERS) -> str:
-    """An error's text, its middle left out when it is longer than `limit`: both ends tell most.
+    """An error's text without secrets, its middle left out when it is longer than `limit`: both ends tell most.
 
     Halves of characters, as in the name of a file that isn't UTF-8, are written as escapes: JSON can't hold them.
     """
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = redacted(text.encode("utf-8", "backslashreplace").decode())  # before a cut could hide what a secret is
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2

@@ -21,7 +21,7 @@ from trainer.experiment.cells import memory_limit
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import MemoryLimit, RankReport
+from trainer.experiment.record import MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
 from trainer.local.launcher import Begun, Epoch, LauncherEnded, RankEnded
@@ -182,7 +182,9 @@ class Cells:
         self._gone(one)
         if not said.endswith(b"\n"):
             words = self.log.read_text(errors="replace").strip().splitlines()
-            raise LauncherEnded(f"a process that loads torch did not come up: {words[-1] if words else 'no word'}")
+            raise LauncherEnded(
+                f"a process that loads torch did not come up: {cut_error(words[-1]) if words else 'no word'}"
+            )
         floor: int = json.loads(said)["floor"]
         return floor
 

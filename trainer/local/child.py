@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.experiment.record import cut_error
 from trainer.local.launcher import LauncherEnded
 from trainer.local.lines import Lines
 
@@ -84,4 +85,4 @@ class Child:
         code = self._process.wait()
         lines = self.log.read_text(errors="replace").strip().splitlines()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return f"{self.what} ended {how}: {lines[-1] if lines else 'it said nothing'}"
+        return f"{self.what} ended {how}: {cut_error(lines[-1]) if lines else 'it said nothing'}"

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from trainer.experiment.redact import redacted
 from trainer.experiment.spec import Scalar
 
 
@@ -73,6 +74,6 @@ def at_once(slots: int) -> str:
 
 
 def one_line(text: str, limit: int = 1000) -> str:
-    """`text` without line breaks and anything else that a terminal might obey."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """`text` without secrets, line breaks and anything else that a terminal might obey."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in redacted(text)).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
