@@ -88,25 +88,25 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
     ),
     "success with a report that can't be read": (
         [Ending(0, 0, unread="not a report: note: no such field")],
-        verdict(Outcome.METRICS_MISSING, "rank 0 left what can't be read: not a report: note: no such field", 0, 0),
+        verdict(Outcome.METRICS_MISSING, "rank 0 left what is not a report: note: no such field", 0, 0),
     ),
     "success of both, and one report that can't be read": (
         [well(0), Ending(1, 0, unread="not a report: note: no such field")],
         Verdict(
             Outcome.SUCCEEDED,
             exit_code=0,
-            evidence={"unread": "rank 1 left what can't be read: not a report: note: no such field"},
+            evidence={"unread": "rank 1 left what is not a report: note: no such field"},
         ),
     ),
     "a failure in a report that can't be read as a whole": (
         [replace(failed(0, Outcome.DIVERGED, 66), unread="not a report: x")],
-        verdict(Outcome.DIVERGED, "oops 0; it left what can't be read: not a report: x", 0, 66),
+        verdict(Outcome.DIVERGED, "oops 0; it left what is not a report: x", 0, 66),
     ),
     "an exit with a report that can't be read": (
         [Ending(0, 3, unread="not a report: x")],
         verdict(
             Outcome.CRASHED,
-            "ended with exit code 3 without a report; it left what can't be read: not a report: x",
+            "ended with exit code 3 without a report; it left what is not a report: x",
             0,
             3,
         ),
@@ -391,6 +391,12 @@ def test_an_objective_that_is_undefined_is_named_with_what_can_be_chosen(
     assert found.outcome is Outcome.METRICS_MISSING
     assert found.error.startswith(f"the objective {objective} has no value: ")
     assert found.error.endswith(f"; of this data choose {chosen}")
+
+
+def test_what_was_measured_beside_a_missing_objective_stands() -> None:
+    ending = well(0, metrics={"validMae": 1.0, undefined_name("validR2"): 1.0})
+    record = make_record(a_trial(), attempt=1, endings=[ending], metric="validR2", times=TIMES)
+    assert (record.outcome, record.metrics) == (Outcome.METRICS_MISSING, {"validMae": 1.0})
 
 
 def test_another_trainers_missing_objective_is_not_called_undefined() -> None:

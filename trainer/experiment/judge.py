@@ -88,13 +88,13 @@ def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
     first = next((end for end in endings if end.rank == 0), None)
     report = first.said if first is not None else None
     if report is None:
-        why = f"rank 0 left what can't be read: {first.unread}" if first is not None and first.unread else ""
+        why = f"rank 0 left what is {first.unread}" if first is not None and first.unread else ""
         return Verdict(Outcome.METRICS_MISSING, why or "rank 0 ended without a report", 0, 0)
     if metric is not None and metric not in report.metrics:
         return Verdict(Outcome.METRICS_MISSING, _missing(metric, report.metrics), 0, 0)
     if metric is not None and not math.isfinite(value := report.metrics[metric]):
         return Verdict(Outcome.DIVERGED, f"the objective {metric} was reported as {value}", 0, 0)
-    unread = "; ".join(f"rank {end.rank} left what can't be read: {end.unread}" for end in endings if end.unread)
+    unread = "; ".join(f"rank {end.rank} left what is {end.unread}" for end in endings if end.unread)
     return Verdict(Outcome.SUCCEEDED, exit_code=0, evidence={"unread": unread} if unread else {})
 
 
@@ -131,7 +131,8 @@ def make_record(
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
         evidence={**verdict.evidence, **beside},
-        metrics=metrics if verdict.outcome is Outcome.SUCCEEDED else {},
+        # What was measured beside an objective that is missing stands.
+        metrics=metrics if verdict.outcome in (Outcome.SUCCEEDED, Outcome.METRICS_MISSING) else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),
         memory=tuple(
             report.memory if (report := reports.get(rank)) is not None else None for rank in range(trial.workers)
@@ -212,7 +213,7 @@ def _outcome(end: Ending) -> Outcome:
 def _about(end: Ending, endings: Sequence[Ending]) -> str:
     where = f"rank {end.rank}: " if len(endings) > 1 else ""
     text = end.error or (end.said.error if end.said is not None else "") or exit_text(end.exit_code, end.said)
-    return where + text + (f"; it left what can't be read: {end.unread}" if end.unread else "")
+    return where + text + (f"; it left what is {end.unread}" if end.unread else "")
 
 
 def exit_text(code: int | None, said: RankReport | None) -> str:

@@ -39,8 +39,8 @@ OBJECTIVES: dict[str, Metric] = {
 UNDEFINED_BECAUSE: dict[str, str] = {
     f"{part}{metric}": because.format(part=name)
     for metric, because in {
-        "R2": "the {part} target is constant, and R² compares errors with how the target varies",
-        "F1": "class 1 does not occur among the {part} samples, and F1 tells how well it is found",
+        "R2": "the {part} target is constant, so R², which compares errors with how it varies, has no meaning",
+        "F1": "class 1 does not occur among the {part} samples, so F1, which is about finding it, has no meaning",
     }.items()
     for part, name in (("valid", "validation"), ("test", "test"))
 }

@@ -121,7 +121,7 @@ def _left_report(folder: Path, rank: int) -> tuple[RankReport | None, str]:
     except FileNotFoundError:
         return None, ""
     except OSError as error:
-        return None, f"its report: {error.strerror}"
+        return None, f"not readable: {error.strerror}"
     except Unreadable as error:
         return error.failure, str(error)
 
