@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from trainer.experiment.outcome import Outcome
 from trainer.report.compare_cells import Cell, Measured, only_one_carries
 from trainer.report.compare_facts import Agreement, Pair, Side
-from trainer.report.overview import peak_bytes
 from trainer.report.wording import count, duration, memory, number, setting
 
 ABSENT = "–"
@@ -141,7 +140,9 @@ def _measured(side: Measured | None) -> tuple[str, ...]:
         str(side.outcome),
         ABSENT if side.seconds is None else duration(side.seconds),
         ABSENT if side.samples_per_second is None else f"{side.samples_per_second:,.0f}",
-        ABSENT if side.peak_bytes is None else memory(side.peak_bytes),
+        ABSENT
+        if side.peak_bytes is None
+        else memory(side.peak_bytes) + (" resident" if side.peak_is_resident else ""),
     )
 
 
@@ -166,9 +167,10 @@ def _side(side: Side) -> Iterator[tuple[str, str]]:
             yield "slots starting", _percent(timing.split.start)
             yield "slots loading data", _percent(timing.split.data)
             yield "slots training", _percent(timing.split.train)
-    peaks = [peak for trial, _ in results.ran if (peak := peak_bytes(results, trial.id)) is not None]
-    if peaks:
-        yield "peak memory", memory(max(peaks))
+    ranks = [rank for trial, _ in results.ran for rank in results.records[trial.id].memory if rank is not None]
+    if ranks:
+        largest = max(ranks, key=lambda rank: rank.counted_peak)
+        yield largest.peak_name, memory(largest.counted_peak)
     if summary.cost is not None:
         yield "cost", number(summary.cost)
     if (best := summary.best) is not None:

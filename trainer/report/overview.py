@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Iterator
 
 from trainer.experiment.comparison import Comparison, shares
+from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import ADVICE, Outcome
-from trainer.experiment.record import Record
+from trainer.experiment.record import Memory, Record
 from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, joined, table
 from trainer.report.results import Results, objective_text
@@ -104,10 +105,10 @@ def failures(results: Results) -> Markup | None:
     return element("section", element("h2", "What did not succeed"), shown, class_="failures")
 
 
-def peak_bytes(results: Results, identity: str) -> int | None:
-    """The largest memory that any rank of a trial had, as its limit counts it; None where none was measured."""
-    peaks = [rank.counted_peak for rank in results.records[identity].memory if rank is not None]
-    return max(peaks, default=None)
+def largest_rank(results: Results, identity: str) -> Memory | None:
+    """The memory of a trial's rank with the largest peak, as its limit counts it; None where none was measured."""
+    ranks = [rank for rank in results.records[identity].memory if rank is not None]
+    return max(ranks, key=lambda rank: rank.counted_peak, default=None)
 
 
 def _measured(results: Results) -> Markup:
@@ -115,14 +116,15 @@ def _measured(results: Results) -> Markup:
     records = [results.records[identity] for identity in sorted(results.best_ids)]
     names = sorted(set.intersection(*(set(record.metrics) for record in records)))
     columns = {name: [record.metrics[name] for record in records] for name in names}
+    absent = [(name, str(why)) for name in UNDEFINED_BECAUSE if (why := records[0].evidence.get(name))]
     if len(records) == 1:
         rows = [(name, number(values[0])) for name, values in columns.items()]
-        return table("Measured", ("figure", "value"), rows, numbers=(1,))
+        return table("Measured", ("figure", "value"), rows + absent, numbers=(1,))
     spread = [
         (name, number(statistics.fmean(values)), number(statistics.stdev(values))) for name, values in columns.items()
     ]
     caption = f"Measured, over {len(records)} repeats"
-    return table(caption, ("figure", "mean", "deviation"), spread, numbers=(1, 2))
+    return table(caption, ("figure", "mean", "deviation"), spread + [(*one, "") for one in absent], numbers=(1, 2))
 
 
 def _reason(record: Record) -> str:
