@@ -26,7 +26,6 @@ HASHES = {"dataHash": DATA, "validationHash": VALIDATION}
 NAIVE = "naive"  # begins the names of what a prediction gets that has learnt nothing: naiveValidMse
 UNDEFINED = "undefined"  # begins the names by which a report tells of a metric that has no value: undefinedValidR2
 _MOST_MISTAKES = 5
-PEAK, PEAK_RESIDENT = "peak memory", "peak resident memory"
 
 Milliseconds = Annotated[int, Field(ge=0, description="Since 1970, by the clock of whoever wrote it.")]
 Metrics = dict[str, float]
@@ -83,11 +82,6 @@ class Memory(Reported):
     def counted_peak(self) -> int:
         """The peak as a limit counts it: of the cgroup where there is one."""
         return self.peak_bytes if self.cgroup is None else self.cgroup.peak_bytes
-
-    @property
-    def peak_name(self) -> str:
-        """What `counted_peak` is called where it is shown."""
-        return PEAK_RESIDENT if self.cgroup is None else PEAK
 
     @property
     def counted_floor(self) -> int | None:

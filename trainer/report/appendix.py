@@ -2,10 +2,10 @@
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import PEAK, PEAK_RESIDENT, Environment
+from trainer.experiment.record import Environment
 from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, table
-from trainer.report.overview import largest_rank
+from trainer.report.overview import peak_bytes
 from trainer.report.results import Results, objective_text
 from trainer.report.wording import count, duration, memory, number, one_line, setting
 
@@ -23,7 +23,7 @@ def trials(results: Results) -> Markup:
     shown = (list(results.trials) if listed else results.ranked)[:MOST_ROWS]
     paths = list(results.names)
     fixed = [noun, "id", *(results.names[path] for path in paths)]
-    heads = [*fixed, "workers", "repeat", "outcome", "epochs", "time", _peak_name(results)]
+    heads = [*fixed, "workers", "repeat", "outcome", "epochs", "time", "peak memory"]
     if results.metric is not None:
         heads.insert(len(fixed) + 2, objective_text(results.metric))
     varying = {"workers": len({t.workers for t in results.trials}) > 1 or scale, "repeat": results.repeats > 1}
@@ -106,9 +106,8 @@ def method(results: Results) -> Markup:
         (
             "Peak memory",
             (
-                "The largest of any of a trial's ranks, as a limit counts it: what its cgroup was charged with. "
-                "Where a rank had no cgroup of its own, it is resident memory, which counts shared pages too, "
-                "and is called so."
+                "The largest of any of a trial's ranks, as a limit counts it: what its cgroup was charged with, or "
+                "resident memory, where it had no cgroup of its own."
             ),
         ),
         (
@@ -142,25 +141,18 @@ def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
     if record is None:
         return [*row, "not run", _ABSENT, _ABSENT, _ABSENT]
     ran = record.outcome is not Outcome.SKIPPED
-    rank = largest_rank(results, trial.id)
+    peak = peak_bytes(results, trial.id)
     return [
         *row,
         str(record.outcome),
         str(record.epochs) if record.epochs else _ABSENT,
         duration(record.seconds.total) if ran else _ABSENT,
-        _ABSENT if rank is None else memory(rank.counted_peak),
+        _ABSENT if peak is None else memory(peak),
     ]
 
 
 def _is_text(results: Results, path: str) -> bool:
     return any(isinstance(trial.parameters[path], str | bool) for trial in results.trials)
-
-
-def _peak_name(results: Results) -> str:
-    """What the peaks of all trials are called."""
-    ranks = (largest_rank(results, identity) for identity in results.records)
-    names = {rank.peak_name for rank in ranks if rank is not None}
-    return PEAK_RESIDENT if PEAK_RESIDENT in names else PEAK
 
 
 def _environment(environment: Environment) -> dict[str, str]:

@@ -15,7 +15,6 @@ class Measured(Reported):
     seconds: float | None
     samples_per_second: float | None
     peak_bytes: int | None
-    peak_is_resident: bool = False
 
 
 class Cell(Reported):
@@ -87,13 +86,11 @@ def _cell(records: Sequence[Record]) -> Measured:
         for record in told
         if record.outcome is Outcome.SUCCEEDED and record.seconds.train > 0
     ]
-    ranks = [rank for record in told for rank in record.memory if rank is not None]
-    largest = max(ranks, key=lambda rank: rank.counted_peak, default=None)
+    peaks = [rank.counted_peak for record in told for rank in record.memory if rank is not None]
     ran = [record.seconds.total for record in told if record.outcome is not Outcome.SKIPPED]
     return Measured(
         outcome=told[0].outcome,
         seconds=fmean(ran) if ran else None,
         samples_per_second=fmean(rates) if rates else None,
-        peak_bytes=None if largest is None else largest.counted_peak,
-        peak_is_resident=largest is not None and largest.cgroup is None,
+        peak_bytes=max(peaks, default=None),
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from trainer.experiment.outcome import Outcome
 from trainer.report.compare_cells import Cell, Measured, only_one_carries
 from trainer.report.compare_facts import Agreement, Pair, Side
+from trainer.report.overview import peak_bytes
 from trainer.report.wording import count, duration, memory, number, setting
 
 ABSENT = "–"
@@ -97,7 +98,17 @@ def agreement(pair: Pair) -> list[str]:
     said += [f"{letter}: {caveat}" for letter, side in pair.sides for caveat in side.results.summary.caveats]
     if compared is not None and compared.same_best is not None:
         said.append(f"The best trial is {'the same' if compared.same_best else 'another'} in both.")
+    a, b = (_peaks_are(side) for _, side in pair.sides)
+    if a and b and a != b:
+        said.append(f"Peak memory is {a} in A and {b} in B, so the two figures can't be compared.")
     return said
+
+
+def _peaks_are(side: Side) -> str:
+    """What the peaks of a side count; empty where it has none."""
+    ranks = [rank for record in side.results.records.values() for rank in record.memory if rank is not None]
+    kinds = sorted({"resident memory" if rank.cgroup is None else "what a cgroup was charged with" for rank in ranks})
+    return " or ".join(kinds)
 
 
 def sizes(pair: Pair) -> list[Row]:
@@ -140,9 +151,7 @@ def _measured(side: Measured | None) -> tuple[str, ...]:
         str(side.outcome),
         ABSENT if side.seconds is None else duration(side.seconds),
         ABSENT if side.samples_per_second is None else f"{side.samples_per_second:,.0f}",
-        ABSENT
-        if side.peak_bytes is None
-        else memory(side.peak_bytes) + (" resident" if side.peak_is_resident else ""),
+        ABSENT if side.peak_bytes is None else memory(side.peak_bytes),
     )
 
 
@@ -167,10 +176,9 @@ def _side(side: Side) -> Iterator[tuple[str, str]]:
             yield "slots starting", _percent(timing.split.start)
             yield "slots loading data", _percent(timing.split.data)
             yield "slots training", _percent(timing.split.train)
-    ranks = [rank for trial, _ in results.ran for rank in results.records[trial.id].memory if rank is not None]
-    if ranks:
-        largest = max(ranks, key=lambda rank: rank.counted_peak)
-        yield largest.peak_name, memory(largest.counted_peak)
+    peaks = [peak for trial, _ in results.ran if (peak := peak_bytes(results, trial.id)) is not None]
+    if peaks:
+        yield "peak memory", memory(max(peaks))
     if summary.cost is not None:
         yield "cost", number(summary.cost)
     if (best := summary.best) is not None:

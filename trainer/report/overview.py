@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from trainer.experiment.comparison import Comparison, shares
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import ADVICE, Outcome
-from trainer.experiment.record import Memory, Record
+from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, joined, table
 from trainer.report.results import Results, objective_text
@@ -105,10 +105,10 @@ def failures(results: Results) -> Markup | None:
     return element("section", element("h2", "What did not succeed"), shown, class_="failures")
 
 
-def largest_rank(results: Results, identity: str) -> Memory | None:
-    """The memory of a trial's rank with the largest peak, as its limit counts it; None where none was measured."""
-    ranks = [rank for rank in results.records[identity].memory if rank is not None]
-    return max(ranks, key=lambda rank: rank.counted_peak, default=None)
+def peak_bytes(results: Results, identity: str) -> int | None:
+    """The largest memory that any rank of a trial had, as its limit counts it; None where none was measured."""
+    peaks = [rank.counted_peak for rank in results.records[identity].memory if rank is not None]
+    return max(peaks, default=None)
 
 
 def _measured(results: Results) -> Markup:
