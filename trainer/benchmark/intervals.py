@@ -8,6 +8,7 @@ one of its ends has no float.
 import math
 import statistics
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -171,7 +172,8 @@ def _bootstrapped(a: Sequence[float], b: Sequence[float], medians: Sequence[Frac
 
     # Powers of two change no bit of the ratio. With them both medians are near 1, so that sums stay in range.
     scales = [math.frexp(float(median))[1] for median in medians]
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is judged below
         found = stats.bootstrap(
             tuple(np.ldexp(values, -scale) for values, scale in zip((a, b), scales, strict=True)),
             statistic,
