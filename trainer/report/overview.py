@@ -1,8 +1,8 @@
 """The top of the page: what came out, in words first, then in figures."""
 
-import statistics
 from collections.abc import Iterator
 
+from trainer.experiment import moments
 from trainer.experiment.comparison import Comparison, shares
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import ADVICE, Outcome
@@ -120,9 +120,10 @@ def _measured(results: Results) -> Markup:
     if len(records) == 1:
         rows = [(name, number(values[0])) for name, values in columns.items()]
         return table("Measured", ("figure", "value"), rows + absent, numbers=(1,))
-    spread = [
-        (name, number(statistics.fmean(values)), number(statistics.stdev(values))) for name, values in columns.items()
-    ]
+    spread = []
+    for name, values in columns.items():
+        deviation = moments.deviation(values)
+        spread.append((name, number(moments.mean(values)), "–" if deviation is None else number(deviation)))
     caption = f"Measured, over {len(records)} repeats"
     return table(caption, ("figure", "mean", "deviation"), spread + [(*one, "") for one in absent], numbers=(1, 2))
 
