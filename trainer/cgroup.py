@@ -149,14 +149,12 @@ def own_group() -> Group | None:
 
 
 def cpu_limit() -> float | None:
-    """The CPUs that this process's cgroup may use, None without a limit."""
-    if (both := _own_file("cpu.max")) is not None:
-        quota, _, period = both.partition(" ")
-        return None if quota == "max" else int(quota) / int(period)
-    quota_v1, period_v1 = _own_file("cpu.cfs_quota_us", "cpu"), _own_file("cpu.cfs_period_us", "cpu")
-    if quota_v1 is None or period_v1 is None or int(quota_v1) < 0:
-        return None
-    return int(quota_v1) / int(period_v1)
+    """The CPUs that this process may use by its cgroup and those around it, None without a limit."""
+    shares = [both.split() for both in _texts("cpu.max")]
+    if not shares:
+        quotas, periods = _texts("cpu.cfs_quota_us", "cpu"), _texts("cpu.cfs_period_us", "cpu")
+        shares = [["max" if int(quota) < 0 else quota, period] for quota, period in zip(quotas, periods, strict=True)]
+    return min((int(quota) / int(period) for quota, period in shares if quota != "max"), default=None)
 
 
 def cores() -> int:
@@ -167,20 +165,25 @@ def cores() -> int:
 
 
 def memory_limit() -> int | None:
-    """The bytes that this process's cgroup may use, None without a limit."""
-    text = _own_file("memory.max") or _own_file("memory.limit_in_bytes", "memory")
-    if text is None or text == "max":
-        return None
+    """The bytes that this process may use by its cgroup and those around it, None without a limit."""
+    texts = _texts("memory.max") or _texts("memory.limit_in_bytes", "memory")
     # Version 1 says "no limit" as the largest multiple of a page.
-    return int(text) if int(text) < 2**60 else None
+    return min((int(text) for text in texts if text != "max" and int(text) < 2**60), default=None)
 
 
-def _own_file(name: str, controller: str = "") -> str | None:
-    """A file of this process's own cgroup: version 2 without a controller, version 1 with one."""
-    for folder in _own_folders(controller, either=False):
-        if (folder / name).is_file():
-            return (folder / name).read_text().strip()
-    return None
+def machine_memory() -> int:
+    """The bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _texts(name: str, controller: str = "") -> list[str]:
+    """A file of this process's cgroup and of each around it: version 2 without a controller, version 1 with one."""
+    root = ROOT / controller if controller else ROOT
+    own = next((folder for folder in _own_folders(controller, either=False) if folder.is_dir()), None)
+    if own is None:
+        return []
+    around = [folder for folder in (own, *own.parents) if folder == root or root in folder.parents]
+    return [(folder / name).read_text().strip() for folder in around if (folder / name).is_file()]
 
 
 def _own_folders(controller: str, *, either: bool = True) -> list[Path]:

@@ -107,7 +107,7 @@ def _refusal(wanted: Reference, stderr: str) -> str:
     said = spoken(stderr)
     if "the server doesn't have a resource type" in said:
         return (
-            f"the cluster ({_where()}) has no {wanted.plural}: install Trialrun there (docs/cluster.md), or {_CHOOSE}"
+            f"the cluster ({_where()}) has no {wanted.plural}; install Trialrun there (docs/cluster.md), or {_CHOOSE}"
         )
     if "(NotFound)" in said:
         if wanted.namespace and not _has_namespace(wanted.namespace):
@@ -172,21 +172,26 @@ def done_by_kubectl(
         ) from error
     with process:
         try:
-            try:
-                said, complained = process.communicate(stdin, timeout=_QUIET_SECONDS)
-            except subprocess.TimeoutExpired:
-                print(f"{what}: waiting for the cluster's answer ({_where()})", file=sys.stderr)
-                said, complained = process.communicate(timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise UserError(
-                f"{what}: the cluster did not answer within {_TIMEOUT_SECONDS:.0f} s ({_where()}); see that it runs "
-                f"and can be reached, or {_CHOOSE}"
-            ) from error
+            said, complained = _answer(process, stdin, what)
         except BaseException:
             process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+def _answer(process: subprocess.Popen[str], stdin: str | None, what: str) -> tuple[str, str]:
+    """What it prints, and what it complains of."""
+    try:
+        return process.communicate(stdin, timeout=_QUIET_SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"{what}: waiting for the cluster's answer ({_where()})", file=sys.stderr)
+    try:
+        return process.communicate(timeout=_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"{what}: the cluster did not answer within {_TIMEOUT_SECONDS:.0f} s ({_where()}); see that it runs and "
+            f"can be reached, or {_CHOOSE}"
+        ) from error
 
 
 def meaning(stderr: str) -> str:

@@ -1,32 +1,51 @@
 """Packages that a plain install leaves out: which extra brings each, and the sentence where one is missing."""
 
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 from trainer.experiment.errors import UserError
 
 # By the name under which it is imported. What is not here has a sentence of its own where it is needed.
-_EXTRAS = dict.fromkeys(("torch", "numpy", "safetensors", "rich", "matplotlib"), "trainer") | {"pyspark": "spark"}
+_EXTRAS = {
+    **dict.fromkeys(("torch", "numpy", "safetensors", "rich", "matplotlib"), "trainer"),
+    **dict.fromkeys(("scipy", "statsmodels"), "statistics"),
+    "pyspark": "spark",
+}
 
 
 class PackageMissing(UserError):
-    """A command needs a package that is not installed; the text says how to install it."""
+    """A package is needed that is not installed; the text says how to install it."""
 
 
 def require(package: str) -> None:
-    """Raises PackageMissing where `package` is not installed. Imports nothing."""
+    """Raises PackageMissing where `package`, which a command needs, is not installed. Imports nothing."""
     if find_spec(package) is None:
         raise missing(package)
 
 
+def load(module: str, what: str) -> ModuleType:
+    """A module of an extra's package, imported; `what` needs it.
+
+    Raises:
+        PackageMissing: its package is not installed.
+    """
+    package = module.partition(".")[0]
+    if find_spec(package) is None:
+        raise PackageMissing(f"{what}: the package {package} is required, found none; {_advice(package)}")
+    return import_module(module)
+
+
 def missing(package: str) -> PackageMissing:
-    """The error that `package`, one of an extra, is not installed."""
-    return PackageMissing(
-        f"this command needs the package {package}, found none; install it with "
-        f"`pip install 'trialrun[{_EXTRAS[package]}]'`"
-    )
+    """The error that a command lacks `package`, one of an extra."""
+    return PackageMissing(f"this command needs the package {package}, found none; {_advice(package)}")
 
 
 def missing_for(error: ModuleNotFoundError) -> PackageMissing | None:
     """What to tell the user about an import that failed; None where no extra brings the module."""
     package = (error.name or "").partition(".")[0]
     return missing(package) if package in _EXTRAS else None
+
+
+def _advice(package: str) -> str:
+    return f"install it with `pip install 'trialrun[{_EXTRAS[package]}]'`"

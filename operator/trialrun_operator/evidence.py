@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import LAST_SIGNAL, Ending
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import RankReport, cut_error, decode_report
+from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, Unreadable, cut_error, decode_report
 from trainer.experiment.spec import Scalar
+from trialrun_operator.names import CONTAINER
 
 Document = Mapping[str, Any]
 
@@ -38,7 +39,6 @@ _IMAGE_REASONS = frozenset(
 )  # fmt: skip
 # Waiting does not mend these; a registry or a network may.
 _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-_LAST_SIGNAL = 64  # on Linux; exit codes above 128 + 64 are the program's own
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -55,18 +55,18 @@ def ending_of(document: Document, terminated: Document, rank: int) -> Ending | N
     """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state."""
     status = document.get("status") or {}
     over = status.get("phase") in ("Succeeded", "Failed")
-    platform, error = _platform(status, terminated) if over else _lost(document, status)
+    platform, error = _platform(document, terminated) if over else _lost(document, status)
     if not over and platform is None:
         return None
     exit_code = terminated.get("exitCode")
-    report, unreadable = _report(terminated, rank)
+    report, unread, words = _report(terminated, rank)
     silent = report is None or report.provisional
     if platform is None and silent and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
         platform, error = Outcome.EVICTED, "Deleted: the pod was deleted before it had ended by itself"
     if platform is None and silent:
         reason, message = status.get("reason") or "", status.get("message") or ""
-        error = "; ".join(filter(None, (_said(reason, message) if reason else "", _silent(terminated, unreadable))))
-    return Ending(rank, exit_code, report, platform, error, _evidence(status, terminated))
+        error = "; ".join(filter(None, (_said(reason, message) if reason else "", _silent(terminated, words))))
+    return Ending(rank, exit_code, report, platform, error, _evidence(status, terminated), unread)
 
 
 def obstacle_of(document: Document) -> Obstacle | None:
@@ -85,10 +85,12 @@ def obstacle_of(document: Document) -> Obstacle | None:
     return None
 
 
-def _platform(status: Document, terminated: Document) -> tuple[Outcome | None, str]:
+def _platform(document: Document, terminated: Document) -> tuple[Outcome | None, str]:
     """What was done to a pod that is over, with the evidence."""
+    status = document["status"]
     if terminated.get("reason") == "OOMKilled":  # with exit code 0 too, when a child was killed and its parent lived
-        return Outcome.HOST_OOM, f"killed for want of memory: OOMKilled, exit code {terminated.get('exitCode')}"
+        killed = f"killed for want of memory: OOMKilled, exit code {terminated.get('exitCode')}"
+        return Outcome.HOST_OOM, f"{killed}; {_memory_limit(document)}"
     reason, message = status.get("reason") or "", status.get("message") or ""
     if reason == "DeadlineExceeded" and not terminated:
         obstacle = obstacle_of({"status": status})
@@ -105,6 +107,14 @@ def _platform(status: Document, terminated: Document) -> tuple[Outcome | None, s
         # Each version of the kubelet has reasons of its own to refuse a pod: TopologyAffinityError, NodePorts, ...
         return Outcome.EVICTED, _said(reason, message)
     return outcome, error
+
+
+def _memory_limit(document: Document) -> str:
+    """The memory that a pod's training container may use, in words."""
+    containers = (document.get("spec") or {}).get("containers") or ()
+    ours: Document = next((each for each in containers if each["name"] == CONTAINER), {})
+    limit = ((ours.get("resources") or {}).get("limits") or {}).get("memory")
+    return f"its memory limit is {limit}" if limit else "it has no memory limit of its own, and its node had no more"
 
 
 def _ever_started(status: Document) -> bool:
@@ -143,29 +153,40 @@ def _disruption(status: Document) -> tuple[Outcome | None, str]:
     return None, ""
 
 
-def _report(terminated: Document, rank: int) -> tuple[RankReport | None, str]:
-    """The report in a termination message, and what stands there in place of one."""
+def _report(terminated: Document, rank: int) -> tuple[RankReport | None, str, str]:
+    """The report in a termination message, why it can't be read as one, and what else stands there."""
     message = terminated.get("message") or ""
     if not message:
-        return None, ""
+        return None, "", ""
     try:
-        return decode_report(message).model_copy(update={"rank": rank}), ""
-    except ValueError as problem:
-        if terminated.get("exitCode") == 0 or message.lstrip().startswith("{"):
-            return None, f"its termination message is {problem}"
-        return None, message  # the end of its log, or what the container runtime says
+        return decode_report(message).model_copy(update={"rank": rank}), "", ""
+    except Unreadable as problem:
+        # The kubelet keeps the end of a message that is too long.
+        meant = message.lstrip().startswith("{") or (
+            len(message.encode()) >= MAX_REPORT_BYTES and message.rstrip().endswith("}")
+        )
+        if terminated.get("exitCode") == 0 or meant:
+            failure = problem.failure
+            return None if failure is None else failure.model_copy(update={"rank": rank}), str(problem), ""
+        return None, "", message  # the end of its log, or what the container runtime says
 
 
 def _silent(terminated: Document, message: str) -> str:
-    """The error of a container that ended without a report; empty where its exit code says all there is."""
+    """The error of a container that ended without a report; empty with exit code 0."""
     code, reason = terminated.get("exitCode"), terminated.get("reason") or ""
+    reason = "" if reason in ("Error", "Completed") else reason
     if message:
-        return cut_error(_said(reason, message) if reason not in ("", "Error", "Completed") else message.strip())
+        return cut_error(_said(reason, message) if reason else message.strip())
     if code is None:
         return "the pod failed, and nothing is known about its container"
-    if 128 < code <= 128 + _LAST_SIGNAL:
-        return f"killed by signal {code - 128} (exit code {code}) without a report; the platform gives no reason"
-    return ""
+    if code == 0:
+        return ""
+    # A container's signal is told as 128 and its number; whatever lies beyond, or is negative, is an exit code.
+    if 128 < code <= 128 + LAST_SIGNAL:
+        words = f"killed by signal {code - 128} (exit code {code}) without a report"
+        return _said(reason, words) if reason else f"{words}; the platform gives no reason"
+    words = f"ended with exit code {code} without a report"
+    return _said(reason, words) if reason else words
 
 
 def _said(reason: str, message: str) -> str:

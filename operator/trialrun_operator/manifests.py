@@ -12,6 +12,7 @@ from trainer.experiment.spec import HyperparamSearch
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     BASELINE,
+    CONTAINER,
     INDEX_LABEL,
     JOBS,
     TRIAL_LABEL,
@@ -20,7 +21,6 @@ from trialrun_operator.names import (
     labels,
     owner,
 )
-from trialrun_operator.observe import CONTAINER
 from trialrun_operator.workload import Workload
 
 TRIAL_VARIABLE = "TRIALRUN_TRIAL"

@@ -14,6 +14,8 @@ INDEX_LABEL = f"{GROUP}/index"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 LEDGER_LABEL = f"{GROUP}/ledger"
 
+CONTAINER = "pytorch"  # the training operator looks for a container of this name
+
 # In place of a trial's id: no id has letters beyond f. An experiment's baseline runs as one more trial.
 BASELINE = "baseline"
 # The same of what is trained before a scale test's cells, to measure the memory that a worker starts with.

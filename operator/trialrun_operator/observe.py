@@ -10,6 +10,7 @@ from trainer.experiment.judge import Ending
 from trialrun_operator.evidence import Obstacle, ending_of, obstacle_of
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
+    CONTAINER,
     EXPERIMENT_LABEL,
     JOBS,
     KIND_LABEL,
@@ -19,8 +20,6 @@ from trialrun_operator.names import (
     UID_LABEL,
     Key,
 )
-
-CONTAINER = "pytorch"  # the training operator looks for a container of this name
 
 Document = Mapping[str, Any]
 

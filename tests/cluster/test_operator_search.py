@@ -52,7 +52,7 @@ def test_the_example_runs_unchanged(experiments: Experiments, kubelet: KubeletPl
     records = [decode(line) for line in text.splitlines()]
     assert [record.id for record in records] == [trial.id for trial in trials]
     seen = experiments.get("sp500-grid")
-    local = summarize(read(example), trials, records).document()
+    local = summarize(load(seen), trials, records).document()
     assert json.loads(json.dumps(local)) == seen["status"]["summary"] | {"comparison": None}
     assert [trial.id for trial in expand(load(seen))] == [trial.id for trial in trials]
 

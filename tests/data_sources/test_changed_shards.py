@@ -1,6 +1,8 @@
 """A shard that changed after it was written is found before anyone trains on it."""
 
+import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -8,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from data_sources.builders import some_data
+from trainer.data import shards
 from trainer.data.build import prepare
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
+from trainer.data.scale import write_scaled
 
 STAMPS = "stamps.json"
 
@@ -100,3 +104,61 @@ def test_the_manifest_is_as_version_0_1_reads_it(folder: Path) -> None:
         "formatVersion", "hash", "source", "tickers", "columns", "target", "window", "task", "classes", "classEdges",
         "counts", "scalers", "targetMean", "bytes", "shards", "created",
     }  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_written_is_compared_each_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / STAMPS).unlink()
+    (copy / STAMPS).mkdir()  # no file can take its place, also where root runs the test
+    read: list[Path] = []
+    verify = shards.verify
+    monkeypatch.setattr(shards, "verify", lambda path, those: (read.append(path), verify(path, those))[1])
+    for _ in range(2):
+        open_dataset(copy)
+    assert read == [copy, copy]
+    assert [path.name for path in copy.iterdir() if path.name.startswith(".")] == []
+    flip(copy / "test-y-00000.npy")
+    with pytest.raises(DataUnavailable, match="damaged"):
+        open_dataset(copy)
+
+
+def opened(folder: Path) -> int:
+    return len(open_dataset(folder).train)
+
+
+@pytest.mark.slow
+def test_several_processes_may_compare_a_copy_at_once(folder: Path, tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        for number in range(10):
+            copy = tmp_path / f"copy{number}"
+            shutil.copytree(folder, copy)
+            assert len(set(pool.map(opened, [copy] * 3, chunksize=1))) == 1
+            assert set(json.loads((copy / STAMPS).read_text())) == {path.name for path in copy.glob("*.npy")}
+            assert [path.name for path in copy.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_multiple_that_was_written_is_not_read_again_until_it_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiple = write_scaled(open_dataset(folder), 3, lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "verify", lambda *_: pytest.fail("was read"))
+        open_dataset(multiple)
+    flip(multiple / "train-x-00000.npy")
+    with pytest.raises(DataUnavailable, match="damaged"):
+        open_dataset(multiple)
+
+
+def test_a_shard_that_cannot_be_read_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    os.utime(folder / "train-x-00000.npy")
+    monkeypatch.setattr(hashlib, "file_digest", fails)
+    with pytest.raises(
+        DataUnavailable, match=r"train-x-00000\.npy: the data set is damaged \(.*Input/output error\)"
+    ):
+        open_dataset(folder)

@@ -86,7 +86,7 @@ FRACTIONS = st.sampled_from([0.0, 0.1, 0.2, 0.35])
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.integers(30, 90), window=st.integers(1, 12), other=st.integers(1, 12), valid=FRACTIONS, test=FRACTIONS,
+    rows=st.integers(40, 90), window=st.integers(1, 12), other=st.integers(1, 12), valid=FRACTIONS, test=FRACTIONS,
     features=st.sampled_from(["Values", "Changes"]),
 )  # fmt: skip
 def test_with_lookback_past_every_row_of_a_part_is_predicted_whatever_the_window(

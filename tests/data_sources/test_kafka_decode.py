@@ -228,3 +228,81 @@ def test_the_checksum_tells_samples_apart_but_not_their_order() -> None:
     assert float(whole) == whole < MODULUS
     others = [checksum(x[:-1], y[:-1]), checksum(np.nextafter(x, np.float32(2)), y), checksum(x, (y + 1) % 3)]
     assert whole not in others
+
+
+def framed(value: bytes, schema: int = 42) -> bytes:
+    """A message as a schema registry's serializer writes it."""
+    return b"\0" + struct.pack(">I", schema) + value
+
+
+@pytest.mark.parametrize("form", payloads.ALL)
+@pytest.mark.parametrize("schema", [0, 42, 2**31])
+def test_a_message_framed_by_a_schema_registry_decodes_as_without(form: str, schema: int) -> None:
+    plain, value = payloads.ALL[form], framed(payloads.ALL[form], schema)
+    x, y = decoded(a_data(format=form, **IMAGE), plain, value, value, plain)
+    assert x.tolist() == [payloads.NUMBERS] * 4
+    assert y.tolist() == [payloads.LABEL] * 4
+
+
+@pytest.mark.parametrize("preset", ["Earlier", "Plain"])
+@pytest.mark.parametrize("inside", [b"", b"\x02\x08other", payloads.AVRO[:50]])
+def test_a_frame_around_something_else_is_named_with_its_schema(preset: str, inside: bytes) -> None:
+    with pytest.raises(Undecodable) as refused:
+        decoded(a_data(message={"preset": preset}, **IMAGE), framed(inside + b"x"))
+    assert "that a schema registry's serializer wrote with schema 42" in str(refused.value)
+
+
+def test_an_unframed_record_that_begins_like_a_frame_is_read_as_it_stands() -> None:
+    fields = [{"name": "y", "type": "long"}, {"name": "x", "type": {"type": "array", "items": "float"}}]
+    schema = {"type": "record", "name": "Sample", "fields": fields}
+    message = {"preset": "Plain", "data": "x", "label": "y", "avroSchema": json.dumps(schema)}
+    value = written(schema, {"y": 0, "x": [1.0] * 784})
+    assert value[0] == 0
+    x, y = decoded(a_data(message=message, **IMAGE), value, framed(value), value)
+    assert (x.min(), x.max(), y.tolist()) == (1.0, 1.0, [0, 0, 0])
+
+
+HUGE = "s3cret " * 100_000
+BAD = {
+    "JSON text": ("JSON", HUGE.encode()),
+    "JSON data": ("JSON", json.dumps({"data": HUGE, "label": 1}).encode()),
+    "JSON label": ("JSON", json.dumps({"data": [0.0] * 784, "label": HUGE}).encode()),
+    "JSON numbers": ("JSON", json.dumps({"data": [HUGE] * 784, "label": 1}).encode()),
+    "JSON mixed": ("JSON", json.dumps({"data": [[HUGE], 1], "label": 1}).encode()),
+    "JSON shape": ("JSON", json.dumps({"data": [0.0] * 783, "label": 1, "shape": [HUGE] * 9}).encode()),
+    "JSON deep": ("JSON", b"[" * 100_000),
+    "Avro": ("Avro", HUGE.encode()),
+    "envelope": ("AvroInJSON", json.dumps({"data": HUGE}).encode()),
+    "envelope's binary": ("AvroInJSON", json.dumps({"data": {"$binary": {"base64": HUGE}}}).encode()),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("preset", ["Earlier", "Plain"])
+def test_an_error_is_short_and_printable_whatever_the_message_holds(case: str, preset: str) -> None:
+    form, value = BAD[case]
+    with pytest.raises(Undecodable) as refused:
+        decoded(a_data(format=form, message={"preset": preset}, **IMAGE), value)
+    assert len(str(refused.value)) <= 300
+    assert str(refused.value).isprintable()
+    assert str(refused.value).count("s3cret") < 20
+
+
+@given(st.sampled_from(sorted(payloads.ALL)), st.data())
+@settings(deadline=None, max_examples=300)
+def test_a_message_with_bytes_changed_is_a_sample_or_refused_and_never_a_traceback(
+    form: str, data: st.DataObject
+) -> None:
+    value = bytearray(payloads.ALL[form])
+    for at in data.draw(st.lists(st.integers(0, len(value) - 1), max_size=6)):
+        value[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, 40))
+    message = bytes(value[cut:]) if data.draw(st.booleans()) else bytes(value)
+    try:
+        x, _ = decoded(a_data(format=form, **IMAGE), message)
+    except Undecodable as refused:
+        reason = str(refused)
+    else:
+        reason = ""
+        assert np.isfinite(x).all()
+    assert len(reason) <= 300

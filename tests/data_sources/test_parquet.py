@@ -73,10 +73,10 @@ def test_whole_numbers_are_numbers_and_tickers_are_told_apart(tmp_path):
         ({"Close": [1.0] * 4 + [float("inf")] + [1.0] * 55}, r"row 5, column Close: .* got inf"),
         ({"Date": [None] + [date(2020, 1, 1)] * 59}, r"row 1, column Date: a value is required, got an empty cell"),
         ({"Date": [date(2020, 1, 1)] * 60}, r"row 2: each date of a may be there once"),
-        ({"Date": ["tomorrow"] * 60}, r"column Date: dates, timestamps or text such as 2024-01-31 are required"),
+        ({"Date": ["tomorrow"] * 60}, r"row 1, column Date: a date such as 2024-01-31 is required, got 'tomorrow'"),
         (
             {"Date": [1.5] * 60},
-            r"column Date: dates, timestamps or text such as 2024-01-31 are required, got numbers",
+            r"column Date: dates, timestamps or text such as 2024-01-31 are required, got double, such",
         ),
         ({"Ticker": ["A"] * 3 + [None] + ["A"] * 56}, r"row 4, column Ticker: a value is required"),
     ],

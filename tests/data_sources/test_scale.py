@@ -74,7 +74,7 @@ def test_a_writer_that_was_killed_is_gone_on_from(base: Dataset, until: int, mon
     assert write_scaled(base, 7, lambda *_: None) == whole
     assert len(again) == 9 - until
     assert {path.name: path.read_bytes() for path in whole.glob("*.npy")} == expected
-    assert sorted(path.name for path in whole.iterdir()) == sorted([*expected, "manifest.json"])
+    assert sorted(path.name for path in whole.iterdir()) == sorted([*expected, "manifest.json", "stamps.json"])
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(

@@ -177,7 +177,10 @@ def test_an_offset_that_holds_no_message(broker: Broker) -> None:
     assert made.messages == 100
     for _ in range(2):  # a transaction ends with a marker, which takes an offset
         sent(broker, data, b"\x18" + bytes(48) + b"\0\2\2\x18\0\0", **{"transactional.id": data.topic_name})
-    refused(lambda: read(data), "partition 0, offset 101: the log has no such message, the next is 102")
+    refused(
+        lambda: read(data),
+        "partition 0, offset 101: the log has no such message for readers, the next is 102: it belongs to a",
+    )
 
 
 def test_a_log_that_ends_with_no_message(broker: Broker) -> None:

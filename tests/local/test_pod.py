@@ -16,7 +16,7 @@ from eventually import eventually
 from local.cli import ROOT, command, environment, kill, trainer, write_search
 from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import RankReport, decode_report
+from trainer.experiment.record import HASHES, RankReport, decode_report
 from trainer.training.checkpoint import CHECKPOINT
 from trialrun_operator.manifests import TRIAL_VARIABLE, trial_document
 from trialrun_operator.workload import workload
@@ -235,4 +235,4 @@ def test_a_pod_that_is_killed_leaves_its_last_figures(tmp_path: Path, number: si
     assert report.memory.peak_bytes >= report.memory.floor_bytes > 0
     assert report.samples > 0
     assert report.dataset_bytes > report.samples
-    assert report.metrics == {}
+    assert report.metrics.keys() == HASHES.keys()  # what it rests on, and no figure of a training that has not ended

@@ -82,8 +82,8 @@ def test_the_same_file_ends_the_same_way_on_this_machine(there: list[Record], he
 def test_a_cell_that_the_kernel_killed_has_its_evidence_and_its_peak(there: list[Record]) -> None:
     killed = there[2]
     assert (killed.outcome, killed.exit_code) == (Outcome.HOST_OOM, 137)
-    assert killed.evidence == {"exitCode": 137, "containerReason": "OOMKilled"}
-    assert killed.error == "killed for want of memory: OOMKilled, exit code 137"
+    assert killed.evidence.items() >= {"exitCode": 137, "containerReason": "OOMKilled"}.items()
+    assert killed.error.startswith("killed for want of memory: OOMKilled, exit code 137; its memory limit is ")
     (memory,) = ranks(killed)
     assert memory.limit is not None
     assert memory.counted_peak >= 0.9 * memory.limit.bytes

@@ -12,7 +12,7 @@ from sklearn import metrics as oracle
 
 from train.builders import few
 from trainer.training.distributed import Ranks
-from trainer.training.evaluate import Figures, classification_figures, evaluate, predicted_class
+from trainer.training.evaluate import Figures, classification_figures, evaluate, predicted_class, regression_figures
 
 
 class Given:
@@ -124,8 +124,11 @@ def test_accuracy_f1_confusion_and_log_loss_are_those_of_scikit_learn(
     assert found.confusion == oracle.confusion_matrix(y, predicted, labels=labels).tolist()
     assert found.metrics["accuracy"] == pytest.approx(oracle.accuracy_score(y, predicted), rel=1e-12)
     average = "binary" if classes == 2 else "macro"
-    f1 = oracle.f1_score(y, predicted, average=average, zero_division=0)
-    assert found.metrics["f1"] == pytest.approx(f1, rel=1e-12)
+    if classes > 2 or (y == 1).any():
+        f1 = oracle.f1_score(y, predicted, average=average, zero_division=0)
+        assert found.metrics["f1"] == pytest.approx(f1, rel=1e-12)
+    else:
+        assert found.undefined == ("f1",)
     assert found.metrics["logLoss"] == pytest.approx(oracle.log_loss(y, likely, labels=labels), rel=1e-6)
 
 
@@ -137,8 +140,38 @@ def test_probabilities_count_as_class_1_from_the_threshold_on() -> None:
     assert predicted_class(logits, 0.8).tolist() == [0, 0]
 
 
-def test_f1_is_0_where_class_1_neither_occurs_nor_is_predicted() -> None:
-    assert classification_figures(0.0, np.array([[5, 0], [0, 0]])).metrics["f1"] == 0.0
+@pytest.mark.parametrize(
+    ("confusion", "f1"),
+    [
+        ([[5, 0], [0, 0]], None),
+        ([[3, 2], [0, 0]], None),
+        ([[0, 0], [5, 0]], 0.0),
+        ([[0, 0], [0, 5]], 1.0),
+        ([[5, 0, 0], [0, 0, 0], [0, 0, 0]], 1.0),
+    ],
+)
+def test_f1_is_undefined_where_class_1_of_two_does_not_occur_and_the_others_stand(
+    confusion: list[list[int]], f1: float | None
+) -> None:
+    found = classification_figures(1.0, np.array(confusion))
+    assert found.metrics.get("f1") == f1
+    assert found.undefined == (("f1",) if f1 is None else ())
+    assert found.metrics.keys() >= {"logLoss", "accuracy"}
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.25, 0.1, 1e30, 1e-30])
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_r2_of_a_constant_target_is_undefined_and_the_others_stand(value: float, count: int) -> None:
+    y = np.full(count, value, np.float32)
+    for mean in (0.0, value, 0.3):
+        found = figures(y * 2 + 1, y, mean=mean)
+        assert found.undefined == ("r2",)
+        assert found.metrics.keys() == {"mse", "mae"}
+
+
+def test_an_r2_beyond_any_number_is_undefined() -> None:
+    found = regression_figures(2, 1e300, 1e150, 0.0, 1e-300)
+    assert (found.undefined, found.metrics.keys()) == (("r2",), {"mse", "mae"})
 
 
 def test_a_set_larger_than_a_chunk_is_evaluated_whole() -> None:

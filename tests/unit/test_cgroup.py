@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer import cgroup
 from trainer.cgroup import CgroupFactory, Group
 from trainer.memory import MemoryMonitor, Readings, ticking
 
@@ -105,3 +106,51 @@ def test_a_full_disk_ends_the_ticking_and_not_what_it_watches() -> None:
     with ticking(fail):
         pass
     assert calls == [1]
+
+
+def limits(folder: Path, *, memory: str, cpu: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "memory.max").write_text(f"{memory}\n")
+    (folder / "cpu.max").write_text(f"{cpu} 100000\n")
+
+
+@pytest.mark.parametrize(
+    ("levels", "memory", "cpus"),
+    [
+        ([("max", "max"), ("max", "max"), ("max", "max")], None, None),
+        ([("max", "max"), ("max", "max"), ("5000", "150000")], 5000, 1.5),
+        ([("max", "max"), ("7000", "200000"), ("max", "max")], 7000, 2.0),
+        ([("max", "max"), ("7000", "200000"), ("9000", "300000")], 7000, 2.0),
+        ([("4000", "50000"), ("7000", "200000"), ("max", "300000")], 4000, 0.5),
+    ],
+)
+def test_a_limit_is_the_least_of_a_group_and_of_those_around_it(
+    levels: list[tuple[str, str]],
+    memory: int | None,
+    cpus: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path)
+    folder = tmp_path
+    for level, (size, quota) in zip(("", "runner", "cell"), levels, strict=True):
+        folder /= level
+        limits(folder, memory=size, cpu=quota)
+    monkeypatch.setattr(cgroup, "_own_folders", lambda *_, **__: [folder, tmp_path])
+    assert cgroup.memory_limit() == memory
+    assert cgroup.cpu_limit() == cpus
+
+
+def test_limits_of_the_first_version_are_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path)
+    for controller, files in {
+        "memory": {"memory.limit_in_bytes": ("9223372036854771712", "6000")},
+        "cpu": {"cpu.cfs_quota_us": ("-1", "25000"), "cpu.cfs_period_us": ("100000", "100000")},
+    }.items():
+        (tmp_path / controller / "inner").mkdir(parents=True)
+        for name, (inner, outer) in files.items():
+            (tmp_path / controller / "inner" / name).write_text(inner)
+            (tmp_path / controller / name).write_text(outer)
+    monkeypatch.setattr(cgroup, "_own_folders", lambda controller, **_: [tmp_path / controller / "inner"])
+    assert cgroup.memory_limit() == 6000
+    assert cgroup.cpu_limit() == 0.25

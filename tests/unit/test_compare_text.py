@@ -1,7 +1,7 @@
 """The comparison as a newcomer reads it in the terminal."""
 
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Environment
+from trainer.experiment.record import Charged, Environment, Memory
 from trainer.report.compare_facts import Pair, side
 from trainer.report.compare_text import compared
 from unit.builders import four, ran
@@ -109,3 +109,18 @@ def test_two_scale_tests() -> None:
         "Metrics:",
     ]
     assert "speedup" not in text
+
+
+def test_peaks_that_count_something_else_are_not_held_against_each_other() -> None:
+    charged = Charged(floor_bytes=1, peak_bytes=300 * 2**20, mean_bytes=2)
+    memory = Memory(peak_bytes=430 * 2**20, mean_bytes=2)
+    sides = [
+        side(name, four(), [ran(0, 1, memory=(each,))])
+        for name, each in (("a", memory.model_copy(update={"cgroup": charged})), ("b", memory))
+    ]
+    said = "Peak memory is what a cgroup was charged with in A and resident memory in B"
+    text = compared(Pair(*sides))
+    assert said in text
+    assert "300 MiB" in text
+    assert said not in compared(Pair(sides[0], sides[0]))
+    assert "Peak memory is" not in compared(Pair(sides[1], sides[1]))

@@ -1,13 +1,23 @@
 """The verdict on an attempt, from how its ranks ended."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from trainer.experiment.judge import Ending, Times, Verdict, judge, make_record
+from trainer.experiment.judge import Ending, Times, Verdict, judge, last_words, make_record
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Environment, Memory, RankReport, Record, Seconds
+from trainer.experiment.record import (
+    Environment,
+    Memory,
+    RankReport,
+    Record,
+    Seconds,
+    decode,
+    encode,
+    undefined_name,
+)
 from unit.builders import START, a_trial, an_experiment
 
 METRIC = "validMse"
@@ -60,7 +70,7 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
     ),
     "success reported, then a crash on the way out": (
         [Ending(0, -11, well(0).report)],
-        verdict(Outcome.CRASHED, "was killed by signal 11 without a report", 0, -11),
+        verdict(Outcome.CRASHED, "reported success, then was killed by signal 11", 0, -11),
     ),
     "a mute death by a signal": (
         [mute(0, -9)],
@@ -77,13 +87,49 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
         verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0),
     ),
     "success with a report that can't be read": (
-        [Ending(0, 0, error="not a report: metrics.validMse: must be finite")],
-        verdict(
-            Outcome.METRICS_MISSING,
-            "rank 0 ended without a report: not a report: metrics.validMse: must be finite",
-            0,
-            0,
+        [Ending(0, 0, unread="not a report: note: no such field")],
+        verdict(Outcome.METRICS_MISSING, "rank 0 left what is not a report: note: no such field", 0, 0),
+    ),
+    "success of both, and one report that can't be read": (
+        [well(0), Ending(1, 0, unread="not a report: note: no such field")],
+        Verdict(
+            Outcome.SUCCEEDED,
+            exit_code=0,
+            evidence={"unread": "rank 1 left what is not a report: note: no such field"},
         ),
+    ),
+    "a failure in a report that can't be read as a whole": (
+        [replace(failed(0, Outcome.DIVERGED, 66), unread="not a report: x")],
+        verdict(Outcome.DIVERGED, "oops 0; it left what is not a report: x", 0, 66),
+    ),
+    "an exit with a report that can't be read": (
+        [Ending(0, 3, unread="not a report: x")],
+        verdict(
+            Outcome.CRASHED,
+            "ended with exit code 3 without a report; it left what is not a report: x",
+            0,
+            3,
+        ),
+    ),
+    "the highest signal": (
+        [mute(0, -64)],
+        verdict(Outcome.CRASHED, "was killed by signal 64 without a report", 0, -64),
+    ),
+    "an exit code below any signal's": (
+        [mute(0, -1073741819)],
+        verdict(Outcome.CRASHED, "ended with exit code -1073741819 without a report", 0, -1073741819),
+    ),
+    "the highest exit code": (
+        [mute(0, 255)],
+        verdict(Outcome.CRASHED, "ended with exit code 255 without a report", 0, 255),
+    ),
+    "an objective that is NaN": (
+        [well(0, metrics={METRIC: float("nan")})],
+        verdict(Outcome.DIVERGED, f"the objective {METRIC} was reported as nan", 0, 0),
+    ),
+    "an objective that is infinite": (
+        [well(0, metrics={METRIC: float("inf")})],
+        verdict(Outcome.DIVERGED, f"the objective {METRIC} was reported as inf", 0, 0),
     ),
     "success of the other rank only": (
         [well(1)],
@@ -294,3 +340,114 @@ def test_nothing_left_behind_still_makes_a_record() -> None:
     assert record.outcome is Outcome.METRICS_MISSING
     assert record.memory == (None,)
     assert record.environment == Environment()
+
+
+def of_metrics(**metrics: float) -> Record:
+    """The record of a trial that reported these; validMse is its objective."""
+    ending = well(0, metrics={METRIC: 0.5} | metrics)
+    return make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_metric_without_a_finite_value_is_told_and_the_others_stand(value: float) -> None:
+    record = of_metrics(validR2=value, validMae=1.0)
+    assert (record.outcome, record.metrics) == (Outcome.SUCCEEDED, {METRIC: 0.5, "validMae": 1.0})
+    assert record.evidence == {"notFinite": f"validR2 is {value}"}
+    assert decode(encode(record)) == record
+
+
+def test_many_metrics_without_a_value_leave_room_for_the_others() -> None:
+    record = of_metrics(**{f"metric{n}": float("nan") for n in range(500)})
+    assert len(str(record.evidence["notFinite"])) <= 300
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("validR2", "the validation target is constant"),
+        ("testR2", "the test target is constant"),
+        ("validF1", "class 1 does not occur among the validation samples"),
+        ("testF1", "class 1 does not occur among the test samples"),
+    ],
+)
+def test_a_metric_that_is_undefined_is_absent_with_its_reason(metric: str, words: str) -> None:
+    record = of_metrics(**{undefined_name(metric): 1.0})
+    assert record.metrics == {METRIC: 0.5}
+    assert str(record.evidence[metric]).startswith(f"undefined: {words}")
+
+
+@pytest.mark.parametrize(
+    ("objective", "others", "chosen"),
+    [
+        ("validR2", ("validMse", "validMae", "testMse"), "validMse, validMae"),
+        ("validF1", ("validLogLoss", "validAccuracy", "naiveValidAccuracy"), "validLogLoss, validAccuracy"),
+    ],
+)
+def test_an_objective_that_is_undefined_is_named_with_what_can_be_chosen(
+    objective: str, others: tuple[str, ...], chosen: str
+) -> None:
+    metrics = {"dataHash": 1.0} | dict.fromkeys(others, 0.5) | {undefined_name(objective): 1.0}
+    found = judge([well(0, metrics=metrics)], objective)
+    assert found.outcome is Outcome.METRICS_MISSING
+    assert found.error.startswith(f"the objective {objective} has no value: ")
+    assert found.error.endswith(f"; of this data choose {chosen}")
+
+
+def test_what_was_measured_beside_a_missing_objective_stands() -> None:
+    ending = well(0, metrics={"validMae": 1.0, undefined_name("validR2"): 1.0})
+    record = make_record(a_trial(), attempt=1, endings=[ending], metric="validR2", times=TIMES)
+    assert (record.outcome, record.metrics) == (Outcome.METRICS_MISSING, {"validMae": 1.0})
+
+
+def test_another_trainers_missing_objective_is_not_called_undefined() -> None:
+    found = judge([well(0, metrics={"validMse": 0.5})], "validR2")
+    assert found.error == "the objective validR2 was not reported; reported: validMse"
+
+
+ABORT = """epoch 3 of 9
+terminate called after throwing an instance of 'std::bad_alloc'
+  what():  std::bad_alloc
+"""
+TORCH_ABORT = """terminate called after throwing a 'c10::Error'
+  what():  CUDA error: out of memory
+
+Exception raised from c10_cuda_check_implementation at CUDAException.cpp:43 (most recent call first):
+frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x57
+frame #1: clone + 0x3f
+
+Fatal Python error: Aborted
+"""
+TRACEBACK = """CUDA out of memory, so the batch is halved
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    main()
+KeyError: 'loss'
+"""
+OF_A_RANK = """[rank1]: Traceback (most recent call last):
+[rank1]:   File "train.py", line 3, in <module>
+[rank1]: torch.AcceleratorError: CUDA error: out of memory
+[rank1]: Compile with TORCH_USE_CUDA_DSA
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "words", "outcome"),
+    [
+        (ABORT, "terminate called after throwing an instance of 'std::bad_alloc'\nwhat():  std::bad_alloc",
+         Outcome.HOST_OOM),
+        (TORCH_ABORT, "terminate called after throwing a 'c10::Error'\nwhat():  CUDA error: out of memory",
+         Outcome.DEVICE_OOM),
+        (TRACEBACK, "KeyError: 'loss'", Outcome.CRASHED),
+        (OF_A_RANK, "torch.AcceleratorError: CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA",
+         Outcome.DEVICE_OOM),
+        ("Traceback (most recent call last):\n  File", "Traceback (most recent call last):\nFile", Outcome.CRASHED),
+        ("MemoryError\n", "MemoryError", Outcome.HOST_OOM),
+        ("MemoryError was survived\n\ndone\n\n", "done", Outcome.CRASHED),
+        ("\n".join(map(str, range(20))), "15\n16\n17\n18\n19", Outcome.CRASHED),
+        ("", "", Outcome.CRASHED),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_log_gives_the_reason(log: str, words: str, outcome: Outcome) -> None:
+    assert last_words(log) == words
+    assert judge([Ending(0, 1, error=log)], METRIC).outcome is outcome

@@ -9,10 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.meta_analysis import effectsize_smd
 
-from trainer.benchmark.chance import by_means, by_ranks, least_by_ranks
-from trainer.benchmark.effects import cliffs_delta, hedges_g, magnitude
 from trainer.benchmark.intervals import ratio
-from trainer.benchmark.pairs import Comparison, Pair, compare
+from trainer.benchmark.pairs import (
+    Comparison,
+    Pair,
+    by_means,
+    by_ranks,
+    cliffs_delta,
+    compare,
+    hedges_g,
+    least_by_ranks,
+    magnitude,
+)
 from trainer.benchmark.sample import Sample
 
 # Student's sleep data (1908).

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.report.columns import aligned
+from trainer.columns import aligned
 from trainer.report.wording import clock, count, duration, memory, number, one_line, setting, short_names
 
 

@@ -1,17 +1,15 @@
 """What the runs of all treatments say: each treatment by itself, their ranking, and pair by pair."""
 
-import statistics
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from trainer.benchmark import intervals
 from trainer.benchmark.box_plot import BoxPlot, box_plot
-from trainer.benchmark.chance import SIGNIFICANCE
-from trainer.benchmark.intervals import Estimate
-from trainer.benchmark.pairs import Comparison, compare
+from trainer.benchmark.intervals import CONFIDENCE, Estimate
+from trainer.benchmark.pairs import SIGNIFICANCE, Comparison, compare
 from trainer.benchmark.sample import Quantity, Sample
-from trainer.benchmark.welch import CONFIDENCE
+from trainer.experiment import moments
 from trainer.experiment.record import Reported
 
 MOST_COMPARED = 24
@@ -65,7 +63,11 @@ class Findings(Reported):
 
 
 def analyse(quantity: Quantity, samples: Sequence[Sample]) -> tuple[Treatment, ...]:
-    """Each treatment by itself, the best first: by the mean, those with runs missing after all others."""
+    """Each treatment by itself, the best first: by the mean, those with runs missing after all others.
+
+    Raises:
+        PackageMissing: a library that computes statistics is not installed.
+    """
     return _treatments(quantity, _order(quantity, samples), Comparison(tested=0, pairs=()))
 
 
@@ -73,7 +75,7 @@ def find(quantity: Quantity, samples: Sequence[Sample]) -> Findings:
     """The whole of it. Of many treatments only the 24 best are compared.
 
     Raises:
-        StatisticsUnavailable: the libraries are not installed.
+        PackageMissing: a library that computes statistics is not installed.
     """
     ordered = _order(quantity, samples)
     comparison = compare([sample for sample in ordered if sample.values][:MOST_COMPARED])
@@ -85,7 +87,7 @@ def _order(quantity: Quantity, samples: Sequence[Sample]) -> list[Sample]:
     sign = 1 if quantity.better == "Minimize" else -1
 
     def key(sample: Sample) -> tuple[bool, bool, float]:
-        mean = statistics.fmean(sample.values) if sample.values else 0.0
+        mean = moments.mean(sample.values) if sample.values else 0.0
         return not sample.values, bool(sample.left_out), sign * mean
 
     return sorted(samples, key=key)

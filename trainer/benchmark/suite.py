@@ -1,20 +1,26 @@
-"""Collects the results of treatments, and analyses, compares, draws, exports and imports them."""
+"""Collects the results of treatments, and analyses, compares, shows, draws, exports and imports them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from trainer.atomic import write_text
-from trainer.benchmark import findings, pairs
+from trainer.benchmark import drawing, findings, pairs, text
+from trainer.benchmark.box_plot import finite
 from trainer.benchmark.findings import Findings, Treatment
 from trainer.benchmark.sample import LeftOut, Quantity, Sample
 from trainer.experiment.errors import UserError
 from trainer.experiment.metrics import Direction
 from trainer.experiment.record import Reported
+from trainer.experiment.sentences import sentences
 from trainer.experiment.spec import Scalar
+
+_MOST_MISTAKES = 3
 
 
 class Exported(Reported):
@@ -32,7 +38,8 @@ class Suite:
     suite = Suite("loadSeconds", unit="s")
     suite.add("avro lz4", 1.31)
     ...
-    suite.export(Path("loading.json"))
+    print(suite.text())
+    suite.export("loading.json")
     """
 
     name: str
@@ -44,10 +51,11 @@ class Suite:
         """Adds results of a treatment, of which the first call may say its parameters.
 
         Raises:
-            ValueError: a value is not finite.
+            ValueError: a value is not a finite number.
         """
+        found = [finite(value, f"{treatment}: a result must be a finite number") for value in values]
         known = self.samples.get(treatment) or Sample(treatment=treatment, parameters=dict(parameters or {}))
-        self.samples[treatment] = _with(known, values=(*known.values, *values))
+        self.samples[treatment] = _with(known, values=(*known.values, *found))
 
     def leave_out(self, treatment: str, run: str, reason: str) -> None:
         """Says that a run of a treatment left no result, and why."""
@@ -60,48 +68,73 @@ class Suite:
         return Quantity(name=self.name, unit=self.unit, better=self.better)
 
     def analyse(self) -> tuple[Treatment, ...]:
-        """Each treatment by itself, the best first."""
+        """Each treatment by itself, the best first.
+
+        Raises:
+            PackageMissing: scipy is not installed.
+        """
         return findings.analyse(self.quantity, tuple(self.samples.values()))
 
     def compare(self) -> pairs.Comparison:
-        """The treatments two at a time."""
+        """The treatments two at a time.
+
+        Raises:
+            PackageMissing: scipy or statsmodels is not installed.
+        """
         return self.findings().comparison
 
     def findings(self) -> Findings:
-        """Both in one."""
+        """Both in one.
+
+        Raises:
+            PackageMissing: scipy or statsmodels is not installed.
+        """
         return findings.find(self.quantity, tuple(self.samples.values()))
 
-    def draw(self, folder: Path) -> list[Path]:
+    def text(self) -> str:
+        """Ranking, box plots and pairs as tables for a terminal.
+
+        Raises:
+            PackageMissing: scipy or statsmodels is not installed.
+        """
+        return text.written(self.findings())
+
+    def draw(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Leaves PNG files in `folder` and returns their paths.
 
         Raises:
             UserError: the folder can't be written.
+            PackageMissing: scipy, statsmodels or matplotlib is not installed.
         """
-        from trainer.benchmark import pictures
+        return drawing.draw(self.findings(), folder)
 
-        return pictures.draw(self.findings(), folder)
-
-    def export(self, path: Path) -> None:
+    def export(self, path: str | os.PathLike[str]) -> None:
         """Writes results and findings as JSON.
 
         Raises:
-            OSError: the file can't be written.
+            UserError: the file can't be written.
+            PackageMissing: scipy or statsmodels is not installed.
         """
-        write_text(path, Exported(findings=self.findings()).model_dump_json(by_alias=True, indent=2) + "\n")
+        exported = Exported(findings=self.findings()).model_dump_json(by_alias=True, indent=2) + "\n"
+        try:
+            write_text(Path(path), exported)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
     @classmethod
-    def imported(cls, path: Path) -> "Suite":
+    def imported(cls, path: str | os.PathLike[str]) -> "Suite":
         """The suite that a file was exported from; of a run's statistics.json, the objective's.
 
         Raises:
             UserError: the file can't be read, or is none of these.
         """
         try:
-            found = Exported.model_validate_json(path.read_bytes()).findings
+            found = Exported.model_validate_json(Path(path).read_bytes()).findings
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         except ValidationError as error:
-            raise UserError(f"{path}: must be an exported suite or a statistics.json, got: {error}") from error
+            mistakes = "; ".join(islice(sentences(Exported, error), _MOST_MISTAKES))
+            raise UserError(f"{path}: must be an exported suite or a statistics.json: {mistakes}") from error
         quantity = found.quantity
         samples = {treatment.name: treatment.sample for treatment in found.treatments}
         return cls(quantity.name, quantity.unit, quantity.better, samples)

@@ -9,8 +9,9 @@ from pathlib import Path
 from trainer.data.build import default_cache
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
+from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
-from trainer.experiment.record import HASHES, RankReport, hash_text
+from trainer.experiment.record import HASHES, RankReport, hash_text, undefined_name
 from trainer.experiment.spec import Experiment
 from trainer.experiment.training import Training
 from trainer.local.folder import MARK, taken
@@ -74,8 +75,12 @@ def _tell(report: RankReport, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print(report.model_dump_json(by_alias=True))
         return
+    undefined = {undefined_name(name): (name, because) for name, because in UNDEFINED_BECAUSE.items()}
     for name, value in report.metrics.items():
-        if name not in HASHES:
+        if name in undefined:
+            metric, because = undefined[name]
+            print(f"{metric:16} undefined: {because}")
+        elif name not in HASHES:
             print(f"{name:16} {value:.6g}")
     for name, key in HASHES.items():
         if name in report.metrics:

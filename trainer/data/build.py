@@ -2,21 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from trainer.data.concerns import concerns, keep
+from trainer.data.concerns import classes_apart, concerns, examined, keep
 from trainer.data.dataset import open_dataset
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest, Shard
 from trainer.data.once import once
 from trainer.data.series import Series
-from trainer.data.shards import note, stamps, write_part
+from trainer.data.shards import note, open_shard, stamps, write_part
 from trainer.data.sources import csv_file, kafka_topic, npz_file, parquet_file, sp500, synthetic, yahoo
 from trainer.data.split import PARTS
 from trainer.data.windows import Windowed, cut
@@ -58,7 +61,12 @@ def prepare(data: Data, cache: Path, progress: Progress | None = None, *, ready:
     folder = next((place / name for place in ready if (place / name).is_dir()), cache / name)
     once(folder, lambda part: _build(data, cache, part, key, inputs["source"], progress))
     # A set that was damaged since is reported here, and not rebuilt: its owner should know of a disk that loses data.
-    open_dataset(folder)
+    dataset = open_dataset(folder)
+    if data.source != "kafka" and not examined(folder):
+        # Version 0.1 built it, which read some files as what they do not say. A topic would be read as a whole.
+        found = [*_windowed(data, cache).concerns, *_of_classes(data, folder, dataset.manifest.shards)]
+        with suppress(OSError):  # others may share a folder that can't be written
+            keep(folder, found)
     return folder
 
 
@@ -92,7 +100,7 @@ def inputs_of(data: Data, identity: dict[str, JsonValue]) -> dict[str, JsonValue
 
 
 def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, progress: Progress | None) -> None:
-    windowed, told = _windowed(data, cache)
+    windowed = _windowed(data, cache)
     total = sum(samples.count for samples in windowed.parts.values())
     done = 0
 
@@ -121,23 +129,29 @@ def _build(data: Data, cache: Path, folder: Path, key: str, source: JsonValue, p
         shards=tuple(shards),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     ).write(folder)
-    keep(folder, told)
+    keep(folder, [*windowed.concerns, *_of_classes(data, folder, shards)])
     note(folder, stamps(folder, shards))
 
 
-def _windowed(data: Data, cache: Path) -> tuple[Windowed, list[str]]:
-    """The samples, and what is to be said of the rows that they were cut from."""
+def _windowed(data: Data, cache: Path) -> Windowed:
+    """The samples, and what is to be said of what they were made of."""
     if data.source in _WINDOWED:
         windowed: Windowed = _SOURCES[data.source].read(data)
-        return windowed, []
+        return windowed
     rows = rows_of(data, cache)
-    return cut(rows, data), list(concerns(rows, data))
+    return replace(cut(rows, data), concerns=tuple(concerns(rows, data)))
 
 
-def _target_mean(folder: Path, shards: list[Shard]) -> float:
-    targets: list[NDArray[np.float64]] = [
-        np.load(folder / shard.name, mmap_mode="r", allow_pickle=False)
-        for shard in shards
-        if shard.name.startswith("train-y-")
-    ]
+def _of_classes(data: Data, folder: Path, shards: Sequence[Shard]) -> Iterator[str]:
+    if data.task == "Classification":
+        yield from classes_apart({part: _targets(folder, shards, part) for part in PARTS})
+
+
+def _target_mean(folder: Path, shards: Sequence[Shard]) -> float:
+    targets = _targets(folder, shards, "train")
     return float(sum(y.sum(dtype=np.float64) for y in targets) / sum(len(y) for y in targets))
+
+
+def _targets(folder: Path, shards: Sequence[Shard], part: str) -> list[NDArray[Any]]:
+    """The y of a part's shards."""
+    return [open_shard(folder, shard) for shard in shards if shard.name.startswith(f"{part}-y-")]

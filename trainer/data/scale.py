@@ -13,7 +13,7 @@ from trainer.data.errors import DataUnavailable
 from trainer.data.manifest import Shard
 from trainer.data.multiply import Multiplied
 from trainer.data.once import locked
-from trainer.data.shards import Block, Samples, samples_per_shard, write_part
+from trainer.data.shards import Block, Samples, note, samples_per_shard, stamps, write_part
 
 _BLOCK_SAMPLES = 1024
 _DONE = "done.jsonl"  # a line for each shard that is whole on disk; not in the finished set
@@ -76,6 +76,7 @@ def _fill(part: Path, data: Dataset, multiplier: int, progress: Callable[[int, i
     whole = (*shards, *others)
     update = {"counts": counts, "shards": whole, "bytes": sum(shard.bytes for shard in whole)}
     data.manifest.model_copy(update=update).write(part)
+    note(part, stamps(part, whole))
     (part / _DONE).unlink(missing_ok=True)
 
 

@@ -97,8 +97,11 @@ def verify(folder: Path, shards: Iterable[Shard]) -> None:
     """Read every byte and compare its SHA-256; DataUnavailable at the first difference."""
     for shard in shards:
         path = folder / shard.name
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise damaged(path, str(error)) from error
         if found != shard.sha256:
             raise damaged(path, f"SHA-256 {shard.sha256[:12]}… expected, found {found[:12]}…")
 

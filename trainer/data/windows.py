@@ -28,7 +28,8 @@ _ROUNDING = 8  # units in the last place that a column computed to be constant m
 class Windowed:
     """Samples of each part by name, and what was fitted on the training part to make them.
 
-    `target_mean` is the mean of its y, None where it is still to be found.
+    `target_mean` is the mean of its y, None where it is still to be found. `concerns` are sentences about what was
+    read, for the user to know.
     """
 
     parts: dict[str, Samples]
@@ -36,6 +37,7 @@ class Windowed:
     scalers: tuple[Scaler, ...]
     class_edges: tuple[float, ...]
     target_mean: float | None = None
+    concerns: tuple[str, ...] = ()
 
 
 def cut(series: Sequence[Series], data: Data) -> Windowed:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from trainer.experiment import moments
 from trainer.experiment.comparable import Fields, comparable
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.metrics import OBJECTIVES, Direction
@@ -31,7 +32,9 @@ class Best(Reported):
     metric: str = Field(description="The figure that was compared.")
     direction: Direction = Field(description="Whether less or more of it is better.")
     value: float = Field(description="The mean of that figure over the repeats.")
-    deviation: float | None = Field(description="Its standard deviation over the repeats; null for a single one.")
+    deviation: float | None = Field(
+        description="Its standard deviation over the repeats; null for a single one, and where no float is near."
+    )
     repeats: int = Field(description="How many repeats the mean is over.")
     ties: Annotated[tuple[int, ...], Field(max_length=_MOST_TIES)] = Field(
         (), description="The indexes of the first trials of other points with the same value, the first of them."
@@ -108,7 +111,7 @@ def _best(
     for trial in trials:
         values.setdefault(trial.point, []).append(of_trial[trial.id])
     means = {
-        point: of_point[0] if len(of_point) == 1 else math.fsum(of_point) / len(of_point)
+        point: of_point[0] if len(of_point) == 1 else moments.mean(of_point)
         for point, of_point in values.items()
         if len(of_point) == sizes[point]
     }
@@ -128,7 +131,7 @@ def _best(
         metric=objective.metric,
         direction=better,
         value=means[at],
-        deviation=_deviation(values[at], means[at]),
+        deviation=moments.deviation(values[at]),
         repeats=sizes[at],
         ties=tuple(trial.index for trial in firsts.values()),
     )
@@ -166,7 +169,7 @@ def _naive(
 def _mean(metrics: Sequence[Mapping[str, float]], name: str) -> float | None:
     """The mean of a figure that all of these have."""
     values = [each[name] for each in metrics if name in each]
-    return math.fsum(values) / len(values) if len(values) == len(metrics) else None
+    return moments.mean(values) if len(values) == len(metrics) else None
 
 
 def objective_value(record: Record, metric: str) -> float | None:
@@ -191,9 +194,3 @@ def objective_reader(metric: str) -> Callable[[Record], float | None]:
 def direction(objective: Objective) -> Direction:
     """Which way the objective improves: as the user says, else as the metric is."""
     return objective.direction or OBJECTIVES[objective.metric].better
-
-
-def _deviation(values: Sequence[float], mean: float) -> float | None:
-    if len(values) < 2:
-        return None
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

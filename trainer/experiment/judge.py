@@ -3,16 +3,32 @@
 Of several ranks that went wrong the one nearest to the cause decides: see `Nearness`.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import dropwhile, takewhile
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.memory_words import out_of_memory
-from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import RETRIED, Outcome
-from trainer.experiment.record import HASHES, NAIVE, Environment, RankReport, Record, cut_error, hash_text
+from trainer.experiment.record import (
+    HASHES,
+    NAIVE,
+    Environment,
+    RankReport,
+    Record,
+    cut_error,
+    hash_text,
+    undefined_name,
+)
 from trainer.experiment.spec import Scalar
+
+LAST_SIGNAL = 64  # on Linux
+_MOST_EVIDENCE = 300  # characters of a sentence
+_MOST_LINES = 5  # of a log that ends without an exception: torch adds four to what CUDA says
 
 
 @dataclass(frozen=True)
@@ -20,7 +36,8 @@ class Ending:
     """How one rank ended.
 
     `platform` is what was done to it from outside, in a sentence in `error` and in figures in `evidence`: killed for
-    memory, by a deadline, evicted. `exit_code` is None where no process ever ended, negative for a signal.
+    memory, by a deadline, evicted. `exit_code` is None where no process ever ended, negative for a signal. Without a
+    `platform`, `error` is what else is known of its end. `unread` says why what it left is no report.
     """
 
     rank: int
@@ -29,6 +46,7 @@ class Ending:
     platform: Outcome | None = None
     error: str = ""
     evidence: Mapping[str, Scalar] = field(default_factory=dict)
+    unread: str = ""
 
     @property
     def said(self) -> RankReport | None:
@@ -70,11 +88,14 @@ def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
     first = next((end for end in endings if end.rank == 0), None)
     report = first.said if first is not None else None
     if report is None:
-        why = f": {first.error}" if first is not None and first.error else ""
-        return Verdict(Outcome.METRICS_MISSING, f"rank 0 ended without a report{why}", 0, 0)
+        why = f"rank 0 left what is {first.unread}" if first is not None and first.unread else ""
+        return Verdict(Outcome.METRICS_MISSING, why or "rank 0 ended without a report", 0, 0)
     if metric is not None and metric not in report.metrics:
         return Verdict(Outcome.METRICS_MISSING, _missing(metric, report.metrics), 0, 0)
-    return Verdict(Outcome.SUCCEEDED, exit_code=0)
+    if metric is not None and not math.isfinite(value := report.metrics[metric]):
+        return Verdict(Outcome.DIVERGED, f"the objective {metric} was reported as {value}", 0, 0)
+    unread = "; ".join(f"rank {end.rank} left what is {end.unread}" for end in endings if end.unread)
+    return Verdict(Outcome.SUCCEEDED, exit_code=0, evidence={"unread": unread} if unread else {})
 
 
 def make_record(
@@ -95,8 +116,7 @@ def make_record(
     queued = max(0, times.started - times.accepted) / 1000
     began = times.process if times.process is not None else times.started
     start = lead.seconds.start + max(0, began - times.started) / 1000
-    metrics = dict(lead.metrics)
-    rests_on = {key: hash_text(metrics.pop(name)) for name, key in HASHES.items() if name in metrics}
+    metrics, beside = _metrics(lead)
     return Record(
         id=trial.id,
         index=trial.index,
@@ -110,8 +130,9 @@ def make_record(
         exit_code=verdict.exit_code,
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
-        evidence={**verdict.evidence, **rests_on},
-        metrics=metrics if verdict.outcome is Outcome.SUCCEEDED else {},
+        evidence={**verdict.evidence, **beside},
+        # What was measured beside an objective that is missing stands.
+        metrics=metrics if verdict.outcome in (Outcome.SUCCEEDED, Outcome.METRICS_MISSING) else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),
         memory=tuple(
             report.memory if (report := reports.get(rank)) is not None else None for rank in range(trial.workers)
@@ -126,6 +147,22 @@ def make_record(
         started_at=times.started,
         finished_at=times.finished,
     )
+
+
+def _metrics(report: RankReport) -> tuple[dict[str, float], dict[str, Scalar]]:
+    """The metrics that have a value, and what else a report says under that name: hashes, and why one has none."""
+    metrics = dict(report.metrics)
+    beside: dict[str, Scalar] = {
+        key: hash_text(metrics.pop(name))
+        for name, key in HASHES.items()
+        if math.isfinite(metrics.get(name, math.nan))
+    }
+    for metric, because in UNDEFINED_BECAUSE.items():
+        if metrics.pop(undefined_name(metric), None) is not None:
+            beside[metric] = f"undefined: {because}"
+    if odd := [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]:
+        beside["notFinite"] = cut_error(", ".join(odd), _MOST_EVIDENCE)
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}, beside
 
 
 class Nearness(IntEnum):
@@ -152,13 +189,12 @@ def _nearness(end: Ending) -> Nearness | None:
 
 
 def _missing(metric: str, reported: Mapping[str, float]) -> str:
-    said = f"the objective {metric} was not reported"
-    known = OBJECTIVES.get(metric)
-    # Our trainer measures all metrics of a part or none of it.
-    if known is not None and known.undefined and metric.removesuffix("R2") + "Mse" in reported:
-        return f"{said}: {known.undefined}"
-    found = [name for name in reported if name not in HASHES and not name.startswith(NAIVE)]
-    return f"{said}; reported: {', '.join(found) or 'none'}"
+    ours = {undefined_name(name): because for name, because in UNDEFINED_BECAUSE.items()}
+    found = [name for name in reported if name not in HASHES and name not in ours and not name.startswith(NAIVE)]
+    if undefined_name(metric) in reported:
+        listed = ", ".join(name for name in found if name.startswith("valid"))
+        return f"the objective {metric} has no value: {ours[undefined_name(metric)]}; of this data choose {listed}"
+    return f"the objective {metric} was not reported; reported: {', '.join(found) or 'none'}"
 
 
 def _clock(end: Ending) -> int:
@@ -170,16 +206,44 @@ def _outcome(end: Ending) -> Outcome:
         return end.platform
     # One that reported success and then failed crashed on its way out.
     if end.said is None or end.said.outcome is Outcome.SUCCEEDED:
-        return out_of_memory(end.error) or Outcome.CRASHED  # what it said last, where it could not report
+        return out_of_memory(last_words(end.error)) or Outcome.CRASHED
     return end.said.outcome
 
 
 def _about(end: Ending, endings: Sequence[Ending]) -> str:
     where = f"rank {end.rank}: " if len(endings) > 1 else ""
-    if end.error or (end.said is not None and end.said.error):
-        return where + (end.error or (end.said.error if end.said is not None else ""))
-    if end.exit_code is None:
-        return f"{where}ended without an exit code"
-    if end.exit_code < 0:
-        return f"{where}was killed by signal {-end.exit_code} without a report"
-    return f"{where}ended with exit code {end.exit_code} without a report"
+    text = end.error or (end.said.error if end.said is not None else "") or exit_text(end.exit_code, end.said)
+    return where + text + (f"; it left what is {end.unread}" if end.unread else "")
+
+
+def exit_text(code: int | None, said: RankReport | None) -> str:
+    """How a rank ended that does not tell of a failure itself; `code` is negative for a signal."""
+    if code is None:
+        return "ended without an exit code"
+    how = f"was killed by signal {-code}" if -LAST_SIGNAL <= code < 0 else f"ended with exit code {code}"
+    if said is None:
+        return f"{how} without a report"
+    return f"reported success, then {how}" if said.outcome is Outcome.SUCCEEDED else f"{how}, and gives no reason"
+
+
+_HEADER = re.compile(r"terminate called|Traceback \(most recent call last\)")
+_BEFORE, _AFTER = re.compile(r"\[rank\d+\]: ?"), re.compile(r"\s*$|frame #|Exception raised from ")
+
+
+def last_words(log: str) -> str:
+    """What the end of a log gives as the reason of its process's end, on one or several lines.
+
+    That is the text of an exception that nothing caught, in Python or in C++, else the last lines up to a blank one.
+    What lies before may tell of errors that the process survived.
+    """
+    lines = [line[found.end() :] if (found := _BEFORE.match(line)) else line for line in log.splitlines()]
+    start = max((at for at, line in enumerate(lines) if _HEADER.match(line.lstrip())), default=None)
+    if start is not None:
+        words = lines[start:]
+        if not words[0].lstrip().startswith("terminate"):
+            words = words[next((at for at, line in enumerate(words[1:], 1) if line[:1].strip()), len(words)) :]
+        end = next((at for at, line in enumerate(words) if _AFTER.match(line)), len(words))
+        if end:
+            return "\n".join(line.strip() for line in words[:end])
+    told = list(dropwhile(lambda line: not line.strip(), reversed(lines)))
+    return "\n".join(line.strip() for line in reversed(list(takewhile(str.strip, told[:_MOST_LINES]))))

@@ -3,14 +3,18 @@
 Encoder and decoder stand side by side. Nothing else knows how either is spelt.
 """
 
+import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.redact import redacted
 from trainer.experiment.section import Section
+from trainer.experiment.sentences import findings, show
 from trainer.experiment.spec import Scalar
 
 MAX_REPORT_BYTES = 4096  # Kubernetes cuts a termination message there
@@ -20,9 +24,13 @@ MAX_ERROR_CHARACTERS = 1000
 DATA, VALIDATION = "data", "validation"
 HASHES = {"dataHash": DATA, "validationHash": VALIDATION}
 NAIVE = "naive"  # begins the names of what a prediction gets that has learnt nothing: naiveValidMse
+UNDEFINED = "undefined"  # begins the names by which a report tells of a metric that has no value: undefinedValidR2
+_MOST_MISTAKES = 5
 
 Milliseconds = Annotated[int, Field(ge=0, description="Since 1970, by the clock of whoever wrote it.")]
 Metrics = dict[str, float]
+# Of a report some may be NaN or infinite: the others stand all the same.
+ReportedMetrics = dict[str, Annotated[float, Field(allow_inf_nan=True)]]
 OutcomeText = Annotated[Outcome, Field(strict=False)]
 
 
@@ -124,7 +132,7 @@ class RankReport(Reported):
     error: str = ""
     lost_peer: bool = Field(False, description="The error is only that another rank went away.")
     clock: Milliseconds = 0
-    metrics: Metrics = Field(default_factory=dict)
+    metrics: ReportedMetrics = Field(default_factory=dict)
     seconds: Seconds = Seconds()
     memory: Memory | None = None
     samples: int = 0
@@ -184,17 +192,18 @@ def decode(line: str | bytes) -> Record:
     try:
         return Record.model_validate_json(line)
     except ValidationError as error:
-        raise ValueError(f"not a record: {_first(error)}") from error
+        raise ValueError(f"not a record: {_mistakes(Record, error)}") from error
 
 
 def encode_report(report: RankReport) -> bytes:
-    """The report in at most `MAX_REPORT_BYTES`, defaults left out.
+    """The report in at most `MAX_REPORT_BYTES`, defaults and metrics without a finite value left out.
 
     What doesn't fit is cut in this order: the error, the package list, the environment, the later half of the metrics
     as often as it takes, all but one of a run's environments, the rest of the error. The outcome, the times and the
     memory always come through.
     """
-    for shorter in _ever_shorter(report):
+    finite = {name: value for name, value in report.metrics.items() if math.isfinite(value)}
+    for shorter in _ever_shorter(report.model_copy(update={"metrics": finite})):
         line = shorter.model_dump_json(by_alias=True, exclude_defaults=True).encode()
         if len(line) <= MAX_REPORT_BYTES:
             return line
@@ -221,16 +230,38 @@ def _ever_shorter(report: RankReport) -> Iterator[RankReport]:
     yield report.model_copy(update={"error": ""})
 
 
+class Unreadable(ValueError):
+    """A text is no report; says why. `failure` holds the outcome and the error of a failure that it tells of."""
+
+    def __init__(self, why: str, failure: RankReport | None) -> None:
+        super().__init__(why)
+        self.failure = failure
+
+
 def decode_report(text: str | bytes) -> RankReport:
-    """The report that a termination message holds.
+    """The report that a termination message holds. Of its metrics some may be NaN or infinite.
 
     Raises:
-        ValueError: it is cut off, or not a report.
+        Unreadable: it is cut off, or not a report.
     """
     try:
         return RankReport.model_validate_json(text)
     except ValidationError as error:
-        raise ValueError(f"not a report: {_first(error)}") from error
+        why = _mistakes(RankReport, error)
+        if len(text) >= MAX_REPORT_BYTES and error.errors()[0]["type"] == "json_invalid":
+            why += f"; a report has at most {MAX_REPORT_BYTES} bytes, and what is longer is cut off"
+        raise Unreadable(f"not a report: {why}", _failure(text)) from error
+
+
+def _failure(text: str | bytes) -> RankReport | None:
+    """What a text that is no report says of a failure, None where it tells of none."""
+    try:
+        told = from_json(text, allow_partial=True)
+        kept = {name: told[name] for name in ("rank", "outcome", "provisional", "error", "lostPeer") if name in told}
+        found = RankReport.model_validate(kept)
+    except (ValueError, TypeError):
+        return None
+    return None if found.provisional or found.outcome is Outcome.SUCCEEDED else found
 
 
 def hash_text(number: float) -> str:
@@ -241,6 +272,11 @@ def hash_text(number: float) -> str:
 def naive_name(metric: str) -> str:
     """The name of a metric's naive figure: naiveValidMse of validMse."""
     return NAIVE + metric[:1].upper() + metric[1:]
+
+
+def undefined_name(metric: str) -> str:
+    """The name by which a report tells that a metric has no value: undefinedValidR2 of validR2."""
+    return UNDEFINED + metric[:1].upper() + metric[1:]
 
 
 def latest(records: Iterable[Record]) -> dict[str, Record]:
@@ -265,6 +301,13 @@ def cut_error(text: str, limit: int = MAX_ERROR_CHARACTERS) -> str:
     return f"{text[:half]} ... {text[-half:]}" if half > 0 else text[: max(0, limit)]
 
 
-def _first(error: ValidationError) -> str:
-    problem: Any = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+def _mistakes(model: type[BaseModel], error: ValidationError) -> str:
+    """What is wrong with a document of `model`: where, the rule and what was found, of the first few mistakes."""
+    problem: Any = error.errors(include_url=False)[0]
+    if problem["type"] == "json_invalid":
+        text = problem["input"]
+        text = text.decode(errors="replace") if isinstance(text, bytes) else text
+        return f"must be JSON ({problem['ctx']['error']}), got {show(text)}"
+    told = [f"{one.path}: {one.says}" if one.path else one.says for one in islice(findings(model, error), 100)]
+    more = len(told) - _MOST_MISTAKES
+    return "; ".join(told[:_MOST_MISTAKES]) + (f"; and {more} more" if more > 0 else "")

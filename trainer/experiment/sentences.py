@@ -28,6 +28,7 @@ _RULES = {
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
     "greater_than": "must be > {gt}",
     "greater_than_equal": "must be >= {ge}",
     "less_than": "must be < {lt}",

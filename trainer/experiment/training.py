@@ -36,6 +36,7 @@ from trainer.experiment.section import (
     on_cluster,
 )
 
+MOST_SAMPLE_BYTES = 2**28
 Task = Literal["Regression", "Classification"]
 
 
@@ -82,7 +83,7 @@ class Data(Section):
         1258, description="How many rows to make up (synthetic)."
     )
     seed: Seed = Field(0, description="Seeds the rows that are made up (synthetic).")
-    columns: Annotated[tuple[Text, ...], Field(min_length=1, max_length=64)] = Field(
+    columns: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1024)] = Field(
         ("Open", "High", "Low", "Close", "Volume"), description="The columns that make a row's features."
     )
     features: Literal["Values", "Changes"] = Field(
@@ -96,7 +97,7 @@ class Data(Section):
         description="What is predicted of the target's next row: the return; the size of the return; or the "
         "difference, for columns that are not positive throughout. Not with npz and kafka.",
     )
-    window: Annotated[int, Field(ge=1, le=10_000)] = Field(60, description="Rows per sample.")
+    window: Annotated[int, Field(ge=1, le=1_000_000)] = Field(60, description="Rows per sample.")
     lookback: Literal["Part", "Past"] = Field(
         "Part",
         description="Whether windows of validation and test begin within their part, or may reach back before it. "
@@ -166,6 +167,12 @@ class Data(Section):
         """A file's path must be given, and what Kafka needs."""
         if self.source in ("csv", "parquet", "npz") and self.path is None:
             return f"path is required with source {self.source}, got none"
+        size = 4 * self.window * len(self.columns)
+        if size > MOST_SAMPLE_BYTES:
+            return (
+                f"a sample must have at most {MOST_SAMPLE_BYTES:,} bytes (4 x window x columns), got {size:,} of "
+                f"window {self.window} and {len(self.columns)} columns"
+            )
         problems = (
             self._windowed_problem(),
             None if self.topic is None else topic_problem(self.topic),

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from trainer.cgroup import CgroupFactory, Group, cgroup_factory
+from trainer.cgroup import CgroupFactory, Group, cgroup_factory, machine_memory
+from trainer.cgroup import memory_limit as memory_bound
 from trainer.experiment.cells import memory_limit
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
@@ -248,15 +249,32 @@ def _ending(one: _Rank, code: int) -> Ending:
         kills, (_, peak) = one.group.kills(), one.group.charged()
         evidence |= {"oomKills": kills, "cgroupPeakBytes": peak}
         report = _with_peak(report, peak)
-    limit = "none" if one.limit is None else memory(one.limit.bytes)
     if code == -signal.SIGKILL and kills:
-        error = f"killed by the kernel for want of memory; its cgroup's limit: {limit}"
-    elif code == -signal.SIGKILL and one.seen:
+        bound, words = _bound(one.limit)
+        error = f"killed by the kernel for want of memory; {words}"
+        return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence | bound)
+    if code == -signal.SIGKILL and one.seen and one.limit is not None:
         evidence["residentBytes"] = one.seen
-        error = f"killed by the watchdog: {memory(one.seen)} were resident, its limit is {limit}"
-    else:
-        return replace(left, report=report, evidence=evidence)
-    return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence)
+        error = f"killed by the watchdog: {memory(one.seen)} were resident, its limit is {memory(one.limit.bytes)}"
+        return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence)
+    if left.said is not None and left.said.outcome is Outcome.HOST_OOM:
+        bound, words = _bound(one.limit)
+        return replace(left, report=report, error=f"{left.said.error}; {words}", evidence=evidence | bound)
+    return replace(left, report=report, evidence=evidence)
+
+
+def _bound(limit: MemoryLimit | None) -> tuple[dict[str, Scalar], str]:
+    """What bounds the memory of a rank, as evidence and in words. Without a limit of its own it is the runner's."""
+    if limit is not None:
+        return {}, f"its limit is {memory(limit.bytes)}"
+    if (around := memory_bound()) is not None:
+        return {"boundBytes": around, "boundBy": "Cgroup"}, (
+            f"the file sets no limit, and the cgroup that this runner is in may use {memory(around)}"
+        )
+    machine = machine_memory()
+    return {"boundBytes": machine, "boundBy": "Machine"}, (
+        f"the file sets no limit, and this machine has {memory(machine)}"
+    )
 
 
 def _with_peak(report: RankReport | None, peak: int) -> RankReport | None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -141,6 +142,8 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
         code = carry_out(request, events, started=request["begun"])
         # All is done and on disk. The next trial need not wait while the system takes this process's memory apart.
         tell(events, event="ended", trial=request["trial"], rank=request["rank"], code=code)
+    except BaseException:
+        traceback.print_exc()  # into the rank's log: nothing else would
     finally:
         # Not sys.exit: nothing of the parent's must be flushed or torn down here.
         with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ def read_ledger(folder: Path) -> list[Record]:
     path = folder / NAME
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

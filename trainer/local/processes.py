@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Any
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending
-from trainer.experiment.record import RankReport, decode_report
+from trainer.experiment.judge import Ending, exit_text, last_words
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import RankReport, Unreadable, decode_report
 from trainer.local.child import Child
 from trainer.local.launcher import Epoch, RankEnded
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
-_TAIL_BYTES = 4096
+_TAIL_BYTES = 16_384  # C++ prints many lines after its reason
 
 
 @dataclass
@@ -104,32 +105,32 @@ def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) 
 
 def ending(folder: Path, rank: int, code: int) -> Ending:
     """How a rank ended that exited with `code`, by what it left in its folder."""
-    report, problem = left_report(folder, rank)
-    if report is not None and not report.provisional:
-        return Ending(rank, code, report)
-    return Ending(rank, code, report, error="; ".join(filter(None, (problem, _silent(folder, rank, code)))))
+    report, unread = _left_report(folder, rank)
+    said = report if report is not None and not report.provisional else None
+    if code == 0 or (said is not None and said.outcome is not Outcome.SUCCEEDED):
+        return Ending(rank, code, report, unread=unread)
+    words = " ".join(_log_words(folder, rank).split())
+    error = exit_text(code, said) + (f"; its log ends: {words}" if words else "")
+    return Ending(rank, code, report, error=error, unread=unread)
 
 
-def left_report(folder: Path, rank: int) -> tuple[RankReport | None, str]:
+def _left_report(folder: Path, rank: int) -> tuple[RankReport | None, str]:
     """What a rank that has ended reported, provisional or None where it died before, and why it can't be read."""
     try:
         return decode_report((folder / REPORT.format(rank=rank)).read_bytes()), ""
-    except OSError:
+    except FileNotFoundError:
         return None, ""
-    except ValueError as error:
-        return None, str(error)
+    except OSError as error:
+        return None, f"not readable: {error.strerror}"
+    except Unreadable as error:
+        return error.failure, str(error)
 
 
-def _silent(folder: Path, rank: int, code: int) -> str:
-    """How a rank ended that left no report, with the last line of its log; empty where it exited well."""
-    if code == 0:
-        return ""
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+def _log_words(folder: Path, rank: int) -> str:
+    """What a rank's log gives as the reason of its end; empty where it says nothing."""
     try:
         with (folder / LOG.format(rank=rank)).open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = log.read().decode(errors="replace").split("\n")
+            return last_words(log.read().decode(errors="replace"))
     except OSError:
-        lines = []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f"{how} without a report" + (f"; its log ends: {last}" if last else "")
+        return ""

@@ -154,7 +154,7 @@ def _killed(one: _Running, ending: Ending) -> Ending:
     report = (ending.report or RankReport(rank=ending.rank)).model_copy(
         update={"outcome": Outcome.CRASHED, "error": lost, "lost_peer": True, "provisional": False, "clock": now()}
     )
-    return replace(ending, report=report)
+    return replace(ending, report=report, error="")
 
 
 def _until_next_deadline(running: Iterable[_Running]) -> float | None:

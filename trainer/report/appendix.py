@@ -106,8 +106,8 @@ def method(results: Results) -> Markup:
         (
             "Peak memory",
             (
-                "The largest of any of a trial's ranks: resident memory, as each rank measured it, or what the "
-                "kernel charged its cgroup with, where the rank had one of its own."
+                "The largest of any of a trial's ranks, as a limit counts it: what its cgroup was charged with, or "
+                "resident memory, where it had no cgroup of its own."
             ),
         ),
         (

@@ -72,6 +72,7 @@ _SETTINGS: dict[str, Any] = {
     "legend.columnspacing": 1.2,
     "legend.borderaxespad": 0,
 }
+_MOST = 1e300  # of an axis: beyond, matplotlib has no room for margins and ticks
 _DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 
 
@@ -97,9 +98,14 @@ def draw(
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         FigureCanvasSVG(figure)
         axes = figure.add_axes((left / WIDTH, 50 / height, (WIDTH - left - 12) / WIDTH, (height - 88) / height))
-        paint(axes)
         file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        try:
+            paint(axes)
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        except ValueError:
+            if all(-_MOST <= end <= _MOST for end in axes.dataLim.extents):
+                raise
+            return Chart(title, "Its figures are too large for an axis.")
     return Chart(title, text, _inline(name, title, text, file.getvalue(), height))
 
 

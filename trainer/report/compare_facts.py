@@ -151,7 +151,7 @@ def agreement(ran: Sequence[tuple[Trial, Record, Record]]) -> Agreement:
     ]
     differences = [
         Largest(
-            difference=abs(a[name] - b[name]) / max(abs(a[name]), abs(b[name])),
+            difference=_share(a[name], b[name]),
             index=trial.index,
             id=trial.id,
             metric=name,
@@ -172,3 +172,11 @@ def agreement(ran: Sequence[tuple[Trial, Record, Record]]) -> Agreement:
             if a.outcome is not b.outcome
         ),
     )
+
+
+def _share(a: float, b: float) -> float:
+    """|a - b| as a share of the larger of two that differ: at most 2. Each is divided first: their difference may
+    be beyond the largest float.
+    """
+    larger = max(abs(a), abs(b))
+    return abs(a / larger - b / larger)

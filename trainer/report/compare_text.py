@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from trainer.columns import aligned
 from trainer.report import compare_words as words
-from trainer.report.columns import aligned
 from trainer.report.compare_facts import Pair
 from trainer.report.wording import one_line
 

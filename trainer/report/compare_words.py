@@ -98,7 +98,17 @@ def agreement(pair: Pair) -> list[str]:
     said += [f"{letter}: {caveat}" for letter, side in pair.sides for caveat in side.results.summary.caveats]
     if compared is not None and compared.same_best is not None:
         said.append(f"The best trial is {'the same' if compared.same_best else 'another'} in both.")
+    a, b = (_peaks_are(side) for _, side in pair.sides)
+    if a and b and a != b:
+        said.append(f"Peak memory is {a} in A and {b} in B, so the two figures can't be compared.")
     return said
+
+
+def _peaks_are(side: Side) -> str:
+    """What the peaks of a side count; empty where it has none."""
+    ranks = [rank for record in side.results.records.values() for rank in record.memory if rank is not None]
+    kinds = sorted({"resident memory" if rank.cgroup is None else "what a cgroup was charged with" for rank in ranks})
+    return " or ".join(kinds)
 
 
 def sizes(pair: Pair) -> list[Row]:

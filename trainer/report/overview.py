@@ -1,9 +1,10 @@
 """The top of the page: what came out, in words first, then in figures."""
 
-import statistics
 from collections.abc import Iterator
 
+from trainer.experiment import moments
 from trainer.experiment.comparison import Comparison, shares
+from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
@@ -115,14 +116,16 @@ def _measured(results: Results) -> Markup:
     records = [results.records[identity] for identity in sorted(results.best_ids)]
     names = sorted(set.intersection(*(set(record.metrics) for record in records)))
     columns = {name: [record.metrics[name] for record in records] for name in names}
+    absent = [(name, str(why)) for name in UNDEFINED_BECAUSE if (why := records[0].evidence.get(name))]
     if len(records) == 1:
         rows = [(name, number(values[0])) for name, values in columns.items()]
-        return table("Measured", ("figure", "value"), rows, numbers=(1,))
-    spread = [
-        (name, number(statistics.fmean(values)), number(statistics.stdev(values))) for name, values in columns.items()
-    ]
+        return table("Measured", ("figure", "value"), rows + absent, numbers=(1,))
+    spread = []
+    for name, values in columns.items():
+        deviation = moments.deviation(values)
+        spread.append((name, number(moments.mean(values)), "–" if deviation is None else number(deviation)))
     caption = f"Measured, over {len(records)} repeats"
-    return table(caption, ("figure", "mean", "deviation"), spread, numbers=(1, 2))
+    return table(caption, ("figure", "mean", "deviation"), spread + [(*one, "") for one in absent], numbers=(1, 2))
 
 
 def _reason(record: Record) -> str:

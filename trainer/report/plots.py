@@ -2,10 +2,10 @@
 
 import itertools
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from trainer.experiment import moments
 from trainer.experiment.expand import Trial
 from trainer.experiment.spec import HyperparamSearch, Parameter, Scalar
 from trainer.report.canvas import BEST, FAILED, LIGHT, SERIES, Chart, dots, draw, figures_axis, legend, whole_axis
@@ -81,7 +81,7 @@ def _by_parameter(results: Results, shown: Sequence[Trial], parameter: Parameter
     for trial in results.trials:
         if trial.id in results.values:
             by_value.setdefault(trial.parameters[path], []).append(results.values[trial.id])
-    medians = {value: statistics.median(by_value[value]) for value in places if value in by_value}
+    medians = {value: moments.median(by_value[value]) for value in places if value in by_value}
     words = [f"A dot is a trial; {_better(results)} is better."]
     if few:
         listed = ", ".join(f"{number(median)} at {setting(value)}" for value, median in medians.items())
@@ -153,8 +153,8 @@ def _means(results: Results, shown: Sequence[Trial]) -> list[tuple[float, float,
     means = []
     for trials in whole:
         values = [results.values[trial.id] for trial in trials]
-        place = statistics.fmean(trial.index for trial in trials)
-        means.append((place, statistics.fmean(values), statistics.stdev(values)))
+        place = moments.mean([trial.index for trial in trials])
+        means.append((place, moments.mean(values), moments.deviation(values) or 0.0))
     return means
 
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from trainer.benchmark.chance import SIGNIFICANCE, least_by_ranks
 from trainer.benchmark.findings import Findings, Treatment
+from trainer.benchmark.pairs import SIGNIFICANCE, least_by_ranks
 from trainer.report.results import Results
 from trainer.report.wording import count, listed
 
@@ -80,10 +80,9 @@ def _not_compared(findings: Findings) -> Iterator[str]:
 def _contradictions(findings: Findings) -> Iterator[str]:
     """Pairs that most runs tell apart, and means don't, or the other way round."""
     for pair in findings.comparison.pairs:
-        opposed = pair.difference.value * pair.cliffs_delta < 0
-        if pair.ranks.differs and (opposed or not pair.means.differs):
+        if pair.ranks.differs and (pair.contradicts or not pair.means.differs):
             more = "more" if pair.cliffs_delta > 0 else "less"
-            means = "but the means say the opposite" if opposed else "but the means can't tell them apart"
+            means = "but the means say the opposite" if pair.contradicts else "but the means can't tell them apart"
             yield (
                 f"{pair.a} has {more} than {pair.b} by ranks, that is in most runs, {means}: "
                 "a few runs far from the others decide a mean, so look at the medians."

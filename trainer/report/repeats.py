@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from trainer.atomic import write_text
-from trainer.benchmark import pictures
-from trainer.benchmark.libraries import StatisticsUnavailable
+from trainer.benchmark import drawing
+from trainer.packages import PackageMissing
 from trainer.report.results import Results
 from trainer.report.treatment_text import compared
 from trainer.report.treatments import NAME, PICTURES, Statistics, drawn, statistics
@@ -19,13 +19,13 @@ def leave_statistics(folder: Path, results: Results) -> Statistics | None:
     """
     try:
         found = statistics(results)
-    except StatisticsUnavailable as error:
+    except PackageMissing as error:
         print(f"\n  {error}\n", file=sys.stderr)
         return None
     print(f"\n{compared(found)}\n", file=sys.stderr)
     write_text(folder / NAME, found.model_dump_json(by_alias=True, indent=2) + "\n")
-    pictures.draw(found.findings, folder / PICTURES)
+    drawing.draw(found.findings, folder / PICTURES)
     for quantity, means in drawn(found):
-        pictures.draw_means(quantity, means, folder / PICTURES / f"{quantity.name}.png")
+        drawing.draw_means(quantity, means, folder / PICTURES / f"{quantity.name}.png")
     print(f"statistics: {folder / NAME}, pictures in {folder / PICTURES}", file=sys.stderr)
     return found

@@ -46,7 +46,7 @@ def withheld(scale: ScaleFigures) -> list[str]:
 def sections(scale: ScaleFigures) -> Iterator[Markup]:
     """The tables of the page."""
     heads, *rows = cell_rows(scale)
-    caption = f"Cells. Peak, floor and limit are memory; {ABSENT} stands for what was not measured."
+    caption = f"Cells. Peak, floor and limit are memory as a limit counts it; {ABSENT}: not measured."
     grid = table(caption, heads, rows, numbers=[0, 1, 3, 4, 5, 6, 7])
     yield element("section", element("h2", "Cells"), grid)
     if scale.scaling:

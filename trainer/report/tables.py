@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
 
+from trainer.columns import aligned
 from trainer.experiment.comparison import Comparison
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.spec import Experiment
-from trainer.report.columns import aligned
 from trainer.report.results import Results
 from trainer.report.scale import cell_rows, reached, scaling_rows, withheld
 from trainer.report.wording import count, duration, number, one_line, setting, short_names

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from trainer.experiment import moments
 from trainer.experiment.best import direction, objective_value
 from trainer.experiment.comparable import depends_on_validation
 from trainer.experiment.expand import Point, Trial
@@ -114,7 +115,7 @@ class Tally:
         values.append(value)
         if len(values) < self._repeats:
             return
-        mean = math.fsum(values) / len(values)
+        mean = moments.mean(values)
         # Of equals the one listed first, whichever ended first.
         if self.leader is None or (self.sign * mean, point) < (self.sign * self.leader.value, self.leader.point):
             self.leader = Leader(record.parameters, mean, point)

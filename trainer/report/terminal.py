@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from trainer.columns import GAP, aligned
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
-from trainer.report.columns import GAP, aligned
 from trainer.report.live import Lines, Progress, ending
 from trainer.report.tally import Running, Tally
 from trainer.report.wording import clock, duration, number, setting, settings

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from trainer.benchmark import text
+from trainer.benchmark.text import Grid
 from trainer.report import treatment_words as words
 from trainer.report.markup import Markup, element, table
-from trainer.report.treatment_words import Grid
 from trainer.report.treatments import Statistics
 
 _METHOD = (
@@ -62,16 +63,17 @@ def sections(statistics: Statistics, objective: Sequence[Markup], loading: Seque
 
 
 def _objective(statistics: Statistics, charts: Sequence[Markup]) -> Markup:
+    found = statistics.findings
     said = element("p", words.verdict(statistics))
     remarks = element("ul", *(element("li", sentence) for sentence in statistics.remarks))
     tables: list[Markup] = []
-    if statistics.findings.compared:
-        tables += [_table(words.ranking(statistics)), _charts(charts)]
-    if statistics.findings.comparison.pairs:
-        tables += [_table(words.pairs(statistics)), _table(words.more_of_pairs(statistics))]
-    if statistics.findings.compared:
-        tables.append(_table(words.spread(statistics)))
-    method = (part for name, text in _METHOD for part in (element("dt", name), element("dd", text)))
+    if found.compared:
+        tables += [_table(text.ranking(found, statistics.named_by)), _charts(charts)]
+    if found.comparison.pairs:
+        tables += [_table(text.pairs(found)), _table(text.more_of_pairs(found))]
+    if found.compared:
+        tables.append(_table(text.spread(found, statistics.named_by)))
+    method = (part for name, meaning in _METHOD for part in (element("dt", name), element("dd", meaning)))
     return element(
         "section",
         element("h2", "Treatments compared"),

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.benchmark import paint
+from trainer.benchmark import drawing
 from trainer.benchmark.intervals import Estimate
 from trainer.report.canvas import BEST, INK, LIGHT, SERIES, Chart, draw, figures_axis, legend
 from trainer.report.treatments import Statistics, drawn
 
-_PALETTE = paint.Palette(ink=INK, series=SERIES, light=LIGHT, best=BEST)
+_PALETTE = drawing.Palette(ink=INK, series=SERIES, light=LIGHT, best=BEST)
 _AROUND, _ROW, _LOW_ROW = 92, 38, 26  # what a chart takes beside its rows, and each of few or of many
 _FEW = 8
 _LETTER = 6.6  # how wide one is, about
@@ -41,7 +41,7 @@ def _boxes(statistics: Statistics) -> Chart:
     )
 
     def fill(axes: Any) -> None:
-        paint.boxes(axes, compared, _PALETTE)
+        drawing.boxes(axes, compared, _PALETTE)
         _finish(axes, found.quantity.titled, log=axes.get_xscale() == "log")
 
     names = [treatment.name for treatment in compared]
@@ -54,7 +54,7 @@ def _bars(name: str, measured: str, axis: str, rows: Sequence[tuple[str, Estimat
     )
 
     def fill(axes: Any) -> None:
-        paint.bars(axes, rows, _PALETTE)
+        drawing.bars(axes, rows, _PALETTE)
         _finish(axes, axis, log=False)
 
     return draw(name, f"{measured}, mean", text, fill, **_room([treatment for treatment, _ in rows]))
@@ -68,6 +68,6 @@ def _finish(axes: Any, title: str, *, log: bool) -> None:
 
 def _room(names: Sequence[str]) -> dict[str, int]:
     """How large a chart with these rows is."""
-    longest = max(len(paint.shortened(name)) for name in names)
+    longest = max(len(drawing.shortened(name)) for name in names)
     row = _ROW if len(names) <= _FEW else _LOW_ROW
     return {"height": _AROUND + row * len(names), "left": round(_GAP + _LETTER * longest)}

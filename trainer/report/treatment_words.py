@@ -1,26 +1,13 @@
-"""Treatments in words and cells, for the terminal and the page alike."""
+"""What came out of a comparison, in a sentence, and what loading took, as a table: for terminal and page alike."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from trainer.benchmark.findings import Treatment
-from trainer.benchmark.intervals import Estimate
+from trainer.benchmark.text import ABSENT, Grid, figure
 from trainer.report.treatments import Statistics
 from trainer.report.wording import count, listed, memory
 
-ABSENT = "–"
-_LEAST_P = 0.0001
 _MOST_NAMED = 4
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table's caption, heads and rows; the first cell of a row is its head. `left` columns are text."""
-
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: tuple[int, ...] = (0,)
 
 
 def verdict(statistics: Statistics) -> str:
@@ -63,91 +50,6 @@ def _some(names: Sequence[str]) -> str:
     return listed(names) if len(names) <= _MOST_NAMED else count(len(names), "treatment")
 
 
-def ranking(statistics: Statistics) -> Grid:
-    """Means with their intervals, and how they stand to the best."""
-    found = statistics.findings
-    rows = [
-        (
-            ABSENT if treatment.rank is None else str(treatment.rank),
-            treatment.name,
-            _runs(treatment),
-            ABSENT if treatment.mean is None else figure(treatment.mean.value),
-            ABSENT if treatment.mean is None else interval(treatment.mean),
-            ABSENT if treatment.ratio is None else figure(treatment.ratio.value),
-            ABSENT if treatment.ratio is None else interval(treatment.ratio),
-            {True: "yes", False: "no", None: ABSENT}[treatment.differs],
-        )
-        for treatment in found.compared
-    ]
-    heads = (
-        "rank",
-        statistics.named_by,
-        "runs",
-        "mean",
-        "95 % interval",
-        "times the best",
-        "95 % interval",
-        "told apart",
-    )
-    return Grid(f"{found.quantity.titled}, ranked by the mean", heads, tuple(rows), (1,))
-
-
-def spread(statistics: Statistics) -> Grid:
-    """What the box plots show."""
-    rows = []
-    for treatment in statistics.findings.compared:
-        box = treatment.box
-        assert box is not None, "what is compared has a box"  # noqa: S101
-        five = (box.min, box.q1, box.median, box.q3, box.max, box.iqr, box.low_fence, box.high_fence)
-        outliers = f"{len(box.outliers)}"
-        deviation = ABSENT if box.deviation is None else figure(box.deviation)
-        variance = ABSENT if box.variance is None else figure(box.variance)
-        rows.append((treatment.name, *map(figure, five), outliers, deviation, variance))
-    heads = (statistics.named_by, "min", "Q1", "median", "Q3", "max", "IQR", "low fence", "high fence", "outliers")
-    caption = f"Spread of {statistics.findings.quantity.titled}"
-    return Grid(caption, (*heads, "deviation", "variance"), tuple(rows))
-
-
-def pairs(statistics: Statistics) -> Grid:
-    """Every pair that is listed: by how much, and how sure. Differences stand in for ratios where there are none."""
-    found = statistics.findings.comparison.pairs
-    ratios = all(pair.ratio is not None for pair in found)
-    heads = ("A", "B", "A / B" if ratios else "A − B", "95 % interval", "p corrected", "Cliff's delta", "Hedges' g")
-    rows = tuple(
-        (
-            pair.a,
-            pair.b,
-            *_both(pair.ratio if ratios else pair.difference),
-            _p(pair.means.corrected),
-            f"{pair.cliffs_delta:.2f} ({pair.magnitude})",
-            ABSENT if pair.hedges_g is None else f"{pair.hedges_g:.2f}",
-            "yes" if pair.differs else "no",
-        )
-        for pair in found
-    )
-    caption = f"Pairs: the mean {statistics.findings.quantity.titled} of A against that of B"
-    return Grid(caption, (*heads, "told apart"), rows, (0, 1))
-
-
-def more_of_pairs(statistics: Statistics) -> Grid:
-    """The same pairs by their differences, their medians and their ranks."""
-    heads = ("A", "B", "A − B", "95 % interval", "median A / median B", "95 % interval", "U", "p of ranks corrected")
-    rows = tuple(
-        (
-            pair.a,
-            pair.b,
-            *_both(pair.difference),
-            *_both(pair.ratio_of_medians),
-            f"{pair.u:g}",
-            _p(pair.ranks.corrected),
-        )
-        for pair in statistics.findings.comparison.pairs
-    )
-    return Grid(
-        "The same pairs: differences of means, ratios of medians, and what their ranks say", heads, rows, (0, 1)
-    )
-
-
 def loading(statistics: Statistics) -> Grid | None:
     """What loading took, means over runs; None where nothing of it was measured."""
     if not statistics.loading:
@@ -169,33 +71,6 @@ def loading(statistics: Statistics) -> Grid | None:
         (statistics.named_by, *(head for head, _ in columns)),
         tuple(rows),
     )
-
-
-def figure(value: float) -> str:
-    """A figure of a comparison: as many digits as its interval can bear."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
-
-
-def interval(estimate: Estimate) -> str:
-    """Both ends of an interval."""
-    return (
-        ABSENT
-        if estimate.interval is None
-        else f"{figure(estimate.interval.low)} to {figure(estimate.interval.high)}"
-    )
-
-
-def _both(estimate: Estimate | None) -> tuple[str, str]:
-    return (ABSENT, ABSENT) if estimate is None else (figure(estimate.value), interval(estimate))
-
-
-def _runs(treatment: Treatment) -> str:
-    values, missing = len(treatment.sample.values), len(treatment.sample.left_out)
-    return f"{values} of {values + missing}" if missing else str(values)
-
-
-def _p(value: float) -> str:
-    return f"< {_LEAST_P}" if value < _LEAST_P else f"{value:.2g}"
 
 
 def _head(metric: str) -> str:

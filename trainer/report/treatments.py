@@ -1,7 +1,6 @@
 """What a search with repeats says of its treatments: its ledger as samples, and what is found in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 
 from pydantic import Field
 
@@ -11,6 +10,7 @@ from trainer.benchmark.findings import find
 from trainer.benchmark.intervals import Estimate
 from trainer.benchmark.sample import LeftOut, Quantity, Sample
 from trainer.benchmark.suite import Exported
+from trainer.experiment import moments
 from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import Direction
 from trainer.experiment.outcome import Outcome
@@ -74,7 +74,7 @@ def statistics(results: Results) -> Statistics:
     """The statistics of a search with repeats.
 
     Raises:
-        StatisticsUnavailable: the libraries that compute them are not installed.
+        PackageMissing: a library that computes them is not installed.
     """
     points = _points(results)
     names = _names(results, points)
@@ -181,9 +181,11 @@ def _loading(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[L
 def _compression(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Compression]:
     for treatment, of in metrics.items():
         payload, wire = of.get("payloadBytes"), of.get("wireBytes")
-        if payload and wire and (on_wire := fmean(wire)) > 0:
-            encoded = fmean(payload)
-            yield Compression(treatment=treatment, payload_bytes=encoded, wire_bytes=on_wire, ratio=encoded / on_wire)
+        if payload and wire and min(*payload, *wire) > 0:
+            ratio = intervals.quotient(moments.exact_mean(payload), moments.exact_mean(wire))
+            if ratio is not None:
+                encoded, on_wire = moments.mean(payload), moments.mean(wire)
+                yield Compression(treatment=treatment, payload_bytes=encoded, wire_bytes=on_wire, ratio=ratio)
 
 
 def _checksums(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[str]:

@@ -184,7 +184,8 @@ class Spark:
             else:
                 call.job.ended.add(call.rank)
                 report = None if event["report"] is None else decode_report(event["report"])
-                yield RankEnded(event["trial"], Ending(call.rank, event["code"], report))
+                said = {"error": event["error"], "unread": event["unread"]}
+                yield RankEnded(event["trial"], Ending(call.rank, event["code"], report, **said))
 
     def _expected(self, call: _Call, event: Any) -> _Job | None:
         """The job of a rank that says who it is and is waited for; None for a stranger and who comes too late."""

@@ -17,7 +17,10 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from trainer.experiment.judge import Ending
 
 _CALL_SECONDS = 60.0
 _SIOCGIFADDR = 0x8915  # Linux: the address of an interface
@@ -32,6 +35,7 @@ def main(told: dict[str, Any]) -> None:
         if (interface := _interface(runner.getsockname()[0])) is not None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         # Only now: the settings above must stand before.
+        from trainer.experiment.record import encode_report
         from trainer.local.lines import tell
         from trainer.training.distributed import load, ranks_from_environment
 
@@ -41,17 +45,19 @@ def main(told: dict[str, Any]) -> None:
         line = runner.makefile("rb").readline()
         if line:
             order = json.loads(line)
-            code, report = _carried_out(order, runner)
-            tell(runner.fileno(), event="ended", trial=order["trial"], rank=ranks.rank, code=code, report=report)
+            ended = _carried_out(order, runner)
+            report = None if ended.report is None else encode_report(ended.report).decode()
+            said = {"code": ended.exit_code, "report": report, "error": ended.error, "unread": ended.unread}
+            tell(runner.fileno(), event="ended", trial=order["trial"], rank=ranks.rank, **said)
 
 
-def _carried_out(order: dict[str, Any], runner: socket.socket) -> tuple[int, str | None]:
-    """The exit code of the child that carried out the order, negative for a signal, and the report that it left."""
+def _carried_out(order: dict[str, Any], runner: socket.socket) -> "Ending":
+    """How the child ended that carried out the order."""
     from trainer import atomic
     from trainer.experiment.errors import UserError
+    from trainer.experiment.judge import Ending
     from trainer.experiment.outcome import EXIT_CODES
-    from trainer.experiment.record import encode_report
-    from trainer.local.processes import REPORT, left_report
+    from trainer.local.processes import REPORT, ending
     from trainer.training.distributed import Ranks
     from trainer.training.trial import failure
 
@@ -65,12 +71,10 @@ def _carried_out(order: dict[str, Any], runner: socket.socket) -> tuple[int, str
             f"{socket.gethostname()})"
         )
         said = failure(Ranks(order["rank"], order["ranks"]), mistake)
-        return EXIT_CODES[said.outcome], encode_report(said).decode()
+        return Ending(order["rank"], EXIT_CODES[said.outcome], said)
     if Path(order["cwd"]).is_dir():
         os.chdir(order["cwd"])  # where relative paths of the experiment begin
-    code = _in_child(order, runner)
-    report, _ = left_report(folder, order["rank"])
-    return code, None if report is None else encode_report(report).decode()
+    return ending(folder, order["rank"], _in_child(order, runner))
 
 
 def _in_child(order: dict[str, Any], runner: socket.socket) -> int:

@@ -1,5 +1,6 @@
 """Exact metrics over all ranks: sums are added up first and divided last, so no sharding changes a figure."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +21,23 @@ _CHUNK = 1024  # samples per forward pass: bounds the memory of a large validati
 class Figures:
     """`loss` is what early stopping compares; `metrics` have names without a part's prefix, such as mse.
 
-    `confusion[i][j]` counts samples of class i that were taken for class j.
+    `confusion[i][j]` counts samples of class i that were taken for class j. `undefined` names metrics that have no
+    value on these samples, and are not among `metrics`.
     """
 
     loss: float
     metrics: dict[str, float]
     confusion: list[list[int]] | None = None
+    undefined: tuple[str, ...] = ()
 
     def named(self, part: str) -> dict[str, float]:
         """The metrics with a prefix: validMse."""
-        return {part + name[0].upper() + name[1:]: value for name, value in self.metrics.items()}
+        return {metric_name(part, name): value for name, value in self.metrics.items()}
+
+
+def metric_name(part: str, name: str) -> str:
+    """A metric's name with a part's prefix: validMse."""
+    return part + name[0].upper() + name[1:]
 
 
 def evaluate(
@@ -103,15 +111,19 @@ def regression_figures(n: int, squared: float, absolute: float, target: float, t
     """
     spread = target_squared - target * target / n
     metrics = {"mse": squared / n, "mae": absolute / n}
+    r2 = -math.inf
     if spread > 1e-12 * target_squared:  # what rounding leaves of a constant target is no spread
-        metrics["r2"] = 1 - squared / spread
-    return Figures(squared / n, metrics)
+        r2 = 1 - squared / spread
+    if math.isfinite(r2):
+        return Figures(squared / n, metrics | {"r2": r2})
+    return Figures(squared / n, metrics, undefined=("r2",))
 
 
 def classification_figures(loss: float, confusion: np.ndarray[Any, np.dtype[Any]]) -> Figures:
     """Log loss, accuracy and F1 from the summed loss and the counts of true class by predicted class.
 
-    F1 is class 1's of two classes, else the mean over the classes that occur, as in scikit-learn.
+    F1 is class 1's of two classes, else the mean over the classes that occur, as in scikit-learn. There is none where
+    class 1 of two does not occur: whatever is predicted, it would be 0.
     """
     n = confusion.sum()
     hits = np.diag(confusion)
@@ -119,9 +131,13 @@ def classification_figures(loss: float, confusion: np.ndarray[Any, np.dtype[Any]
     scores = np.divide(2 * hits, either, out=np.zeros(len(hits)), where=either > 0)
     seen = either > 0
     f1 = scores[1] if len(scores) == 2 else scores[seen].mean()
-    metrics = {"logLoss": loss / n, "accuracy": hits.sum() / n, "f1": f1}
+    metrics = {"logLoss": loss / n, "accuracy": hits.sum() / n}
+    defined = len(scores) > 2 or confusion[1].any()
+    if defined:
+        metrics["f1"] = f1
     return Figures(
         loss / n,
         {name: float(value) for name, value in metrics.items()},
         confusion.astype(int).tolist(),
+        () if defined else ("f1",),
     )

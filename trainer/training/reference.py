@@ -65,7 +65,7 @@ def figures_of_shares(training: NDArray[np.float64], part: NDArray[np.float64]) 
     known = training > 0
     loss = -float((part[known] * np.log(training[known] / training.sum())).sum())
     figures = classification_figures(loss, _always(int(training.argmax()), part))
-    if len(part) == 2:
+    if len(part) == 2 and "f1" in figures.metrics:
         figures.metrics["f1"] = classification_figures(0.0, _always(1, part)).metrics["f1"]
     if part[~known].any():
         del figures.metrics["logLoss"]

@@ -21,13 +21,15 @@ from trainer.data.errors import DataUnavailable
 from trainer.data.scale import training_part
 from trainer.experiment.errors import UserError
 from trainer.experiment.memory_words import out_of_memory
+from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Memory, RankReport, Seconds, cut_error
+from trainer.experiment.record import Memory, RankReport, Seconds, cut_error, undefined_name
 from trainer.experiment.training import Training
 from trainer.memory import MemoryMonitor, ticking
 from trainer.training.checkpoint import CHECKPOINT, Checkpoints, save_tensors
 from trainer.training.distributed import Ranks, is_loss_of_peer, joined
 from trainer.training.environment import environment
+from trainer.training.evaluate import metric_name
 from trainer.training.loading import load
 from trainer.training.loop import Diverged, Result, train
 from trainer.training.reference import hashes, naive
@@ -252,8 +254,10 @@ def _memory_used_up(error: BaseException) -> Outcome | None:
         return Outcome.DEVICE_OOM
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Outcome.HOST_OOM
-    # Other allocators raise a RuntimeError, or a kind of their own of it, that says so in words.
-    return out_of_memory(str(error)) if isinstance(error, RuntimeError | SystemError) else None
+    # Other allocators raise a RuntimeError, or a kind of their own of it, that says so in words; so do the loader of
+    # libraries, and the system where shared memory is full.
+    told = isinstance(error, RuntimeError | SystemError | ImportError | OSError)
+    return out_of_memory(str(error)) if told else None
 
 
 def sentence(error: BaseException) -> str:
@@ -283,15 +287,17 @@ def write_artefacts(
         for part, figures in (("valid", result.valid), ("test", result.test))
         if figures is not None and figures.confusion is not None
     }
+    undefined = {name: why for name, why in UNDEFINED_BECAUSE.items() if undefined_name(name) in metrics}
+    flags = {undefined_name(name) for name in undefined}
     document = {
-        "metrics": metrics,
+        "metrics": {name: value for name, value in metrics.items() if name not in flags},
         "bestEpoch": result.progress.best_epoch,
         "epochs": result.progress.epoch,
         "seconds": seconds.document(),
     }
-    write_text(
-        folder / METRICS, json.dumps(document | ({"confusion": confusion} if confusion else {}), indent=2) + "\n"
-    )
+    found = {"undefined": undefined, "confusion": confusion}
+    document |= {name: value for name, value in found.items() if value}
+    write_text(folder / METRICS, json.dumps(document, indent=2) + "\n")
     write_text(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in result.progress.history))
     write_text(
         folder / NORMALIZATION, data.manifest.model_dump_json(by_alias=True, exclude={"shards"}, indent=2) + "\n"
@@ -305,6 +311,7 @@ def _metrics(result: Result) -> dict[str, float]:
     for part, figures in (("valid", result.valid), ("test", result.test)):
         if figures is not None:
             metrics |= figures.named(part)
+            metrics |= {undefined_name(metric_name(part, name)): 1.0 for name in figures.undefined}
     return metrics
 
 

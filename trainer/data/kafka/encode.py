@@ -13,6 +13,9 @@ from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.avro import schema_of
 from trainer.experiment.training import Data
 
+_BYTES_PER_NUMBER = 32  # -1.7976931348623157e+308, and a comma and a space
+_BESIDE = 64 * 1024
+
 Encoder = Callable[[NDArray[np.float32], float, tuple[int, ...]], bytes]
 
 
@@ -33,6 +36,11 @@ def encoder(data: Data) -> Encoder:
         return json.dumps({envelope: {"$binary": {"base64": text, "subType": "00"}}}).encode()
 
     return enclosed
+
+
+def largest_message(data: Data) -> int:
+    """The most bytes that a message of these samples has: its numbers as text, and what stands beside them."""
+    return data.window * len(data.columns) * _BYTES_PER_NUMBER + _BESIDE
 
 
 def _record(data: Data, x: NDArray[np.float32], label: float, shape: tuple[int, ...]) -> dict[str, Any]:

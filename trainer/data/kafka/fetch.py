@@ -12,7 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.data.errors import DataUnavailable
-from trainer.data.kafka.client import Topic, asked, described, made, settings, unknown_topic, unreachable
+from trainer.data.kafka.client import (
+    NoSuchTopic,
+    Topic,
+    asked,
+    cleanup_policy,
+    described,
+    made,
+    passing,
+    settings,
+    stable_and_last,
+    unknown_topic,
+    unreachable,
+)
+from trainer.data.kafka.encode import largest_message
 from trainer.data.kafka.layout import Segment
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
@@ -81,6 +94,7 @@ class Reader:
                 "auto.offset.reset": "error",
                 "check.crcs": True,
                 "fetch.message.max.bytes": _FETCH_BYTES,
+                "receive.message.max.bytes": _most_received(largest_message(self._data)),
                 "queued.max.messages.kbytes": _AHEAD_KIB,
                 "fetch.queue.backoff.ms": _REST_MILLISECONDS,
                 "statistics.interval.ms": int(1000 * _STATISTICS_SECONDS),
@@ -169,7 +183,13 @@ class Reader:
             if message.error() is not None:
                 if position is not None and values:
                     yield position, values
-                raise self._failure(message, positions)
+                position, values, room = None, [], 0
+                if message.error().code() in passing():
+                    self._problems.append(str(message.error()))
+                    continue
+                if (failure := self._failure(message, positions)) is not None:
+                    raise failure
+                continue
             if position is None or message.partition() != position.partition or room == 0:
                 if position is not None and values:
                     yield position, values
@@ -184,8 +204,8 @@ class Reader:
                 continue
             if offset > wanted:
                 raise DataUnavailable(
-                    f"{self._at(position.partition, wanted)}: the log has no such message, the next is {offset}; it "
-                    "was compacted away, removed, or is a transaction's; choose ranges without gaps"
+                    f"{self._at(position.partition, wanted)}: the log has no such message for readers, the next is "
+                    f"{offset}: {self._gap(position.partition, wanted)}; choose ranges without gaps"
                 )
             values.append(message.value())
             room -= 1
@@ -225,8 +245,13 @@ class Reader:
             low, high = self._consumer.get_watermark_offsets(one, timeout=seconds, cached=False)
             return low, high
 
+        # The topic was there a moment ago: a partition without a leader is not known to whoever asks for its leader.
         bounds: tuple[int, int] = asked(
-            ask, self._data, self._problems, f"topic {self._topic.name}, partition {partition}"
+            ask,
+            self._data,
+            self._problems,
+            f"topic {self._topic.name}, partition {partition}",
+            also_waited_for=unknown_topic(),
         )
         return bounds
 
@@ -243,15 +268,25 @@ class Reader:
                 f"to {where.end}, included; publish the rest, or correct data.ranges"
             )
 
-    def _failure(self, message: Any, positions: dict[int, PartitionPosition]) -> DataUnavailable:
-        """The error for what came in place of a message."""
+    def _gap(self, partition: int, offset: int) -> str:
+        """Why the log has no message at an offset that lies between two others."""
+        low, _ = self._bounds(partition)
+        if offset < low:
+            return f"it has been removed (retention), the log begins at {low} now"
+        if "compact" in cleanup_policy(self._data):
+            return "it was compacted away, as the topic's cleanup.policy says"
+        return "it belongs to a transaction, which marks its end there or was aborted"
+
+    def _failure(self, message: Any, positions: dict[int, PartitionPosition]) -> DataUnavailable | None:
+        """The error for what came in place of a message; None where it may pass by itself."""
         from confluent_kafka import KafkaError
 
         error = message.error()
         position = positions.get(message.partition()) or next(iter(positions.values()))
         where = self._at(position.partition, position.offset)
         if error.code() in unknown_topic():
-            return DataUnavailable(f"{where}: the topic was deleted while it was read; publish it again")
+            self._problems.append(str(error))
+            return self._gone(where)
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             return DataUnavailable(
                 f"{where}: the log does not have it any more ({error.str()}); publish again, or keep messages longer"
@@ -261,22 +296,39 @@ class Reader:
     def _silence(self, position: PartitionPosition) -> DataUnavailable:
         """The error for brokers that send nothing more: what became of the topic, if they still tell."""
         where = self._at(position.partition, position.offset)
-        hurried = self._data.model_copy(update={"timeout_seconds": min(5, self._data.timeout_seconds)})
+        if (gone := self._gone(where)) is not None:
+            return gone
         try:
-            now = described(hurried)
-        except DataUnavailable as error:
-            if "have none of this name" in str(error):
-                return DataUnavailable(f"{where}: the topic was deleted while it was read; publish it again")
-        else:
-            if now.id != self._topic.id:
-                return DataUnavailable(f"{where}: the topic was deleted and made anew while it was read; run again")
-            _, high = self._bounds(position.partition)
-            if high > position.offset:
-                return DataUnavailable(
-                    f"{where}: the log goes on to offset {high - 1} and gives no message: what is left is a "
-                    "transaction's, or of one that has not ended; end data.ranges before it"
-                )
+            stable, high = stable_and_last(self._hurried(), position.partition)
+        except DataUnavailable:
+            return unreachable(self._data, where, "no message", self._problems)
+        if stable < high and position.offset >= stable:
+            return DataUnavailable(
+                f"{where}: a transaction that begins at offset {stable} has not ended, so nothing from there on is "
+                "given to readers; end it, or end data.ranges before it"
+            )
+        if high > position.offset:
+            return DataUnavailable(
+                f"{where}: the log goes on to offset {high - 1} and gives no message: what is left was aborted with "
+                "its transaction, or marks the end of one; end data.ranges before it"
+            )
         return unreachable(self._data, where, "no message", self._problems)
+
+    def _gone(self, where: str) -> DataUnavailable | None:
+        """The error for a topic that is no longer there, or is another; None where that can't be told."""
+        try:
+            now = described(self._hurried())
+        except NoSuchTopic:
+            return DataUnavailable(f"{where}: the topic was deleted while it was read; publish it again")
+        except DataUnavailable:
+            return None
+        if now.id != self._topic.id:
+            return DataUnavailable(f"{where}: the topic was deleted and made anew while it was read; run again")
+        return None
+
+    def _hurried(self) -> Data:
+        """`data` for a question whose answer only words an error."""
+        return self._data.model_copy(update={"timeout_seconds": min(5, self._data.timeout_seconds)})
 
     def _at(self, partition: int, offset: int) -> str:
         return f"topic {self._topic.name}, partition {partition}, offset {offset}"
@@ -293,6 +345,11 @@ class Reader:
             self._consumer.poll(_STATISTICS_SECONDS / 4)
         text = self._statistics[0]
         return sum(broker["rxbytes"] for broker in json.loads(text)["brokers"].values()) if text else 0
+
+
+def _most_received(message: int) -> int:
+    """What a response may have: by default 100 MB, more where a single message is as large."""
+    return min(2**31 - 1, max(100_000_000, 2 * message + 2**20))
 
 
 @contextmanager

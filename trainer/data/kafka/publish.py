@@ -11,12 +11,14 @@ import numpy as np
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.arrays import Samples
 from trainer.data.kafka.checksum import MODULUS, checksum
-from trainer.data.kafka.client import asked, described, made, said, settings
+from trainer.data.kafka.client import asked, code_of, described, made, passing, said, settings
 from trainer.data.kafka.decode import Undecodable, decoder
-from trainer.data.kafka.encode import Encoder, encoder
+from trainer.data.kafka.encode import Encoder, encoder, largest_message
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
 
+_MOST_BYTES = 1_000_000_000  # of a message that librdkafka sends
+_USUAL_BYTES = 1_048_588  # of a batch that a topic takes unless told otherwise
 LARGEST_BATCH = 1_000_000  # of librdkafka, and about what brokers take unless told otherwise
 _COMPRESSIONS = {"None": "none", "Gzip": "gzip", "Snappy": "snappy", "LZ4": "lz4", "Zstd": "zstd"}
 
@@ -124,7 +126,8 @@ class _Sender:
             "linger.ms": self.sending.linger_ms,
             "batch.size": self.sending.batch_bytes,
             "batch.num.messages": 1_000_000,  # bytes say how large a batch is
-            "queue.buffering.max.kbytes": 64 * 1024,
+            "queue.buffering.max.kbytes": max(64 * 1024, 2 * largest_message(self.data) // 1024),
+            "message.max.bytes": min(_MOST_BYTES, max(LARGEST_BATCH, largest_message(self.data))),
             "delivery.timeout.ms": 1000 * self.data.timeout_seconds,
             "error_cb": lambda error: self._problems.append(str(error)),
         }
@@ -212,7 +215,12 @@ def _make_topic(data: Data, partitions: int, *, replace: bool) -> None:
                 "choose another name"
             )
         asked(lambda: admin.delete_topics([name], operation_timeout=seconds)[name].result(), data, problems, what)
-    new = NewTopic(name, num_partitions=partitions)
+    config = (
+        {"max.message.bytes": str(min(_MOST_BYTES, largest))}
+        if (largest := largest_message(data)) > _USUAL_BYTES
+        else {}
+    )
+    new = NewTopic(name, num_partitions=partitions, config=config)
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -220,7 +228,7 @@ def _make_topic(data: Data, partitions: int, *, replace: bool) -> None:
             break
         except KafkaException as error:
             # A topic that was deleted is not gone at once.
-            again = replace and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+            again = (replace and code_of(error) == KafkaError.TOPIC_ALREADY_EXISTS) or code_of(error) in passing()
             if not again or time.monotonic() > deadline:
                 raise DataUnavailable(f"{what}: it cannot be made at {data.brokers} ({said(error)})") from error
             time.sleep(0.1)

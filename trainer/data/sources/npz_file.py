@@ -1,10 +1,11 @@
 """npz: samples in the earlier systems' format, which come as windows with their labels.
 
-Keys X_train y_train X_test y_test, optional X_val y_val, mu sd and tickers; no other may begin like samples. X is
+Keys X_train y_train X_test y_test, optional X_val y_val, mu sd and tickers; no other may look like samples. X is
 [n, window, features] or flat [n, window * features]; y is [n] or [n, 1]. `mu` and `sd` say that X is normalised
 already and how: X is then taken as it is. Without them `normalize: ZScore` fits each feature on the training samples.
 """
 
+import re
 import zipfile
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -24,6 +25,11 @@ from trainer.experiment.training import Data
 
 _STEP = 4096
 _KEYS = ("X_train", "y_train", "X_val", "y_val", "X_test", "y_test", "mu", "sd", "tickers")
+_WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
+_PART = re.compile(r"train|training|val|valid|validation|dev|eval|test|testing")
+_SAMPLES = re.compile(rf"[xy]\d*|[xy]({_PART.pattern})")
+_CONTENT = ("data", "features", "inputs", "labels", "samples", "set", "targets")
+_STATISTICS = ("mu", "sd", "mean", "std", "sigma")
 
 
 def identity(data: Data, cache: Path) -> dict[str, JsonValue]:  # noqa: ARG001 - all sources are called alike
@@ -66,18 +72,29 @@ class _Reader:
                 f"{', '.join(arrays.files) or 'none'}"
             )
         for key in arrays.files:
-            if key not in _KEYS and key.lower().startswith(("x", "y")):  # samples that would not be used
+            if arrays.files.count(key) > 1:
+                raise self.wrong(key, "each key may be there once", "it twice", "delete one of the two")
+            if key not in _KEYS and _looks_used(key):
                 near = get_close_matches(key.lower(), [each.lower() for each in _KEYS], 1, 0.5)
                 meant = f"; did you mean {_KEYS[[each.lower() for each in _KEYS].index(near[0])]}?" if near else ""
                 raise self.wrong(
-                    key, f"keys of samples are {', '.join(_KEYS[:6])}", "this one", f"rename or delete it{meant}"
-                )
+                    key, f"samples go by {' '.join(_KEYS[:6])} and their statistics by mu sd", "another key",
+                    f"rename or delete it{meant}",
+                )  # fmt: skip
         for one, other in (("X_val", "y_val"), ("mu", "sd")):
             if (one in arrays) != (other in arrays):
                 there, lacking = (one, other) if one in arrays else (other, one)
                 raise self.wrong(
                     there, f"{one} and {other} belong together", f"no {lacking}", f"add {lacking}, or delete {there}"
                 )
+
+    def concerns(self) -> Iterator[str]:
+        """What the file holds and is not used."""
+        unused = [key for key in self._arrays.files if key not in _KEYS]
+        if self.has("tickers") and not self.has("mu", "sd"):
+            unused.append("tickers")
+        if unused:
+            yield f"{self.path}: {', '.join(unused)}: not used; the keys that are read are {' '.join(_KEYS)}"
 
     def has(self, *keys: str) -> bool:
         return all(key in self._arrays for key in keys)
@@ -121,7 +138,7 @@ class _Reader:
                 key,
                 f"classes 0 to {self.data.classes - 1} are required with task Classification",
                 f"{bad[0]:g}",
-                "set data.classes, or task: Regression",
+                "number the classes from 0 and set data.classes, or set task: Regression",
             )
         return y.astype(np.int64)
 
@@ -134,6 +151,15 @@ class _Reader:
             where = np.argwhere(~np.isfinite(result))[0]
             raise self.wrong(key, "finite 32-bit numbers are required", f"{array[tuple(where)]} at {where.tolist()}")
         return result
+
+
+def _looks_used(key: str) -> bool:
+    """Whether a key seems to be of samples or their statistics, as Xtrain, labels_val, mean; not dates_val."""
+    words = [word.lower() for word in _WORD.findall(key)]
+    if any(_SAMPLES.fullmatch(word) for word in words) or (len(words) == 1 and words[0] in _STATISTICS):
+        return True
+    others = [word for word in words if _PART.fullmatch(word) is None]
+    return len(others) < len(words) and all(word in _CONTENT for word in others)
 
 
 def _samples(reader: _Reader) -> Windowed:
@@ -174,6 +200,7 @@ def _samples(reader: _Reader) -> Windowed:
         tickers=tuple(one.ticker for one in scalers),
         scalers=scalers,
         class_edges=(),
+        concerns=tuple(reader.concerns()),
     )
 
 

@@ -1,7 +1,8 @@
 """Rows of a table of several tickers become one series each: chosen, in order of time, without gaps or repeats."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +12,27 @@ from pydantic import JsonValue
 
 from trainer.data.errors import DataUnavailable, Mistakes
 from trainer.data.series import Series, date_text
+from trainer.data.sources.moments import looks_like_date
 from trainer.experiment.training import Data
 
-# A column's own name, then the others that it may have in any spelling of capitals, where just one of them is there.
+# A column's own name, then the others that it may go by where just one of them is there.
 DATE, TICKER = ("Date", "Datetime", "Timestamp", "Time", "Day"), ("Ticker", "Symbol")
-
-_UNNAMED_INDEX = ("", "__index_level_0__")  # as pandas writes one, into CSV and Parquet
+# What an index without a name is called by pandas: in CSV, read from CSV once more, and in Parquet.
+_UNNAMED = ("", "Unnamed: 0", "__index_level_0__", "index")
 
 
 @dataclass(frozen=True)
 class Table:
     """A file's rows in the order of the file.
 
-    tickers: a name for each row, or None where the file has no such column. dates: datetime64[us] [rows]. values:
-    float64 [rows, needed(data)], a gap as NaN. place(r): where a user finds row r.
+    tickers: a name for each row, or None where the file has no such column. dates: datetime64[us] [rows]. truncated:
+    whether some were finer. values: float64 [rows, needed(data)], a gap as NaN. place(r): where a user finds row r.
     """
 
     path: Path
     tickers: Sequence[str] | None
     dates: NDArray[np.datetime64]
+    truncated: bool
     values: NDArray[np.float64]
     place: Callable[[int], str]
 
@@ -39,47 +42,71 @@ def needed(data: Data) -> list[str]:
     return [*data.columns, *({data.target} - set(data.columns))]
 
 
+def names_of(header: Sequence[str]) -> list[str]:
+    """The columns' names without blanks around them, nor the marks of byte order that joined files have left."""
+    return [name.strip().strip("\ufeff").strip() for name in header]
+
+
 def check_columns(path: Path | str, found: Sequence[str], wanted: Sequence[str]) -> None:
     """DataUnavailable where a wanted column is missing or a name is there twice."""
     missing = [name for name in wanted if name not in found]
     if missing:
+        spelled = {name.lower(): name for name in found}
+        near = [spelled[name.lower()] for name in missing if name.lower() in spelled]
+        meant = f" (capitals count: {', '.join(near)})" if near else ""
         raise DataUnavailable(
             f"{path}: columns {', '.join(wanted)} are needed, {', '.join(missing)} missing; found "
-            f"{', '.join(found) or 'none'}; name the columns to use in data.columns and data.target"
+            f"{', '.join(found) or 'none'}{meant}; name the columns to use in data.columns and data.target"
         )
     twice = [name for name in wanted if list(found).count(name) > 1]
     if twice:
         raise DataUnavailable(f"{path}: column {twice[0]} must be there once, found twice; rename one of them")
 
 
-def column_of(names: tuple[str, ...], path: Path, found: Sequence[str]) -> str | None:
-    """The column of the file that goes by one of `names`, None where there is none.
+def date_column(
+    path: Path, found: Sequence[str], wanted: Sequence[str], first: Callable[[], Mapping[str, str]]
+) -> str:
+    """The column of dates, of which `first` has the first row's cells as text. DataUnavailable where there is none.
+
+    It is none of the `wanted` unless it is called Date. An index without a name counts where it holds dates.
+    """
+    if (name := _column_of(DATE, "dates", path, found, wanted)) is not None:
+        return name
+    dated = [name for name, cell in first().items() if name not in wanted and looks_like_date(cell)]
+    # In CSV a column without any name may also come of commas at the end of lines.
+    unnamed = [name for place, name in enumerate(found) if name in _UNNAMED and (name or place == 0)]
+    if len(unnamed) == 1 and unnamed[0] in dated:
+        return unnamed[0]
+    like = f" ({', '.join(dated)} {'look like dates' if dated[1:] else 'looks like dates'})" if dated else ""
+    raise DataUnavailable(
+        f"{path}: rows must have a date each, in a column Date, as windows are cut in order of time; found "
+        f"{', '.join(found) or 'none'}; rename the column of dates to Date{like}. A plain table without dates can't "
+        "be read yet; an .npz with a window of 1 can hold it"
+    )
+
+
+def ticker_column(path: Path, found: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The column that says whose row it is, None where there is none: then all are of one."""
+    return _column_of(TICKER, "tickers", path, found, wanted)
+
+
+def _column_of(
+    names: tuple[str, ...], holding: str, path: Path, found: Sequence[str], wanted: Sequence[str]
+) -> str | None:
+    """The column by the first of `names`, else the one by another of them whatever its capitals, blanks and dashes.
 
     DataUnavailable where several could be meant.
     """
     if names[0] in found:
         return names[0]
-    known = {each.lower() for each in names}
-    others = [name for name in found if name.strip().lower() in known]
-    if not others and names is DATE:
-        others = [name for name in found if name in _UNNAMED_INDEX]
+    known = {name.lower() for name in names}
+    others = [name for name in found if name not in wanted and re.sub(r"[\W_]", "", name).lower() in known]
     if len(others) > 1:
         raise DataUnavailable(
-            f"{path}: one column of {'dates' if names is DATE else 'tickers'} is needed, found {', '.join(others)}; "
-            f"rename the one to use to {names[0]}"
+            f"{path}: one column of {holding} is needed, found {', '.join(others)}; rename the one to use to "
+            f"{names[0]}"
         )
     return others[0] if others else None
-
-
-def date_column(path: Path, found: Sequence[str]) -> str:
-    """The column of dates. DataUnavailable where there is none."""
-    if (name := column_of(DATE, path, found)) is not None:
-        return name
-    raise DataUnavailable(
-        f"{path}: rows must have a date each, in a column Date, as windows are cut in order of time; found "
-        f"{', '.join(found) or 'none'}; rename the column of dates to Date. A plain table without dates can't be "
-        "read yet; an .npz with a window of 1 can hold it"
-    )
 
 
 def series_of(table: Table, data: Data) -> list[Series]:
@@ -94,6 +121,12 @@ def series_of(table: Table, data: Data) -> list[Series]:
     _check_finite(table, data, mistakes)
     names = np.array(table.tickers if table.tickers is not None else [table.path.stem] * len(table.dates))
     series = []
+    if table.truncated:
+        again_after = "times are read to the microsecond, give rows that are at least so far apart"
+    elif (table.dates != table.dates.astype("datetime64[D]")).any():
+        again_after = "give times in UTC or with their offset where clocks were put back, or keep one of the rows"
+    else:
+        again_after = "delete one of the two"
     for ticker in _chosen(table, data):
         where = np.flatnonzero(names == ticker)
         # Stable, so that of two equal dates the one further down is reported.
@@ -102,8 +135,7 @@ def series_of(table: Table, data: Data) -> list[Series]:
         for again in np.flatnonzero(dates[1:] == dates[:-1]) + 1:
             mistakes.add(
                 f"{table.path}: {table.place(where[again])}: each date of {ticker} may be there once, got "
-                f"{date_text(dates[again])} again after {table.place(where[again - 1])}; delete one of the two or, "
-                "where clocks were put back, give times in UTC or with their offset"
+                f"{date_text(dates[again])} again after {table.place(where[again - 1])}; {again_after}"
             )
         values = table.values[where]
         target = needed(data).index(data.target)
@@ -123,7 +155,18 @@ def file_hash(path: Path) -> str:
         ) from error
 
 
-def chosen_tickers(data: Data) -> list[JsonValue] | None:
+def file_identity(path: Path, data: Data, header: Callable[[], Sequence[str]]) -> dict[str, JsonValue]:
+    """All that the rows of a file with these columns depend on.
+
+    The column of tickers only where it has another name than Ticker, the one that version 0.1 knew: a file that it
+    read as one ticker's makes another set now.
+    """
+    known: dict[str, JsonValue] = {"tickers": _asked_tickers(data), "sha256": file_hash(path)}
+    ticker = ticker_column(path, header(), needed(data))
+    return known if ticker in (None, TICKER[0]) else {**known, "tickerColumn": ticker}
+
+
+def _asked_tickers(data: Data) -> list[JsonValue] | None:
     """The tickers to keep of a file, None for all."""
     return list(data.tickers) or None
 
@@ -139,7 +182,7 @@ def _chosen(table: Table, data: Data) -> list[str]:
     if table.tickers is None:
         return [table.path.stem]
     present = list(dict.fromkeys(table.tickers))
-    chosen = chosen_tickers(data)
+    chosen = _asked_tickers(data)
     if chosen is None:
         return present
     check_distinct(data)

@@ -1,14 +1,42 @@
-"""Paints box plots, and means as bars, on matplotlib's axes: a treatment a row, the best on top."""
+"""Draws box plots, and means as bars, as PNG files or on any axes: a treatment a row, the best on top."""
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from trainer.benchmark.findings import Treatment
+from trainer.benchmark.findings import Findings, Treatment
 from trainer.benchmark.intervals import Estimate
+from trainer.benchmark.sample import Quantity
+from trainer.benchmark.text import figure
+from trainer.experiment.errors import UserError
+from trainer.packages import load
 
+BOXES, MEANS = "box-plots.png", "means.png"
+_WIDTH = 8.0  # inches, as are all sizes here
+_ROW = 0.42
+_AROUND = 1.5
+_DOTS_PER_INCH = 160
+_SETTINGS: dict[str, Any] = {
+    "font.size": 11,
+    "text.parse_math": False,  # a parameter's value may hold a dollar
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": "#c5cad1",
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "grid.color": "#dfe3e8",
+    "ytick.major.size": 0,
+    "xtick.color": "#c5cad1",
+    "xtick.labelcolor": "#3d444d",
+    "legend.frameon": False,
+}
 _MOST_WITH_DOTS = 8  # treatments; of more, only the outliers are drawn
 _LOG_FROM = 20  # a span of more than this factor is drawn on a log axis
+_MOST = 1e300  # of an axis: beyond, matplotlib has no room for margins and ticks
 _HALF = 0.3  # of a box's or a bar's height, in rows
 
 
@@ -20,6 +48,68 @@ class Palette:
     series: str
     light: str
     best: str
+
+
+_LIGHT = Palette(ink="#3d444d", series="#2f66c8", light="#9db8e8", best="#c8500a")
+
+
+def draw(findings: Findings, folder: str | os.PathLike[str]) -> list[Path]:
+    """Box plots and the means of what was compared, into `folder`; nothing where nothing is `drawable`.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    compared, folder = findings.compared, Path(folder)
+    if not drawable(compared):
+        return []
+    title = findings.quantity.titled
+    size = len(compared)
+    means = [(treatment.name, treatment.mean) for treatment in compared if treatment.mean is not None]
+    return [
+        _save(folder / BOXES, title, size, lambda axes: boxes(axes, compared, _LIGHT)),
+        draw_means(findings.quantity, means, folder / MEANS),
+    ]
+
+
+def drawable(treatments: Sequence[Treatment]) -> bool:
+    """Whether there are treatments, all of whose figures fit on an axis."""
+    figures = [abs(value) for treatment in treatments for value in treatment.sample.values]
+    figures += [abs(end) for treatment in treatments if treatment.mean is not None for end in treatment.mean.ends]
+    return 0 <= max(figures, default=-1.0) <= _MOST
+
+
+def draw_means(quantity: Quantity, named: Sequence[tuple[str, Estimate]], path: str | os.PathLike[str]) -> Path:
+    """The means of a quantity as bars.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    title = f"{quantity.titled}: mean, and its 95 % confidence interval"
+    return _save(Path(path), title, len(named), lambda axes: bars(axes, named, _LIGHT))
+
+
+def _save(path: Path, title: str, rows: int, paint: Callable[[Any], None]) -> Path:
+    mpl = load("matplotlib", "drawing")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # The user's own settings of matplotlib must not change the picture.
+    with mpl.rc_context({**mpl.rcParamsDefault, **_SETTINGS}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks becomes a box
+        canvas = Figure(figsize=(_WIDTH, _AROUND + _ROW * rows), layout="constrained")
+        FigureCanvasAgg(canvas)
+        axes = canvas.add_subplot()
+        paint(axes)
+        axes.set_title(title, pad=24)
+        handles, labels = axes.get_legend_handles_labels()
+        if handles:
+            axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(labels), borderaxespad=0)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            canvas.savefig(path, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
 
 
 def boxes(axes: Any, treatments: Sequence[Treatment], palette: Palette) -> None:
@@ -67,7 +157,7 @@ def bars(axes: Any, named: Sequence[tuple[str, Estimate]], palette: Palette) -> 
             axes.plot([low, high], [y, y], color=palette.ink, linewidth=1.5)
             for end in (low, high):
                 axes.plot([end] * 2, [y - _HALF / 2, y + _HALF / 2], color=palette.ink, linewidth=1.5)
-        axes.text(max(high, 0.0) + gap, y, _figure(estimate.value), va="center", ha="left", color=palette.ink)
+        axes.text(max(high, 0.0) + gap, y, figure(estimate.value), va="center", ha="left", color=palette.ink)
     axes.set_xlim(least - (gap if least < 0 else 0), most + 0.16 * (most - least) or 1.0)
     _rows(axes, [name for name, _ in named])
 
@@ -82,10 +172,6 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
 
 
 def _scatter(i: int) -> float:
