@@ -167,8 +167,8 @@ def done_by_kubectl(
         )
     except OSError as error:
         raise UserError(
-            f"{what}: is asked for with kubectl, which cannot be started ({error.strerror}); install it, or put it on "
-            "the PATH"
+            f"{what}: is asked for with kubectl, which cannot be started ({error.strerror}); install it, or put it "
+            "on the PATH"
         ) from error
     with process:
         try:

@@ -24,7 +24,7 @@ CONFIG = {
 }
 COMMANDS = {
     "fetch": ["fetch", "hps/mine", "out"],
-    "fetch a scale test": ["fetch", "sct/mine", "-n", "team", "out"],
+    "fetch a scale test": ["fetch", "sct/mine", "out", "-n", "team"],
     "compare": ["compare", "hps/mine", "sct/other"],
     "upload": ["data", "upload", "rows.csv", "--claim", "rows"],
     "upload with an image": ["data", "upload", "rows.csv", "--claim", "rows", "--image", "trainer:1"],

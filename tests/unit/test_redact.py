@@ -122,6 +122,8 @@ STAY = [
     "password=SecretStr('**********')",
     "sasl.password: must be set beside sasl.username, got none",
     "password: is required",
+    "getting credentials: exec: executable aws not found",
+    "reading secret: open: permission denied; parsing token: unexpected EOF",
     "the password is wrong",
     'secret "db-login" not found',
     "forward_pass: 3.5 backward_pass=ok, first pass=1",

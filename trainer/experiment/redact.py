@@ -98,7 +98,8 @@ _NOTHING = frozenset(
     {"a", "an", "and", "are", "authentication", "cannot", "could", "does", "expected", "failed", "false", "for",
      "from", "has", "in", "incorrect", "invalid", "is", "isn", "missing", "must", "no", "none", "not", "null",
      "nil", "of", "or", "required", "should", "string", "str", "the", "this", "to", "true", "undefined", "unknown",
-     "unset", "was", "were", "which", "will", "with", "wrong", "yes", "bool", "int", "bytes", "optional"}
+     "unset", "was", "were", "which", "will", "with", "wrong", "yes", "bool", "int", "bytes", "optional", "access",
+     "bad", "denied", "empty", "eof", "malformed", "permission", "unexpected"}
 )  # fmt: skip
 _PLACEHOLDER = re.compile(
     r"\$\{[^{}]*\}|\$\(\w+\)|\$\w+|%\(\w+\)s|\{\w*\}|<[\w -]*>|[*.•x]+|[A-Z]*REDACTED[A-Z]*|[\W_]+"
@@ -182,8 +183,9 @@ def _secret(text: str, found: re.Match[str], kind: str) -> tuple[int, int]:
     if where == "bare":
         whole = value_found["bare"]
         value = whole.rstrip(_ENDS)
-        called = len(whole) < 100 and whole[-1] in "([{"  # what a program calls for its value, as in a traceback
-        return nowhere if called or _is_none(whole, kind) or _is_none(value, kind) else (at, at + len(value))
+        # What a program calls for its value, as in a traceback; what a chain of errors is about, as in `token: parse: …`.
+        told = len(whole) < 100 and (whole[-1] in "([{" or re.fullmatch("[A-Za-z]+:", whole) is not None)
+        return nowhere if told or _is_none(whole, kind) or _is_none(value, kind) else (at, at + len(value))
     where = next(name for name in ("in_escaped", "in_double", "in_single") if value_found[name] is not None)
     value = value_found[where]
     return nowhere if _is_none(value, kind) else value_found.span(where)
