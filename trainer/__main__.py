@@ -23,10 +23,10 @@ Trialrun runs hyperparameter searches and scale tests and reports what it measur
 
 def console() -> int:
     """What the installed command `trialrun` calls: a command in a process of its own."""
-    streams.open_all()
+    output = streams.open_all()
     code = main(sys.argv[1:])
     try:
-        streams.close_all()
+        streams.close_all(output)
     except UserError as error:
         return _mistake(error)
     return code

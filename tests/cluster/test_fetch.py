@@ -1,6 +1,7 @@
 """An experiment's ledger, fetched with kubectl from a real API server as a user does it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from cluster.behaviours import Behaviour, Fails, Succeeds
 from cluster.commandline import trainer
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, a_search, report, trial_of
+from cluster.programs import build
 from cluster.testcluster import Cluster
+from trainer.experiment.errors import UserError
 from trainer.experiment.record import decode
+from trainer.kubectl import Reference, read_experiment
 from trainer.local.ledger import read_ledger
 
 
@@ -101,5 +105,33 @@ def test_what_is_not_there_or_may_not_be_read_is_said_in_a_sentence(
     nowhere = tmp_path / "kubeconfig"
     nowhere.write_text(cluster.kubeconfig.read_text().replace(cluster.access.server, "https://127.0.0.1:1"))
     said = complaint("fetch", "sct/mine", kubeconfig=nowhere)
-    assert said.startswith("trialrun: sct/mine: kubectl could not read it: ")
+    assert said.startswith("trialrun: sct/mine: the cluster cannot be reached (context ")
     assert "127.0.0.1:1 was refused" in said
+    missing = trainer(cluster, "fetch", "hps/mine", "-n", "nowhere")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert "has no namespace nowhere; `kubectl get namespaces` lists them" in missing.stderr
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_folder_of_something_else_is_refused_and_stays(
+    cluster: Cluster, experiments: Experiments, kubelet: KubeletPlayer, tmp_path: Path
+) -> None:
+    kubelet.play(experiments.namespace, fails_once)
+    experiments.create(a_search(trials=1))
+    experiments.finished("search")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "report.html").write_text("mine")
+    refused = trainer(cluster, "fetch", "hps/search", folder, "--namespace", experiments.namespace)
+    assert refused.returncode == 2
+    assert "holds report.html, which stay as they are; name another folder" in refused.stderr
+    assert [path.name for path in folder.iterdir()] == ["report.html"]
+
+
+def test_a_cluster_without_the_api_is_named(cluster: Cluster, namespace: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("KUBECONFIG", str(cluster.kubeconfig))
+        patched.setenv("PATH", f"{build.program('kubectl').parent}{os.pathsep}{os.environ['PATH']}")
+        with pytest.raises(UserError) as refused:
+            read_experiment(Reference("hps/mine", "gizmos", "mine", namespace))
+    assert "has no gizmos; install Trialrun there" in str(refused.value)

@@ -38,18 +38,12 @@ COMMANDS = {
     "--help": 0,
     "nonsense": 2,
     "list many.yaml": 0,
-    "list many.yaml --json": 0,
     "list wrong.yaml": 2,
     "run wrong.yaml": 2,
-    "run search.yaml --out /dev/null": 2,
     "init": 0,
     "schema": 0,
     "report run": 0,
-    "report run --json": 0,
-    "report none": 2,
     "compare run run": 0,
-    "compare run run --json": 0,
-    "compare run none": 2,
     "data build search.yaml --cache cache": 0,
     "data show none": 2,
 }
@@ -81,7 +75,7 @@ def test_a_reader_that_has_gone_changes_no_exit_code(words: str, lost: str, plac
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
-@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("words", ["list wrong.yaml", "init", "report run", "compare run run"])
 def test_an_output_that_was_closed_before_changes_no_exit_code_and_gets_into_no_file(
     words: str, closed: tuple[int, ...], place: Path
 ) -> None:

@@ -183,7 +183,7 @@ def _secret(text: str, found: re.Match[str], kind: str) -> tuple[int, int]:
     if where == "bare":
         whole = value_found["bare"]
         value = whole.rstrip(_ENDS)
-        # What a program calls for its value, as in a traceback; what a chain of errors is about, as in `token: parse: …`.
+        # What a program calls for its value, as in a traceback; what errors are about, as in `token: parse: no such`.
         told = len(whole) < 100 and (whole[-1] in "([{" or re.fullmatch("[A-Za-z]+:", whole) is not None)
         return nowhere if told or _is_none(whole, kind) or _is_none(value, kind) else (at, at + len(value))
     where = next(name for name in ("in_escaped", "in_double", "in_single") if value_found[name] is not None)
