@@ -208,13 +208,13 @@ def meaning(stderr: str) -> str:
         return f"the cluster ({_where()}) does not let you: {said}; log in as somebody who may, or {_CHOOSE}"
     if _NO_ANSWER.search(said):
         return f"the cluster cannot be reached ({_where()}): {said}; see that it runs, or {_CHOOSE}"
-    return said
+    return said or "kubectl failed, and said nothing"
 
 
 def spoken(stderr: str) -> str:
     """What kubectl says to people, in one line: not its log, nor what follows a blank line, nor secrets."""
     paragraphs = [" ".join(each.split()) for each in _LOG.sub("", stderr).split("\n\n")]
-    said = next(filter(None, paragraphs), "") or " ".join(stderr.split()) or "it said nothing"
+    said = next(filter(None, paragraphs), "") or " ".join(stderr.split())
     return cut_error(said.removesuffix(" - did you specify the right host or port?"))
 
 

@@ -157,9 +157,7 @@ def test_train_refuses_a_folder_that_cannot_be_made_before_it_trains(
     out = tmp_path / "file" / "out"
     assert main(["train", str(a_file(tmp_path, a_training())), "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said == (
-        f"trialrun: {out}: cannot be written: {tmp_path / 'file'} is no folder; name another folder\n"
-    )
+    assert said == (f"trialrun: {out}: cannot be written: {tmp_path / 'file'} is no folder; name another folder\n")
 
 
 @pytest.mark.slow

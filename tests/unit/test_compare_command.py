@@ -78,7 +78,8 @@ def test_without_kubectl_a_cluster_s_experiment_is_refused(
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("hps/mine", "hyperparamsearch/mine", "sct/mine"):
         assert refusal(capsys, "compare", runs[0], name) == (
-            f"trialrun: {name}: is read with kubectl, which is not on the PATH; install it, or name a run's folder\n"
+            f"trialrun: {name}: is asked for with kubectl, which cannot be started (No such file or directory); "
+            "install it, or put it on the PATH\n"
         )
 
 
@@ -91,12 +92,15 @@ def kubectl_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> 
 
 SAID = {
     'error: the server doesn\'"\'"\'t have a resource type "hyperparamsearches"': (
-        "this cluster has no hyperparamsearches: Trialrun is not installed there, or kubectl uses another cluster"
+        "the cluster (no context is chosen) has no hyperparamsearches; install Trialrun there (docs/cluster.md), or "
+        "choose another with `kubectl config use-context NAME`, or by KUBECONFIG"
     ),
     "error: You must be logged in to the server (Unauthorized)": (
-        "kubectl could not read it: error: You must be logged in to the server (Unauthorized)"
+        "the cluster (no context is chosen) does not let you: error: You must be logged in to the server "
+        "(Unauthorized); log in as somebody who may, or choose another with `kubectl config use-context NAME`, or by "
+        "KUBECONFIG"
     ),
-    "": "kubectl could not read it: it said nothing",
+    "": "kubectl failed, and said nothing",
 }
 
 
