@@ -45,7 +45,8 @@ def replace(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """
     target = path.resolve()
     if (obstacle := _obstacle(target)) is not None:
-        raise OSError(errno.EEXIST, f"{obstacle} stands there", str(path))
+        code = errno.EISDIR if target.is_dir() else errno.EEXIST
+        raise OSError(code, f"{obstacle} stands there", str(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ class Silent:
 
     def started(self, *_: object) -> None: ...
     def epoch(self, *_: object) -> None: ...
+    def waits(self, *_: object) -> None: ...
     def ended(self, *_: object) -> None: ...
 
 
@@ -42,7 +43,7 @@ def records_of(test: ScaleTest, folder: Path) -> list[Record]:
         Cells(test.spec.cell, trials, default_cache(), folder / "fork-server.log") as launcher,
     ):
         accepted = now()
-        launcher.await_ready()
+        launcher.await_ready(Silent().waits)
         run(
             test,
             trials,

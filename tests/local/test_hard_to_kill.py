@@ -15,6 +15,7 @@ from eventually import eventually
 from local.cli import ROOT, alive, command, descendants, kill, measured, start, trainer, trial_processes, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode
+from trainer.local.folder import MARK
 from trainer.local.ledger import read_ledger
 
 RATES = [0.1, 0.05, 0.03, 0.01, 0.005, 0.003, 0.001, 0.0005]
@@ -126,6 +127,7 @@ def test_a_crash_a_deadline_and_a_killed_process_are_told_apart(tmp_path: Path) 
     search = write_search(tmp_path, rates=[0.1])
     (identity,) = (json.loads(line)["id"] for line in trainer("list", search, "--json").stdout.splitlines())
     (crashed / "trials" / identity / "metrics.json" / "in-the-way").mkdir(parents=True)
+    (crashed / MARK).touch()
     assert trainer("run", search, "--out", crashed).returncode == 1
     (crash,) = read_ledger(crashed)
     assert (crash.outcome, crash.exit_code) == (Outcome.CRASHED, 1)
@@ -148,6 +150,7 @@ def test_failed_trials_run_again_and_count_a_second_attempt(tmp_path: Path) -> N
     identity = json.loads(trainer("list", search, "--json").stdout.splitlines()[0])["id"]
     obstacle = out / "trials" / identity / "metrics.json" / "in-the-way"
     obstacle.mkdir(parents=True)
+    (out / MARK).touch()
     assert trainer("run", search, "--out", out).returncode == 0
     shutil.rmtree(obstacle.parent)
     assert trainer("run", search, "--out", out).returncode == 0

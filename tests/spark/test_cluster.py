@@ -13,6 +13,7 @@ from spark.cluster import standalone
 from spark.runs import FOREVER, finish, run, settings, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
+from trainer.report.live import ending
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,22 @@ def test_a_cluster_gives_the_ledger_and_the_artefacts_of_the_local_launcher(conf
     assert weights.read_bytes() == (tmp_path / "local" / weights.relative_to(tmp_path / "spark")).read_bytes()
 
 
+def test_slots_that_are_not_there_are_said_while_they_are_waited_for(conf: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    runner = start(write_search(tmp_path, epochs=[2], workers=3), out, settings=conf)
+    assert runner.stderr is not None
+    for line in runner.stderr:
+        # The executors have to come first, and then have the two cores that the cluster has.
+        if "together have 2" in line:
+            break
+    assert "waiting for trial 0: 3 free slots of Spark's at once, one for each rank" in line
+    assert "give it more executors or cores" in line
+    runner.send_signal(signal.SIGINT)
+    said = finish(runner)
+    assert runner.returncode == 130
+    assert "0 of 1 trials are kept" in said
+
+
 def row(day: int) -> str:
     price = 100 + (day * 7919 % 100) / 100
     return (
@@ -58,7 +75,9 @@ def test_a_lost_executor_is_a_lost_node(conf: Path, tmp_path: Path) -> None:
     finish(runner)
     (lost,) = read_ledger(out)
     assert lost.outcome is Outcome.NODE_LOST
-    assert "ExecutorLostFailure" in lost.error
+    assert lost.error.startswith("Spark: ExecutorLostFailure (executor "), "what is said of every job is left out"
+    assert "Reason: " in lost.error
+    assert ending(lost, None).count(lost.error) == 1, "the reason is shown whole"
     assert "\tat " not in lost.error  # no stack of Java's
 
 

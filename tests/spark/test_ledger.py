@@ -10,6 +10,7 @@ from eventually import eventually
 from local.cli import trainer, trial_processes
 from spark.runs import FOREVER, finish, run, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
+from trainer.local.folder import MARK
 from trainer.local.ledger import read_ledger
 
 LAUNCHERS = ("local", "spark")
@@ -28,6 +29,7 @@ def test_one_rank_succeeds_crashes_and_is_out_of_time_as_under_the_local_launche
         (users / name).write_text("raise SystemExit('a module of the user was imported')\n")
     for launcher in LAUNCHERS:
         (tmp_path / launcher / "trials" / crashing / "metrics.json" / "in-the-way").mkdir(parents=True)
+        (tmp_path / launcher / MARK).touch()
         run(search, tmp_path / launcher, launcher=launcher, cwd=users)
     local, spark = (without_times(tmp_path / launcher) for launcher in LAUNCHERS)
     assert [record["outcome"] for record in spark] == ["Succeeded", "Crashed", "TimedOut"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def test_without_java_it_says_so(tmp_path: Path) -> None:
     said = finish(runner)
     assert runner.returncode == 2
     assert "--launcher spark: needs Java 17 or later, but none started" in said
-    assert "bin/java" in (tmp_path / "out" / "spark.log").read_text()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_master_with_fewer_slots_than_workers_makes_trials_unschedulable(tmp_path: Path) -> None:
@@ -56,6 +57,23 @@ def test_a_master_with_fewer_slots_than_workers_makes_trials_unschedulable(tmp_p
     (record,) = read_ledger(out)
     assert record.outcome is Outcome.UNSCHEDULABLE
     assert "requires more slots than the total number of slots" in record.error
+
+
+def test_a_master_that_does_not_answer_is_named_while_it_is_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"spark://127.0.0.1:{silent.getsockname()[1]}"
+        runner = start(
+            write_search(tmp_path, epochs=[2]), tmp_path / "out", PYSPARK_SUBMIT_ARGS=f"--master {url} pyspark-shell"
+        )
+        assert runner.stderr is not None
+        for line in runner.stderr:
+            if f"waiting for a session of Spark's from its master, {url}" in line:
+                break
+        runner.send_signal(signal.SIGINT)
+        said = finish(runner)
+    assert runner.returncode == 130
+    assert "stopped: no trial had started; run the same command again to go on" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_callers_that_are_no_ranks_of_this_run_are_dropped_and_disturb_nobody(tmp_path: Path) -> None:

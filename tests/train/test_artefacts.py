@@ -17,6 +17,7 @@ from trainer.__main__ import main
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import HASHES
 from trainer.experiment.training import Training
+from trainer.local.folder import MARK
 from trainer.memory import MemoryMonitor, resident_bytes
 from trainer.training.checkpoint import CHECKPOINT
 from trainer.training.trial import CONFIG, HISTORY, METRICS, NORMALIZATION, WEIGHTS, run_rank, write_artefacts
@@ -168,7 +169,7 @@ def test_train_under_torchrun_leaves_one_set_of_artefacts(home: Path, tmp_path: 
     out = tmp_path / "out"
     arguments = ["train", str(a_file(tmp_path, a_training(train={"checkpointEvery": 1}))), "--out", str(out)]
     assert on_ranks(2, run_command, port, home, arguments) == [0, 0]
-    assert {path.name for path in out.iterdir()} == ARTEFACTS
+    assert {path.name for path in out.iterdir()} == ARTEFACTS | {MARK}
     assert json.loads((out / METRICS).read_text())["epochs"] == 3
 
 

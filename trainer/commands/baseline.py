@@ -78,7 +78,7 @@ def _run(
         progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
     ):
         accepted = now()
-        launcher.await_ready()
+        launcher.await_ready(shown.waits)
         records = run(
             experiment,
             left_to_run(experiment, trials, []),
@@ -101,7 +101,7 @@ class _Scratch:
     def __init__(self, shown: Progress, folder: Path) -> None:
         self._folder = folder
         self._shown = shown
-        self.started, self.epoch = shown.started, shown.epoch
+        self.started, self.epoch, self.waits = shown.started, shown.epoch, shown.waits
 
     def ended(self, trial: Trial, record: Record) -> None:
         """A trial's record is in the ledger."""

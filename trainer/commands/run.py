@@ -92,7 +92,7 @@ def _run_what_is_left(
         ):
             accepted = now()
             if todo:
-                launcher.await_ready()
+                launcher.await_ready(shown.waits)
             settle(folder, experiment, fresh=options.fresh)
             settled = True
             with Ledger(folder) as ledger:

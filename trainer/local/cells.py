@@ -10,7 +10,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
-from trainer.local.launcher import Begun, Epoch, LauncherEnded, RankEnded
+from trainer.local.launcher import QUIET_SECONDS, Begun, Epoch, LauncherEnded, RankEnded
 from trainer.local.lines import Lines
 from trainer.local.processes import LOG, ending, orders
 from trainer.report.wording import memory
@@ -86,7 +86,7 @@ class Cells:
             self._gone(one)
         self._selector.close()
 
-    def await_ready(self) -> None:
+    def await_ready(self, waits: Callable[[str], None]) -> None:
         """Measures the floor of every worker count that is to run, and sets the limits by it.
 
         Raises:
@@ -94,7 +94,7 @@ class Cells:
             LauncherEnded: what loads torch did not come up.
         """
         for several in sorted({trial.workers > 1 for trial in self.trials}):
-            floor = self._floor(2 if several else 1)
+            floor = self._floor(2 if several else 1, waits)
             size = memory_limit(self.cell, floor)
             keeper: Literal["Cgroup", "Watchdog"] = "Watchdog" if self._cgroups is None else "Cgroup"
             self._limits[several] = None if size is None else MemoryLimit(bytes=size, kept_by=keeper)
@@ -170,10 +170,12 @@ class Cells:
         self._selector.register(ours, selectors.EVENT_READ)
         return one
 
-    def _floor(self, ranks: int) -> int:
+    def _floor(self, ranks: int, waits: Callable[[str], None]) -> int:
         """What a process has that has loaded everything that one of `ranks` needs, as a limit counts it."""
         one = self._spawn("", 0, ranks, self.log.parent, self.log)
         said = b""
+        if not self._selector.select(QUIET_SECONDS):
+            waits("a worker to load PyTorch, whose memory then is measured")
         while not said.endswith(b"\n") and self._selector.select(_MOST_FLOOR_SECONDS):
             received = os.read(one.events, 65536)
             if not received:

@@ -1,12 +1,15 @@
 """What the runner needs of whatever starts its trials, and what it is told by it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
+
+
+QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 
 
 class LauncherEnded(Exception):
@@ -29,6 +32,14 @@ class Begun:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """A trial has waited for two seconds or more, and `why` is news."""
+
+    trial: str
+    why: str
+
+
+@dataclass(frozen=True)
 class RankEnded:
     """A rank has ended.
 
@@ -46,8 +57,8 @@ class Launcher(Protocol):
     def start_seconds(self) -> float:
         """How long ranks may take until they can train, and `Begun` says so: it is no part of a trial's deadline."""
 
-    def await_ready(self) -> None:
-        """Returns once trials can be started.
+    def await_ready(self, waits: Callable[[str], None]) -> None:
+        """Returns once trials can be started. `waits` hears what takes longer than two seconds.
 
         Raises:
             UserError: they can't be, as things are.
@@ -60,7 +71,7 @@ class Launcher(Protocol):
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks; each is told of as ended."""
 
-    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | Waits | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import os
 import selectors
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from trainer.experiment.judge import Ending, exit_text, last_words
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Unreadable, decode_report
 from trainer.local.child import Child
-from trainer.local.launcher import Epoch, RankEnded
+from trainer.local.launcher import QUIET_SECONDS, Epoch, RankEnded
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
 _TAIL_BYTES = 16_384  # C++ prints many lines after its reason
@@ -43,12 +43,14 @@ class Processes:
         self._selector.close()
         self._fork_server.end()  # it kills its children
 
-    def await_ready(self) -> None:
+    def await_ready(self, waits: Callable[[str], None]) -> None:
         """Returns once the fork server has loaded everything: from then on a start takes milliseconds.
 
         Raises:
             LauncherEnded: it failed to.
         """
+        if not (self._ready or self._selector.select(QUIET_SECONDS)):
+            waits("PyTorch to be loaded")
         while not self._ready:
             for _ in self.events(timeout=None):
                 pass

@@ -14,7 +14,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.local.folder import trial_folder
-from trainer.local.launcher import Begun, Epoch, Launcher, RankEnded
+from trainer.local.launcher import Begun, Epoch, Launcher, RankEnded, Waits
 from trainer.local.ledger import Ledger
 from trainer.report.live import Progress
 
@@ -100,6 +100,9 @@ def run(
             elif isinstance(event, Begun):
                 running[event.trial].begun = now()
                 running[event.trial].deadline = time.monotonic() + deadline(experiment)
+            elif isinstance(event, Waits):
+                if event.trial in running:
+                    progress.waits(f"trial {running[event.trial].trial.index}: {event.why}")
             elif (one := running.get(event.trial)) is not None and event.ending.rank not in one.endings:
                 _take_ending(one, event)
         for one in [one for one in running.values() if one.over]:

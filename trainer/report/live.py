@@ -22,6 +22,9 @@ class Progress(Protocol):
     def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         """A running trial has finished `epoch`, counted from 1, of `epochs`."""
 
+    def waits(self, what: str) -> None:
+        """The run waits for something, which takes long or may never come."""
+
     def ended(self, trial: Trial, record: Record) -> None:
         """A trial's record is in the ledger."""
 
@@ -58,6 +61,10 @@ class Lines:
 
     def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         """Says nothing: a log with a line per epoch is not read."""
+
+    def waits(self, what: str) -> None:
+        """Writes what is waited for."""
+        self._write(f"waiting for {one_line(what, 300)}")
 
     def ended(self, trial: Trial, record: Record) -> None:
         """Writes how a trial ended."""

@@ -18,7 +18,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.report.live import Lines, Progress, ending
 from trainer.report.tally import Running, Tally
-from trainer.report.wording import clock, duration, number, setting, settings
+from trainer.report.wording import clock, duration, number, one_line, setting, settings
 
 REFRESH_HZ = 4
 _ENDED = 5  # trials that ended last and are still shown
@@ -70,6 +70,10 @@ class Screen:
         """Moves a running trial on."""
         with self._lock:
             self._tally.epoch(trial, epoch, epochs, metrics)
+
+    def waits(self, what: str) -> None:
+        """Leaves a line with what is waited for."""
+        self._console.print(Padding(Text(f"waiting for {one_line(what, 300)}", style="yellow"), (0, 0, 0, 2)))
 
     def ended(self, trial: Trial, record: Record) -> None:
         """Counts a trial; one that failed leaves a line."""

@@ -6,6 +6,7 @@ pickled. When the requests end, however the runner died, it ends what runs and t
 
 import json
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -19,10 +20,18 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from trainer.experiment.record import cut_error
+from trainer.experiment.redact import redacted
+from trainer.local.launcher import QUIET_SECONDS
 from trainer.local.lines import tell
 
 _RANK = "trainer.spark.rank"
 _HERE = "127.0.0.1"
+_STACK = re.compile(r"at [\w.$/<>]+\(")  # a frame of Java's, not a sentence that goes on with "at"
+_PREAMBLE = re.compile(
+    r"(org\.apache\.spark\.\w+: )?Job aborted due to stage failure: "
+    r"(Could not recover from a failed barrier ResultStage\. Most recent failure reason: )?"
+    r"(Stage failed because barrier task ResultTask\(\d+, \d+\) finished unsuccessfully\. )?"
+)
 
 
 def main(requests: int, events: int, slots: int) -> None:
@@ -43,6 +52,7 @@ def main(requests: int, events: int, slots: int) -> None:
     threading.Thread(target=_end_with_jvm, args=(gateway,), daemon=True).start()
     conf = _settings(gateway, slots)
     master = conf.get("spark.master")
+    tell(events, event="asks", master=redacted(str(master)))
     try:
         session = SparkSession(SparkContext(gateway=gateway, conf=conf))
     except Exception as error:
@@ -59,14 +69,17 @@ def main(requests: int, events: int, slots: int) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What an exception says in one line, without Java's stack, and without py4j's words about it."""
+    """What an exception says in one line, without Java's stack, and without what is said of every failed job.
+
+    What comes after, such as why an executor was lost, may have many lines: all of them count.
+    """
     said = []
     for line in (line.strip(": \t") for line in str(error).splitlines()):
-        if line.startswith(("at ", "Driver stacktrace")):
+        if line.startswith("Driver stacktrace") or _STACK.match(line):
             break
         if not line.startswith("An error occurred while calling"):
             said.append(line)
-    return cut_error(" ".join(filter(None, said))) or type(error).__name__
+    return cut_error(_PREAMBLE.sub("", " ".join(filter(None, said)))) or type(error).__name__
 
 
 def _settings(gateway: JavaGateway, slots: int) -> SparkConf:
@@ -111,12 +124,34 @@ def _run(request: dict[str, Any], events: int, context: SparkContext, distributo
     if _is_local(context.getConf()):
         # Spark hides all GPUs from a task to which it gave none, and a local master gives none.
         told["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+    over = threading.Event()
     try:
+        threading.Thread(target=_watch, args=(request, events, context, over), daemon=True).start()
         context.setJobGroup(trial, trial, interruptOnCancel=True)
         distributor.run("--module", _RANK, json.dumps(told))
     except Exception as failure:
         error = sentence(failure)
+    over.set()
     tell(events, event="job", trial=trial, error=error)
+
+
+def _watch(request: dict[str, Any], events: int, context: SparkContext, over: threading.Event) -> None:
+    """Tells how many slots Spark has, as long as it has started no rank of a trial, whenever that is news."""
+    told, tracker = None, context.statusTracker()
+    while not over.wait(QUIET_SECONDS):
+        jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(request["trial"])]
+        stages = [tracker.getStageInfo(stage) for job in jobs if job is not None for stage in job.stageIds]
+        if any(stage is not None and stage.numActiveTasks for stage in stages):
+            return
+        if (slots := _slots(context)) != told:
+            told = slots
+            tell(events, event="waits", trial=request["trial"], slots=slots)
+
+
+def _slots(context: SparkContext) -> int:
+    """How many tasks Spark's executors can run at once, all together."""
+    scala = context._jsc.sc()
+    return int(scala.maxNumConcurrentTasks(scala.resourceProfileManager().defaultResourceProfile()))
 
 
 def _is_local(conf: SparkConf) -> bool:

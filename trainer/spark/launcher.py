@@ -11,7 +11,7 @@ import secrets
 import selectors
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode_report
 from trainer.local.child import Child
-from trainer.local.launcher import Begun, Epoch, RankEnded
+from trainer.local.launcher import QUIET_SECONDS, Begun, Epoch, RankEnded, Waits
 from trainer.local.lines import Lines
 from trainer.local.processes import orders
 
@@ -54,6 +54,7 @@ class _Job:
     calls: dict[int, _Call] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     error: str | None = None  # what Spark said when its job ended, empty for nothing
+    slots: int | None = None  # how many Spark had when it could not start all ranks
     killed: bool = False
 
 
@@ -69,6 +70,7 @@ class Spark:
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _listener: socket.socket | None = None
     _host: str = ""
+    _asks: str = "Spark's JVM to start"  # what a session waits for
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def __enter__(self) -> "Spark":
@@ -91,16 +93,21 @@ class Spark:
         self._selector.close()
         self._driver.end()
 
-    def await_ready(self) -> None:
+    def await_ready(self, waits: Callable[[str], None]) -> None:
         """Returns once Spark has a session.
 
         Raises:
             UserError: there is no Java, or no such master.
             LauncherEnded: the driver did not come up.
         """
+        until = time.monotonic() + QUIET_SECONDS
+        told: str | None = None
         while self._listener is None:
-            for _ in self.events(timeout=None):
+            for _ in self.events(None if told == self._asks else max(0.0, until - time.monotonic())):
                 pass
+            if self._listener is None and told != self._asks and time.monotonic() >= until:
+                told = self._asks
+                waits(told)
 
     def start(self, trial: Trial, folder: Path) -> None:
         """Has Spark start every rank of a trial, artefacts and log in `folder` as their machines know it."""
@@ -120,7 +127,7 @@ class Spark:
                 call.connection.shutdown(socket.SHUT_WR)  # it kills its child, and says how that ended
         self._driver.ask(do="cancel", trial=trial.id)
 
-    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | Waits | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:
@@ -135,11 +142,17 @@ class Spark:
             else:
                 yield from self._heard_driver()
 
-    def _heard_driver(self) -> Iterator[RankEnded]:
+    def _heard_driver(self) -> Iterator[Waits | RankEnded]:
         for event in self._driver.heard():
             if event["event"] == "refused":
-                raise UserError(f"--launcher spark: {event['error']} (more in {self.log})")
-            if event["event"] == "ready":
+                raise UserError(f"--launcher spark: {event['error']}")
+            if event["event"] == "asks":
+                self._asks = f"a session of Spark's from its master, {event['master']}"
+            elif event["event"] == "waits":
+                job = self._jobs[event["trial"]]
+                job.slots = event["slots"]
+                yield Waits(job.trial.id, _slots_words(job))
+            elif event["event"] == "ready":
                 self._host = event["host"]
                 self._listener = socket.create_server((event["bind"], 0))
                 self._listener.setblocking(False)
@@ -227,8 +240,20 @@ class Spark:
             words = f"its process on the executor ended without a word; see {self.log}"
             return Ending(rank, platform=Outcome.CRASHED, error=words)
         outcome = next((outcome for sign, outcome in _SIGNS.items() if sign in job.error), Outcome.CRASHED)
-        return Ending(rank, platform=outcome, error=f"Spark: {job.error}")
+        words = f"Spark: {job.error}"
+        if outcome is Outcome.UNSCHEDULABLE and job.slots is not None:
+            words = f"waited for {_slots_words(job)}. {words}"
+        return Ending(rank, platform=outcome, error=words)
 
     def _hang_up(self, call: _Call) -> None:
         self._selector.unregister(call.connection)
         call.connection.close()
+
+
+def _slots_words(job: _Job) -> str:
+    """What a job waits for: Spark starts the ranks of a trial together, or none."""
+    wanted = job.trial.workers
+    return (
+        f"{wanted} free {'slot' if wanted == 1 else 'slots'} of Spark's at once, one for each rank; all its executors "
+        f"together have {job.slots}: give it more executors or cores, or wait until others have ended"
+    )
