@@ -59,7 +59,9 @@ def test_what_is_ignored_here_and_too_many_jobs_are_said(tmp_path: Path) -> None
     path, out = tmp_path / "search.yaml", tmp_path / "out"
     fine = SEARCH.replace("OPTIMIZER", "SGD")
     path.write_text(
-        fine + "  pod: {image: 'mine:1', env: [{name: A, value: b}]}\n  suspend: true\n  baseline: Measure\n"
+        fine
+        + "  pod: {image: 'mine:1', env: [{name: A, value: b}]}\n"
+        + "  suspend: true\n  baseline: Measure\n  parallelTrials: 3\n"
     )
     done = trainer("run", path, "--out", out, "--jobs", "500")
     assert done.returncode == 0, done.stderr
@@ -68,12 +70,12 @@ def test_what_is_ignored_here_and_too_many_jobs_are_said(tmp_path: Path) -> None
         f"warning: {path}: on a cluster only, and not here, counts spec.pod.image (trials run with"
     )
     assert "not with mine:1)" in line
-    for name in ("spec.pod.env (", "spec.suspend (", "spec.baseline ("):
+    for name in ("spec.pod.env (", "spec.suspend (", "spec.baseline (", "spec.parallelTrials (--jobs says)"):
         assert name in line
     (line,) = [each for each in done.stderr.splitlines() if "warning: --jobs" in each]
     assert "--jobs 500: 500 trials of 1 thread (workers x train.threads) need 500 cores, and " in line
     assert {record.oversubscribed for record in read_ledger(out)} == {True}
-    path.write_text(fine)
+    path.write_text(fine + "  parallelTrials: 3\n")
     quiet = trainer("run", path, "--out", tmp_path / "quiet", "--jobs", "1")
     assert "warning" not in quiet.stderr
     assert {record.oversubscribed for record in read_ledger(tmp_path / "quiet")} == {False}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.commands.init import TEMPLATE
-from trainer.experiment.doubts import doubts, ignored
+from trainer.experiment.doubts import COMPARED, EFFECTS, MEANINGS, doubts, ignored
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.metrics import OBJECTIVES
@@ -374,6 +374,15 @@ def test_the_examples_are_beyond_doubt(path: Path) -> None:
     if "kind: HyperparamSearch" in (text := path.read_text()) or "kind: ScaleTest" in text:
         experiment = read(path)
         assert [*doubts(experiment, expand(experiment)), *ignored(experiment, expand(experiment))] == []
+
+
+def test_the_reference_names_every_field_that_may_be_without_effect() -> None:
+    section = (
+        Path("docs/reference.md").read_text().split("## What a new experiment is refused for")[1].split("\n## ")[0]
+    )
+    of_kafka = {path for path, effect in EFFECTS.items() if effect.else_why == "only data.source kafka reads it"}
+    named = EFFECTS.keys() | COMPARED.keys() | MEANINGS.keys()
+    assert {path for path in named - of_kafka if f"`{path}`" not in section} == set()
 
 
 def test_the_template_is_beyond_doubt_whatever_its_metric() -> None:

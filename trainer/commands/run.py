@@ -108,24 +108,30 @@ def _require_sound(file: Path, experiment: Experiment, trials: Sequence[Trial], 
 def _warn(experiment: Experiment, trials: Sequence[Trial], options: argparse.Namespace) -> None:
     """What the file or the command asks for, and gets otherwise than it may seem."""
     told = [f"{options.file}: {sentence}" for sentence in ignored(experiment, trials)]
-    if counts_elsewhere := ", ".join(_counts_elsewhere(experiment)):
-        told.append(f"{options.file}: on a cluster only, and not here, counts {counts_elsewhere}")
+    if elsewhere := _counts_elsewhere(experiment):
+        told.append(f"{options.file}: on a cluster only, and not here, counts {', '.join(elsewhere)}")
     told += _crowded(trials, options.jobs) if options.launcher == "local" else []
     for sentence in told:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
-def _counts_elsewhere(experiment: Experiment) -> Iterator[str]:
-    """The fields from which a user may expect something here in vain, and what counts in their place."""
-    spec = experiment.spec
+def _counts_elsewhere(experiment: Experiment) -> list[str]:
+    """The fields from which a user may expect something here in vain, and what counts in their place.
+
+    parallelTrials, which many files have, only beside another one.
+    """
+    spec, found = experiment.spec, []
     if spec.pod.image is not None:
-        yield f"spec.pod.image (trials run with the trainer that is installed, not with {spec.pod.image})"
+        found.append(f"spec.pod.image (trials run with the trainer that is installed, not with {spec.pod.image})")
     if spec.pod.env:
-        yield "spec.pod.env (trials have the environment of this command)"
+        found.append("spec.pod.env (trials have the environment of this command)")
     if spec.suspend:
-        yield "spec.suspend (trials start)"
+        found.append("spec.suspend (trials start)")
     if isinstance(experiment, HyperparamSearch) and experiment.spec.baseline == "Measure":
-        yield "spec.baseline (for one run again with --jobs 1 and another --out, and `compare` the two)"
+        found.append("spec.baseline (run again with --jobs 1 and another --out, and `compare` the two)")
+    if found and "parallel_trials" in spec.model_fields_set:
+        found.append("spec.parallelTrials (--jobs says)")
+    return found
 
 
 def _crowded(trials: Sequence[Trial], jobs: int) -> Iterator[str]:
