@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from trainer.atomic import write_text
+from trainer.experiment.best import direction
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.load import load
-from trainer.experiment.spec import API_VERSION, Experiment
+from trainer.experiment.spec import API_VERSION, Experiment, HyperparamSearch
 from trainer.local.ledger import NAME as LEDGER
 from trainer.local.ledger import read_ledger
 
@@ -152,6 +153,8 @@ def _same(folder: Path, before: Experiment, after: Experiment) -> None:
 def _fixed(experiment: Experiment) -> dict[str, Any]:
     """What must not change between runs of one folder; further choices, repeats and budgets may."""
     spec = experiment.spec.document()
+    if isinstance(experiment, HyperparamSearch):  # leaving the direction out means the one that suits the metric
+        spec["objective"]["direction"] = direction(experiment.spec.objective)
     return {
         "kind": experiment.kind,
         "metadata": {"name": experiment.name},
@@ -190,7 +193,7 @@ def _is_locked(lock: int, path: Path) -> bool:
     """Whether the lock is ours now; not if whoever had it has taken the file away with its folder's mark."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return path.samefile(f"/dev/fd/{lock}")
+        return os.path.samestat(os.fstat(lock), os.stat(path))
     except OSError:
         return False
 
