@@ -193,7 +193,7 @@ def _is_locked(lock: int, path: Path) -> bool:
     """Whether the lock is ours now; not if whoever had it has taken the file away with its folder's mark."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(lock), os.stat(path))
+        return os.path.samestat(os.fstat(lock), path.stat())
     except OSError:
         return False
 

@@ -8,7 +8,6 @@ from typing import Protocol
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
 
-
 QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 
 

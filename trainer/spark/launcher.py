@@ -254,6 +254,6 @@ def _slots_words(job: _Job) -> str:
     """What a job waits for: Spark starts the ranks of a trial together, or none."""
     wanted = job.trial.workers
     return (
-        f"{wanted} free {'slot' if wanted == 1 else 'slots'} of Spark's at once, one for each rank; all its executors "
-        f"together have {job.slots}: give it more executors or cores, or wait until others have ended"
+        f"{wanted} free {'slot' if wanted == 1 else 'slots'} of Spark's at once, one for each rank; all its "
+        f"executors together have {job.slots}: give it more executors or cores, or wait until others have ended"
     )
