@@ -74,13 +74,20 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run an experiment on this machine")
-    run.add_argument("file", type=arguments.path, metavar="FILE")
+    run = arguments.command(commands, "run", "run an experiment on this machine, or go on with one")
+    run.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file, as `init` prints one")
     run.add_argument(
-        "--jobs", type=arguments.count, default=1, help="trials at a time; 1, the default, is the baseline"
+        "--jobs",
+        type=arguments.count,
+        default=1,
+        metavar="N",
+        help="trials at a time; 1, the default, is the baseline",
     )
     run.add_argument(
-        "--launcher", choices=("local", "spark"), default="local", help="what trains: this machine, or Spark"
+        "--launcher",
+        choices=("local", "spark"),
+        default="local",
+        help="what trains: this machine, the default, or Spark",
     )
     run.add_argument(
         "--out", type=arguments.path, metavar="DIR", help="where results go (default: runs/<experiment's name>)"
@@ -89,17 +96,17 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     run.set_defaults(func=_lazily("run"))
 
-    listing = commands.add_parser("list", help="print an experiment's trials without running them")
-    listing.add_argument("file", type=arguments.path, metavar="FILE")
+    listing = arguments.command(commands, "list", "print an experiment's trials without running them")
+    listing.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     listing.set_defaults(func=_lazily("list_trials"))
 
-    report = commands.add_parser("report", help="make the report of a run again")
-    report.add_argument("folder", type=arguments.path, metavar="DIR")
+    report = arguments.command(commands, "report", "make the report of a run again")
+    report.add_argument("folder", type=arguments.path, metavar="DIR", help="the folder of a run, such as runs/NAME")
     report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     report.set_defaults(func=_lazily("report"))
 
-    compare = commands.add_parser("compare", help="compare two runs: time, speedup, metrics, cost")
+    compare = arguments.command(commands, "compare", "compare two runs: time, speedup, metrics, cost")
     compare.add_argument("a", metavar="A", help="the baseline: a run's folder, or hps/NAME or sct/NAME on a cluster")
     compare.add_argument("b", metavar="B", help="what is compared with it, named in the same way")
     compare.add_argument(
@@ -109,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
     compare.set_defaults(func=_lazily("compare"))
 
-    fetch = commands.add_parser("fetch", help="bring a cluster experiment's results into a folder here")
+    fetch = arguments.command(commands, "fetch", "bring a cluster experiment's results into a folder here")
     fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
     fetch.add_argument(
         "folder", type=arguments.path, nargs="?", metavar="DIR", help="where to (default: runs/NAME-cluster)"
@@ -117,14 +124,16 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("-n", "--namespace", type=arguments.name, help="where the experiment is (default: kubectl's)")
     fetch.set_defaults(func=_lazily("fetch"))
 
-    init = commands.add_parser("init", help="print a commented experiment file to start from")
+    init = arguments.command(
+        commands, "init", "print a commented experiment file to start from, to be kept as search.yaml"
+    )
     init.set_defaults(func=_lazily("init"))
 
-    schema = commands.add_parser("schema", help="print a JSON Schema of experiment files, for editors")
+    schema = arguments.command(commands, "schema", "print a JSON Schema of experiment files, for editors")
     schema.set_defaults(func=_lazily("schema"))
 
-    train = commands.add_parser("train", help="train one configuration; under torchrun, one rank of it")
-    train.add_argument("file", type=arguments.path, metavar="FILE")
+    train = arguments.command(commands, "train", "train one configuration; under torchrun, one rank of it")
+    train.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file")
     train.add_argument(
         "--trial", metavar="ID", help="a trial that `list` shows, by id (default: `training` as it is)"
     )
@@ -134,33 +143,51 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--json", action="store_true", help="print rank 0's report as JSON on stdout")
     train.set_defaults(func=_lazily("train"))
 
-    pod = commands.add_parser("pod", help="what a trial's container runs: one rank, told by TRIALRUN_TRIAL")
+    pod = arguments.command(commands, "pod", "what a trial's container runs: one rank, told by TRIALRUN_TRIAL")
     pod.add_argument(
-        "--message", type=arguments.path, default=Path("/dev/termination-log"), help="where its report goes"
+        "--message",
+        type=arguments.path,
+        default=Path("/dev/termination-log"),
+        help="where its report goes (default %(default)s)",
     )
     pod.add_argument(
-        "--data", type=arguments.path, default=Path("/data"), help="where the volume with data is mounted"
+        "--data",
+        type=arguments.path,
+        default=Path("/data"),
+        help="where the volume with data is mounted (default %(default)s)",
     )
     pod.add_argument(
-        "--output", type=arguments.path, default=Path("/output"), help="where the volume for artefacts is mounted"
+        "--output",
+        type=arguments.path,
+        default=Path("/output"),
+        help="where the volume for artefacts is mounted (default %(default)s)",
     )
     pod.set_defaults(func=_lazily("pod"))
 
-    baseline = commands.add_parser(
-        "baseline", help="what a baseline's container runs: a whole search, told by TRIALRUN_BASELINE"
+    baseline = arguments.command(
+        commands, "baseline", "what a baseline's container runs: a whole search, told by TRIALRUN_BASELINE"
     )
     baseline.add_argument(
-        "--message", type=arguments.path, default=Path("/dev/termination-log"), help="where its report goes"
+        "--message",
+        type=arguments.path,
+        default=Path("/dev/termination-log"),
+        help="where its report goes (default %(default)s)",
     )
     baseline.add_argument(
-        "--data", type=arguments.path, default=Path("/data"), help="where the volume with data is mounted"
+        "--data",
+        type=arguments.path,
+        default=Path("/data"),
+        help="where the volume with data is mounted (default %(default)s)",
     )
     baseline.add_argument(
-        "--output", type=arguments.path, default=Path("/output"), help="where the volume for artefacts is mounted"
+        "--output",
+        type=arguments.path,
+        default=Path("/output"),
+        help="where the volume for artefacts is mounted (default %(default)s)",
     )
     baseline.set_defaults(func=_lazily("baseline"))
 
-    predict = commands.add_parser("predict", help="predict with the weights of a run")
+    predict = arguments.command(commands, "predict", "predict with the weights of a run")
     predict.add_argument(
         "folder", type=arguments.path, metavar="DIR", help="a trial's folder, such as runs/NAME/trials/ID"
     )

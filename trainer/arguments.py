@@ -1,7 +1,16 @@
-"""What the command line's values may be: paths that name something, and counts. For argparse's `type`."""
+"""What the command line's commands and values are: each command says what it does, paths name something."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def command(commands: "Subparsers", name: str, does: str) -> argparse.ArgumentParser:
+    """Adds a command, of which both its own help and the list of all commands say what it does."""
+    return commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
 
 
 def path(text: str) -> Path:

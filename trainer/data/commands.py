@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from trainer.experiment.training import Data
 
 
-def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(subparsers: "arguments.Subparsers") -> None:
     """Add `data` and its subcommands; each sets `func`, which takes the parsed arguments and returns an exit code."""
-    data = subparsers.add_parser("data", help="build, show, export, fetch, upload and publish data sets")
+    data = arguments.command(subparsers, "data", "build, show, export, fetch, upload and publish data sets")
     commands = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    build = commands.add_parser("build", help="build the data set of an experiment file, or find it built")
+    build = arguments.command(commands, "build", "build the data set of an experiment file, or find it built")
     build.add_argument(
         "file", type=arguments.path, metavar="FILE", help="an experiment file; its training.data is built"
     )
@@ -35,7 +35,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _add_json(build)
     build.set_defaults(func=_build)
 
-    scale = commands.add_parser("scale", help="write a multiple of an experiment file's training set as shards")
+    scale = arguments.command(commands, "scale", "write a multiple of an experiment file's training set as shards")
     scale.add_argument(
         "file", type=arguments.path, metavar="FILE", help="an experiment file; its training.data is taken"
     )
@@ -44,25 +44,25 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _add_json(scale)
     scale.set_defaults(func=_scale)
 
-    show = commands.add_parser("show", help="say what a data set is, and check every byte of it")
+    show = arguments.command(commands, "show", "say what a data set is, and check every byte of it")
     show.add_argument("folder", type=arguments.path, metavar="DIR", help="the folder that `data build` printed")
     _add_json(show)
     show.set_defaults(func=_show)
 
-    export = commands.add_parser("export", help="write the data set of an experiment file as .npz")
+    export = arguments.command(commands, "export", "write the data set of an experiment file as .npz")
     export.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file")
     export.add_argument("out", type=arguments.path, metavar="OUT.npz", help="the file to write")
     _add_cache(export)
     export.set_defaults(func=_export)
 
-    fetch = commands.add_parser("fetch", help="fetch rows from Yahoo Finance into a CSV file")
+    fetch = arguments.command(commands, "fetch", "fetch rows from Yahoo Finance into a CSV file")
     fetch.add_argument("--tickers", nargs="+", required=True, metavar="TICKER", help="symbols, such as AAPL MSFT")
     fetch.add_argument("--period", default="5y", help="how far back: 90d, 6mo, 5y, ytd or max (default 5y)")
     fetch.add_argument("--interval", default="1d", help="1m 5m 15m 30m 1h 1d 1wk or 1mo (default 1d)")
     fetch.add_argument("--out", type=arguments.path, required=True, metavar="ROWS.csv", help="the file to write")
     fetch.set_defaults(func=_fetch)
 
-    upload = commands.add_parser("upload", help="copy files to a volume of a cluster, for spec.pod.dataClaim")
+    upload = arguments.command(commands, "upload", "copy files to a volume of a cluster, for spec.pod.dataClaim")
     upload.add_argument(
         "files", type=arguments.path, nargs="+", metavar="FILE", help="a relative path stays as it is"
     )

@@ -74,7 +74,7 @@ def sentence(error: Exception) -> str:
     What comes after, such as why an executor was lost, may have many lines: all of them count.
     """
     said = []
-    for line in (line.strip(": \t") for line in str(error).splitlines()):
+    for line in (line.strip().lstrip(": ") for line in str(error).splitlines()):
         if line.startswith("Driver stacktrace") or _STACK.match(line):
             break
         if not line.startswith("An error occurred while calling"):

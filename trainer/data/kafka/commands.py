@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 _IMAGE = 784
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "arguments.Subparsers") -> None:
     """Add both commands to those of `data`."""
-    publish = commands.add_parser("publish", help="write samples to the Kafka topics that an experiment file reads")
+    publish = arguments.command(
+        commands, "publish", "write samples to the Kafka topics that an experiment file reads"
+    )
     publish.add_argument(
         "file",
         type=arguments.path,
@@ -33,18 +35,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     _add_samples(publish)
     _add_writing(publish)
     publish.add_argument(
-        "--partitions", type=arguments.count, default=1, help="without FILE: of the topic (default 1)"
+        "--partitions", type=arguments.count, metavar="N", default=1, help="without FILE: of the topic (default 1)"
     )
     publish.add_argument("--replace", action="store_true", help="delete topics of these names first")
     publish.add_argument("--json", action="store_true", help="print one JSON object in place of text")
     publish.set_defaults(func=_publish)
 
-    serve = commands.add_parser("serve-export", help="a service that publishes a data set when it is asked to")
-    serve.add_argument("--port", type=int, default=8080, help="where it listens (default 8080)")
+    serve = arguments.command(commands, "serve-export", "a service that publishes a data set when it is asked to")
+    serve.add_argument("--port", type=int, metavar="N", default=8080, help="where it listens (default 8080)")
     serve.add_argument("--host", default="127.0.0.1", help="the address it listens on (default 127.0.0.1)")
     serve.add_argument("--brokers", help="the only brokers that it publishes to (default: whichever it is asked)")
     serve.add_argument(
-        "--ranges", type=arguments.count, default=1, help="partitions, and so ranges, of a topic (default 1)"
+        "--ranges",
+        type=arguments.count,
+        metavar="N",
+        default=1,
+        help="partitions, and so ranges, of a topic (default 1)",
     )
     _add_samples(serve)
     _add_writing(serve)
@@ -61,9 +67,12 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", type=arguments.path, metavar="DIR", help="where data sets are kept")
     parser.add_argument(
-        "--samples", type=arguments.count, help="without --from: how many to make up (default: as FILE needs)"
+        "--samples",
+        type=arguments.count,
+        metavar="N",
+        help="without --from: how many to make up (default: as FILE needs)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seeds samples that are made up (default 0)")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seeds samples that are made up (default 0)")
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
@@ -72,9 +81,15 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
         "--compression", choices=get_args(Compression), default="None", help="without FILE (default None)"
     )
     parser.add_argument(
-        "--batch-bytes", type=arguments.count, default=1_000_000, help="of a batch at most (default 1000000)"
+        "--batch-bytes",
+        type=arguments.count,
+        metavar="N",
+        default=1_000_000,
+        help="of a batch at most (default 1000000)",
     )
-    parser.add_argument("--linger-ms", type=int, default=50, help="how long a batch is waited for (default 50)")
+    parser.add_argument(
+        "--linger-ms", type=int, metavar="N", default=50, help="how long a batch is waited for (default 50)"
+    )
 
 
 def _publish(args: argparse.Namespace) -> int:
