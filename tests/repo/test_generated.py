@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from trainer.experiment.metrics import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
 CRDS = ("crds/hyperparamsearches.yaml", "crds/scaletests.yaml")
@@ -61,6 +64,17 @@ def fields_of_train(root: Path, name: str) -> dict[str, Any]:
 def test_the_files_are_what_the_models_say() -> None:
     done = generate(ROOT, "--check")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_reference_lists_each_field_and_each_objective_once() -> None:
+    text = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    tables = dict(re.findall(r"<!-- generated: ([\w ]+) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+    objectives = re.findall(r"`(\w+)`", tables.pop("objectives"))
+    assert sorted(objectives) == sorted(OBJECTIVES)
+    for table in tables.values():
+        fields = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+        assert fields
+        assert len(fields) == len({*fields})
 
 
 def test_a_field_added_to_a_model_appears_in_crds_reference_and_schema_by_one_command(copy: Path) -> None:
