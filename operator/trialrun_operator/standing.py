@@ -1,12 +1,13 @@
 """How a search's baseline stands, in the words of the condition Comparable. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.experiment.baseline import figures
+from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.outcome import ADVICE
-from trainer.experiment.record import RunFigures, cut_error
+from trainer.experiment.record import DATA, VALIDATION, RunFigures, cut_error
+from trainer.experiment.spec import Scalar
 from trainer.experiment.summary import Summary
 from trialrun_operator import conditions as c
 from trialrun_operator.baseline import MAX_ORDER_BYTES, BaselinePlan, Measured, too_long
@@ -21,9 +22,13 @@ Verdict = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Standing:
-    """The figures to compare with or, without any, the condition that says why: status, reason and sentence."""
+    """The figures to compare with or, without any, the condition that says why: status, reason and sentence.
+
+    `rests_on` are hashes of what the baseline trained on and was validated on, as far as it tells them.
+    """
 
     figures: RunFigures | None = None
+    rests_on: Mapping[str, Scalar] = field(default_factory=dict)
     verdict: Verdict = ("False", c.NO_BASELINE, c.NO_BASELINE_MESSAGE)
 
 
@@ -39,7 +44,8 @@ def measuring(
     if not search.worthwhile:
         return _waits("False", c.SEARCH_FAILED, c.SEARCH_FAILED_MESSAGE)
     if known and known[-1].figures is not None:
-        return Standing(known[-1].figures)
+        evidence = known[-1].record.evidence
+        return Standing(known[-1].figures, {key: evidence[key] for key in (DATA, VALIDATION) if key in evidence})
     if plan.running is not None:
         job = job_name(work.experiment.name, BASELINE, plan.running)
         message = c.baseline_running(job, len(work.trials), work.deadline_of(work.baseline))
@@ -75,7 +81,7 @@ def imported(work: Workload, data: Mapping[str, Any] | None) -> Standing:
     found = figures(work.experiment, work.trials, records)
     if found is None:
         return _waits("False", c.BASELINE_UNREADABLE, c.baseline_of_others(name, len(records), command))
-    return Standing(found)
+    return Standing(found, rests_on(work.experiment, work.trials, records))
 
 
 def comparable(standing: Standing, summary: Summary) -> Verdict:

@@ -57,7 +57,8 @@ def status(
     """The status of a valid experiment. `plan` and `accepted` are None until it is taken up; `old` is the last."""
     latest = _latest(ledger, accepted)
     earlier = (record for of_trial in ledger.values() for record in of_trial[:-1])
-    summary = summarize(work.experiment, work.trials, [*earlier, *latest.values()], baseline.figures)
+    records = [*earlier, *latest.values()]
+    summary = summarize(work.experiment, work.trials, records, baseline.figures, baseline.rests_on)
     counts = summary.counts
     running = plan.running if plan is not None else frozenset()
     over = plan is not None and plan.over

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from local.cli import ROOT, command, environment, write_search
-from trainer.experiment.baseline import figures, one_at_a_time
+from local.cli import ROOT, command, environment, trainer, write_search
+from trainer.experiment.baseline import figures, one_at_a_time, rests_on
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, decode_report
+from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, decode_report, hash_number
 from trainer.experiment.spec import HyperparamSearch
 from trainer.local.ledger import read_ledger
 from trialrun_operator.manifests import BASELINE_VARIABLE, baseline_document
@@ -51,6 +51,14 @@ def test_it_measures_the_search_one_trial_at_a_time(tmp_path: Path) -> None:
     assert one.packages["torch"]
     assert 0 < report.run.seconds.train < report.run.wall
     assert "3 of 3" in log
+    local = tmp_path / "local"
+    assert trainer("run", tmp_path / "search.yaml", "--out", local).returncode == 0
+    told = rests_on(work.experiment, work.trials, read_ledger(local))
+    assert sorted(told) == ["data", "validation"]
+    assert report.metrics == {
+        "dataHash": hash_number(told["data"]),
+        "validationHash": hash_number(told["validation"]),
+    }
 
 
 @pytest.mark.slow

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from trainer.experiment.baseline import figures
+from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import RankReport, Record, encode
+from trainer.experiment.record import RankReport, Record, encode, hash_number
 from trialrun_operator import conditions as c
 from trialrun_operator.baseline import BaselinePlan, Measured, decode, with_baseline
 from trialrun_operator.baseline import encode as encode_measured
@@ -183,6 +183,14 @@ def test_the_condition_says_how_far_the_measuring_is() -> None:
     assert measuring(WORK, *planned(known=(found,)), (found,), None) == Standing(found.figures)
 
 
+def test_a_measured_baseline_tells_what_it_rests_on() -> None:
+    hashes = {"dataHash": hash_number("0123456789ab"), "validationHash": hash_number("fedcba987654")}
+    found = measured_by(ended(Ending(0, exit_code=0, report=REPORT.model_copy(update={"metrics": hashes}))))
+    kept = decode(encode_measured(found))
+    standing = measuring(WORK, *planned(known=(kept,)), (kept,), None)
+    assert standing.rests_on == {"data": "0123456789ab", "validation": "fedcba987654"}
+
+
 def test_a_search_too_long_for_one_variable_says_so() -> None:
     paths = [f"{'ψ' * 1000}{number}" for number in range(64)]
     long = a_workload(
@@ -205,7 +213,9 @@ OTHERS = "".join(encode(a_record(trial)) + "\n" for trial in a_workload(training
 
 
 def test_a_ledger_can_serve_as_baseline() -> None:
-    assert imported(IMPORTS, {FILE: LINES}).figures == ONE_BY_ONE
+    found = imported(IMPORTS, {FILE: LINES})
+    assert found.figures == ONE_BY_ONE
+    assert found.rests_on == rests_on(WORK.experiment, WORK.trials, DONE) != {}
     assert imported(IMPORTS, {FILE: OTHERS + LINES}).figures == ONE_BY_ONE, "records of other trials do not count"
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.experiment.baseline import figures, one_at_a_time
+from trainer.experiment.baseline import figures, one_at_a_time, rests_on
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import (
@@ -91,6 +91,46 @@ def test_a_baseline_trains_with_one_worker_what_a_trial_trains_with_two(
     assert summary.comparison.same_best is (None if differences else True)
     # A ledger of it can be imported too.
     assert (figures(search, trials, theirs) == baseline) == (not differences)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "differences"),
+    [
+        ([{"data": "a" * 12, "validation": "b" * 12}] * 4, []),
+        ([{"data": "a" * 12, "validation": "c" * 12}] * 4, ["were validated on"]),
+        (
+            [{"data": "a" * 12, "validation": "b" * 12}] * 3 + [{"data": "c" * 12, "validation": "b" * 12}],
+            ["trained on"],
+        ),
+        ([{"data": "a" * 12}] * 4, []),
+        ([{"data": "c" * 12}] * 3 + [{}], []),
+        ([{}] * 4, []),
+    ],
+)
+def test_a_baseline_of_other_data_is_not_compared(theirs: list[dict[str, str]], differences: list[str]) -> None:
+    search = four(workers=2)
+    assert isinstance(search, HyperparamSearch)
+    alone = one_at_a_time(search)
+    trials, by_one = expand(search), expand(alone)
+    ours = [one.model_copy(update={"evidence": {"data": "a" * 12, "validation": "b" * 12}}) for one in run_of(search)]
+    there = [one.model_copy(update={"evidence": told}) for one, told in zip(run_of(alone), theirs, strict=True)]
+    rests = rests_on(alone, by_one, there)
+    assert rests == rests_on(search, trials, there), "as a ledger that is imported too"
+    comparison = summarize(search, trials, ours, figures(alone, by_one, there), rests).comparison
+    assert comparison is not None
+    assert len(comparison.differences) == len(differences)
+    for sentence, what in zip(comparison.differences, differences, strict=True):
+        assert sentence.startswith(f"data: trials {what} something else, ")
+    assert (comparison.speedup is None) == bool(differences)
+
+
+def test_what_a_run_rests_on_is_not_told_where_a_trial_failed() -> None:
+    search = four()
+    told = {"evidence": {"data": "a" * 12}}
+    records = [one.model_copy(update=told) for one in run_of(search)]
+    assert list(rests_on(search, expand(search), records)) == ["data"]
+    records[0] = records[0].model_copy(update={"outcome": Outcome.CRASHED})
+    assert rests_on(search, expand(search), records) == {}
 
 
 def test_other_seeds_are_named() -> None:

@@ -19,12 +19,12 @@ from trainer.commands.run import build_data
 from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
 from trainer.data.errors import DataUnavailable
-from trainer.experiment.baseline import figures
+from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.outcome import EXIT_CODES, Outcome
-from trainer.experiment.record import RankReport, Record, RunFigures, cut_error
+from trainer.experiment.record import HASHES, RankReport, Record, cut_error, hash_number
 from trainer.experiment.spec import Experiment
 from trainer.local.folder import settle, trial_folder
 from trainer.local.launcher import LauncherEnded
@@ -42,7 +42,7 @@ def main(options: argparse.Namespace) -> int:
     if text is None:
         raise UserError(f"{VARIABLE}: must be set; the operator tells a pod its search there")
     try:
-        report = RankReport(run=_measured(json.loads(text), options))
+        report = _measured(json.loads(text), options)
     except DataUnavailable as error:
         report = RankReport(outcome=Outcome.DATA_UNAVAILABLE, error=cut_error(str(error)))
     except (UserError, ValueError) as error:
@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
     return EXIT_CODES[report.outcome]
 
 
-def _measured(told: Mapping[str, Any], options: argparse.Namespace) -> RunFigures | None:
+def _measured(told: Mapping[str, Any], options: argparse.Namespace) -> RankReport:
     experiment = load(told["search"])
     trials = expand(experiment)
     ready = enter_data(options.data)
@@ -70,7 +70,7 @@ def _measured(told: Mapping[str, Any], options: argparse.Namespace) -> RunFigure
 
 def _run(
     experiment: Experiment, trials: Sequence[Trial], folder: Path, ready: tuple[Path, ...], *, keeps: bool
-) -> RunFigures | None:
+) -> RankReport:
     settle(folder, experiment, fresh=True)
     with (
         Ledger(folder) as ledger,
@@ -92,7 +92,9 @@ def _run(
         )
     if keeps:
         leave_summary(folder, experiment, trials, records)
-    return figures(experiment, trials, records)
+    told = rests_on(experiment, trials, records)
+    hashes = {name: hash_number(told[key]) for name, key in HASHES.items() if key in told}
+    return RankReport(run=figures(experiment, trials, records), metrics=hashes)
 
 
 class _Scratch:

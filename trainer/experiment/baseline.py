@@ -8,7 +8,7 @@ from trainer.experiment.best import rank
 from trainer.experiment.comparable import contents
 from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Environment, Record, RunFigures, latest
+from trainer.experiment.record import DATA, VALIDATION, Environment, Record, RunFigures, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.timing import spent, timing
 
@@ -31,8 +31,7 @@ def deadline(search: HyperparamSearch, trials: int) -> int:
 
 def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record]) -> RunFigures | None:
     """The figures of a run of these trials, or of the same ones by one worker each; None when none of them ran."""
-    alone = {trial.id: id_alone(experiment.kind, trial) for trial in trials}
-    plain = {**{each: each for each in alone.values()}, **alone}
+    alone, plain = _ids(experiment, trials)
     attempts = [record for record in records if record.id in plain]
     counted = latest(attempts)
     times = timing(attempts, counted)
@@ -65,8 +64,30 @@ def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[R
     )
 
 
-def _digest(ids: Iterable[str]) -> str:
-    return hashlib.sha256(",".join(sorted(ids)).encode()).hexdigest()[:16]
+def rests_on(experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record]) -> dict[str, str]:
+    """What the results of a run rest on, each a hash of 12 hex digits: what all its trials trained on, and so on.
+
+    Without what a record doesn't tell, and empty unless all of the trials that ran have succeeded.
+    """
+    _, plain = _ids(experiment, trials)
+    counted = latest(record for record in records if record.id in plain).values()
+    if any(record.outcome is not Outcome.SUCCEEDED for record in counted):
+        return {}
+    told = {
+        key: [f"{plain[record.id]}:{record.evidence[key]}" for record in counted if key in record.evidence]
+        for key in (DATA, VALIDATION)
+    }
+    return {key: _digest(each)[:12] for key, each in told.items() if each and len(each) == len(counted)}
+
+
+def _ids(experiment: Experiment, trials: Sequence[Trial]) -> tuple[dict[str, str], dict[str, str]]:
+    """By trial id the one that it has when one worker trains it; and the same with those ids themselves."""
+    alone = {trial.id: id_alone(experiment.kind, trial) for trial in trials}
+    return alone, {**{each: each for each in alone.values()}, **alone}
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256(",".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
 def _environments(records: Iterable[Record]) -> tuple[Environment, ...]:

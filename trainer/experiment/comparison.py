@@ -1,12 +1,13 @@
 """What running trials at once bought over a baseline, and whether the two may be compared at all. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import DATA, VALIDATION, Record, Reported, RunFigures
+from trainer.experiment.spec import Scalar
 from trainer.experiment.timing import Split, Timing
 
 
@@ -44,7 +45,7 @@ def compare(
 ) -> Comparison | None:
     """The comparison with a baseline's figures; `worker_hour` is what a worker's pod costs in an hour.
 
-    `data` are sentences of `differing_data`, where both sides' records are there to be compared.
+    `data` are sentences of `differing_data` or, where one side's records aren't at hand, of `differing_digests`.
     """
     if ours.wall == 0:
         return None
@@ -66,6 +67,16 @@ def compare(
     )
 
 
+_RESTS_ON = ((DATA, "trained on"), (VALIDATION, "were validated on"))
+
+
+def differing_digests(ours: Mapping[str, Scalar], theirs: Mapping[str, Scalar]) -> Iterator[str]:
+    """Sentences on two runs of the same trials, by what `baseline.rests_on` tells of each."""
+    for key, what in _RESTS_ON:
+        if key in ours and key in theirs and ours[key] != theirs[key]:
+            yield f"data: trials {what} something else, {ours[key]} here, {theirs[key]} there"
+
+
 def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
     """Sentences on trials that trained or were validated on something else; of each pair the baseline's is first."""
     both = [
@@ -73,7 +84,7 @@ def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
         for theirs, ours in pairs
         if theirs.outcome is ours.outcome is Outcome.SUCCEEDED
     ]
-    for key, what in ((DATA, "trained on"), (VALIDATION, "were validated on")):
+    for key, what in _RESTS_ON:
         told = [(theirs[key], ours[key]) for theirs, ours in both if key in theirs and key in ours]
         other = [pair for pair in told if pair[0] != pair[1]]
         if other:

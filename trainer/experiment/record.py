@@ -285,6 +285,11 @@ def hash_text(number: float) -> str:
     return f"{int(number):012x}"
 
 
+def hash_number(text: str) -> float:
+    """The first 12 hex digits of a hash as the number that a report has of it: exact, having 48 bits."""
+    return float(int(text[:12], 16))
+
+
 def naive_name(metric: str) -> str:
     """The name of a metric's naive figure: naiveValidMse of validMse."""
     return NAIVE + metric[:1].upper() + metric[1:]

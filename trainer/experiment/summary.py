@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.experiment.baseline import figures
+from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.best import Best, Naive, Ranked, Ranking, rank
 from trainer.experiment.caveats import caveats
 from trainer.experiment.comparable import comparable, contents
-from trainer.experiment.comparison import Comparison, compare, remark
+from trainer.experiment.comparison import Comparison, compare, differing_digests, remark
 from trainer.experiment.cost import worker_hour
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, Reported, RunFigures, latest
 from trainer.experiment.scaling import ScaleFigures, scale_figures
-from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
 from trainer.experiment.timing import Timing, spent, timing
 
 MOST_GROUPS = 16
@@ -78,17 +78,26 @@ class Summary(Reported):
 
 
 def summarize(
-    experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record], baseline: RunFigures | None = None
+    experiment: Experiment,
+    trials: Sequence[Trial],
+    records: Iterable[Record],
+    baseline: RunFigures | None = None,
+    baseline_rests_on: Mapping[str, Scalar] = {},
 ) -> Summary:
-    """The summary of `records`, of which only those of `trials` count, beside the figures of a baseline."""
+    """The summary of `records`, of which only those of `trials` count, beside the figures of a baseline.
+
+    What the baseline rests on is as `baseline.rests_on` tells it.
+    """
     attempts = _of(trials, records)
     counted = latest(attempts)
     counts = _counts(trials, counted)
     ended = counts.succeeded + counts.failed
     times, rate = timing(attempts, counted), worker_hour(experiment)
     ranking = _ranking(experiment, trials, attempts, counted)
-    ours = figures(experiment, trials, attempts) if baseline is not None else None
-    compared = compare(ours, baseline, rate) if ours is not None and baseline is not None else None
+    compared = None
+    if baseline is not None and (ours := figures(experiment, trials, attempts)) is not None:
+        data = differing_digests(rests_on(experiment, trials, attempts), baseline_rests_on)
+        compared = compare(ours, baseline, rate, tuple(data) if ours.digest == baseline.digest else ())
     return Summary(
         experiment=experiment.name,
         kind=experiment.kind,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.experiment.record import naive_name
+from trainer.experiment.record import hash_number, naive_name
 from trainer.experiment.training import Data
 from trainer.training.distributed import Ranks
 from trainer.training.evaluate import Figures, classification_figures, regression_figures
@@ -22,12 +22,12 @@ _BITS = 48  # a record's figures are floats, which hold so many exactly, also ad
 
 def hashes(data: SampleSet, fields: Data, ranks: Ranks, device: torch.device) -> dict[str, float]:
     """The hashes of a report: of the content that is trained on and, where there is one, of the validation part."""
-    found = {"dataHash": float(int(data.manifest.content, 16))}
+    found = {"dataHash": hash_number(data.manifest.content)}
     if len(data.valid):
         share = torch.tensor([hash_of_targets(*data.valid.targets(ranks.rank, ranks.count))], device=device)
         targets = int(ranks.sum(share).item()) % 2**_BITS
         told = f"{fields.task} {outputs_for(fields)} {len(data.valid)} {targets}"
-        found["validationHash"] = float(int(hashlib.sha256(told.encode()).hexdigest()[: _BITS // 4], 16))
+        found["validationHash"] = hash_number(hashlib.sha256(told.encode()).hexdigest())
     return found
 
 
