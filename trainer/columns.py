@@ -1,6 +1,7 @@
 """Aligns rows of text in columns."""
 
 from collections.abc import Sequence
+from unicodedata import combining, east_asian_width
 
 GAP = "  "
 
@@ -9,6 +10,23 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str
     """A line per row: columns as wide as their widest cell, to the right but for those numbered in `left`."""
     if not rows:
         return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    template = GAP.join(f"{{:{'<' if i in left else '>'}{width}}}" for i, width in enumerate(widths))
-    return [template.format(*row).rstrip() for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            _padded(text, width, left=i in left) for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(GAP.join(cells).rstrip())
+    return lines
+
+
+def _padded(text: str, width: int, *, left: bool) -> str:
+    room = " " * (width - _width(text))
+    return text + room if left else room + text
+
+
+def _width(text: str) -> int:
+    """Of how many letters a terminal makes room: two for one of East Asia, none for what is set onto another."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)

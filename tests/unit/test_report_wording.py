@@ -56,3 +56,8 @@ def test_one_line_holds_nothing_that_a_terminal_obeys() -> None:
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert aligned([("a", "bb"), ("ccc", "d")], left=(1,)) == ["  a  bb", "ccc  d"]
     assert aligned([]) == []
+
+
+def test_wide_letters_take_two_places_and_accents_none() -> None:
+    assert aligned([("学习率", "1"), ("abc", "22")], left=(0,)) == ["学习率   1", "abc     22"]
+    assert aligned([("e\u0301", "1"), ("abc", "2")]) == ["  e\u0301  1", "abc  2"]
