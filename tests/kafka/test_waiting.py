@@ -1,0 +1,189 @@
+"""Brokers that are away for a while cost time and nothing else; what stays away is named for what it is."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from eventually import eventually
+from kafka.broker import Broker
+from kafka.builders import on, published
+from kafka.reading import read
+from kafka.test_faults import little_ahead as little_ahead
+from kafka.test_faults import long_topic, refused
+from trainer.data.kafka import publish as publishing
+from trainer.data.kafka.arrays import made_up
+from trainer.data.kafka.client import described
+from trainer.data.kafka.publish import Published, Sending, publish
+from trainer.data.kafka.service import Service
+from trainer.experiment.training import Data
+
+SPLIT = [{"rate": 1}]
+PATIENT = 60
+
+
+@pytest.fixture(scope="module")
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broker, Broker]]:
+    """A cluster of two brokers: the first stays, the second may go and come back."""
+    folder = tmp_path_factory.mktemp("brokers")
+    with Broker(folder / "first") as first, Broker(folder / "second", first=first, node=2) as second:
+        yield first, second
+
+
+@pytest.fixture
+def second(brokers: tuple[Broker, Broker]) -> Iterator[Broker]:
+    """The second broker, which is running again when the test is over."""
+    first, second = brokers
+    eventually(lambda: serving(first) == {1, 2}, what="both brokers serve")
+    yield second
+    if not second.is_running:
+        second.start()
+
+
+def serving(broker: Broker) -> set[int]:
+    return {node.id for node in AdminClient({"bootstrap.servers": broker.address}).describe_cluster().result().nodes}
+
+
+def laid_out(broker: Broker, *replicas: list[int], **fields: object) -> Data:
+    """A topic whose partitions lie on these brokers, with 100 samples in each."""
+    data = on(broker, **({"ranges": [f"{i}:0:99" for i in range(len(replicas))], "split": SPLIT} | fields))
+    new = NewTopic(data.topic_name, num_partitions=len(replicas), replica_assignment=list(replicas))
+    AdminClient({"bootstrap.servers": broker.address}).create_topics([new])[data.topic_name].result()
+    described(data, unknown_seconds=PATIENT)
+    sender = publishing._Sender(data, Sending())
+    encode = publishing.encoder(data)
+    for partition in range(len(replicas)):
+        for x, y in made_up(data, 100, partition).between(0, 100):
+            for row, label in zip(x, y.tolist(), strict=True):
+                sender.send(partition, encode(row, label, (12,)))
+    sender.finish()
+    return data
+
+
+def leads(broker: Broker, data: Data, partition: int) -> int:
+    """Who leads a partition by what a broker tells, -1 for nobody."""
+    topics = AdminClient({"bootstrap.servers": broker.address}).list_topics(data.topic_name).topics
+    leader: int = topics[data.topic_name].partitions[partition].leader
+    return leader
+
+
+def soon(broker: Broker) -> threading.Thread:
+    """Starts a broker while the test goes on."""
+    thread = threading.Thread(target=broker.start)
+    thread.start()
+    return thread
+
+
+def test_a_broker_that_starts_only_after_reading_began(own_broker: Broker) -> None:
+    data = on(own_broker, timeoutSeconds=PATIENT)
+    checksum = published(data).checksum
+    own_broker.kill()
+    starting = soon(own_broker)
+    assert read(data)[0].checksum == checksum
+    starting.join()
+
+
+def test_a_broker_that_starts_only_after_publishing_began(own_broker: Broker) -> None:
+    data = on(own_broker, timeoutSeconds=PATIENT)
+    own_broker.kill()
+    starting = soon(own_broker)
+    checksum = published(data).checksum
+    starting.join()
+    assert read(data)[0].checksum == checksum
+
+
+@pytest.mark.usefixtures("little_ahead")
+def test_a_broker_that_restarts_between_what_is_sent(own_broker: Broker) -> None:
+    data = on(own_broker, timeoutSeconds=PATIENT, ranges=["0:0:59999"], split=SPLIT)
+    restarted = False
+
+    def restart(done: int, _total: int) -> None:
+        nonlocal restarted
+        if not restarted and done > 30_000:
+            restarted = True
+            own_broker.kill()
+            own_broker.start()
+
+    samples = made_up(data, 60_000, 0)
+    done = publish(data, samples, [60_000], replace=False, sending=Sending(), progress=restart)
+    assert restarted
+    assert read(data)[0].checksum == done.checksum
+
+
+def test_brokers_that_stay_away_leave_publishing_unfinished_in_time(own_broker: Broker) -> None:
+    data = on(own_broker, timeoutSeconds=3)
+
+    def stop(_done: int, _total: int) -> None:
+        own_broker.kill()
+
+    refused(
+        lambda: publish(
+            data, made_up(data, 60_000, 0), [60_000], replace=False, sending=Sending(linger_ms=5000), progress=stop
+        ),
+        "every message must be stored .*none acknowledged for data.timeoutSeconds = 3.*publish again with --replace",
+    )
+
+
+def test_a_partition_without_a_leader_is_offline_and_its_topic_not_missing(
+    brokers: tuple[Broker, Broker], second: Broker
+) -> None:
+    data = laid_out(brokers[0], [1], [2], timeoutSeconds=4)
+    before = read(data)[0].checksum
+    second.kill()
+    for _ in ("at once, and when the others have noticed", "later"):
+        said = refused(
+            lambda: read(data),
+            r"partition 1, offset 0: the (brokers at .* must answer|partition must have a leader) within "
+            r"data.timeoutSeconds = 4",
+        )
+        assert "none of this name" not in said
+        eventually(lambda: leads(brokers[0], data, 1) == -1, what="the partition is offline")
+    assert "is offline: it lies on broker 2; start what is down of these" in refused(
+        lambda: read(data), "partition 1"
+    )
+    only_first = data.model_copy(update={"ranges": ("0:0:99",)})
+    assert read(only_first)[1].messages == 100
+    refused(lambda: published(data), "it is there already")
+    refused(
+        lambda: published(data, replace=True),
+        "a topic that is replaced must be online, but nobody leads partition 1, which lies on broker 2.*nothing was "
+        "deleted",
+    )
+    starting = soon(second)
+    assert read(data.model_copy(update={"timeout_seconds": PATIENT}))[0].checksum == before
+    starting.join()
+    published(data.model_copy(update={"timeout_seconds": PATIENT}), replace=True)
+
+
+@pytest.mark.usefixtures("little_ahead")
+def test_a_leader_that_is_lost_in_mid_read_is_replaced_by_an_election(
+    brokers: tuple[Broker, Broker], second: Broker
+) -> None:
+    data = long_topic(brokers[0]).model_copy(update={"timeout_seconds": PATIENT})
+    admin = AdminClient({"bootstrap.servers": brokers[0].address})
+    admin.delete_topics([data.topic_name])[data.topic_name].result()
+    moved = laid_out(brokers[0], [2, 1], ranges=["0:0:99"], timeoutSeconds=PATIENT)
+    eventually(lambda: leads(brokers[0], moved, 0) == 2, what="the second broker leads")
+    second.kill()
+    assert read(moved)[1].messages == 100
+    assert leads(brokers[0], moved, 0) == 1
+
+
+def test_an_export_service_whose_brokers_were_away_publishes_when_it_is_asked_again(own_broker: Broker) -> None:
+    topic = f"samples-{uuid.uuid4().hex[:12]}"
+    data = on(own_broker, topic=topic, timeoutSeconds=2)
+
+    def publishes(_brokers: str, _topic: str, replace: bool) -> Published:
+        return published(data, replace=replace)
+
+    service = Service("digits", None, publishes)
+    query = {"kafka_brokers": own_broker.address, "send_topic": topic}
+    own_broker.kill()
+    status, answer = service.answer(query)
+    assert status is HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "must answer within data.timeoutSeconds = 2" in answer["error"]
+    own_broker.start()
+    assert service.answer(query) == (HTTPStatus.OK, {"sendTopicStr": topic, "offsetsData": ["0:0:99"]})
