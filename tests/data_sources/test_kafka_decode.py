@@ -353,9 +353,9 @@ def test_an_error_is_short_and_printable_whatever_the_message_holds(case: str, p
     assert str(refused.value).count("s3cret") * len("s3cret ") <= 80
 
 
-TEXTS = '{"type": "record", "name": "S", "fields": [{"name": "label", "type": "long"}, {"name": "data", "type": ' + (
-    '{"type": "array", "items": "string"}}]}'
-)
+TEXTS = json.dumps({"type": "record", "name": "S", "fields": [
+    {"name": "label", "type": "long"}, {"name": "data", "type": {"type": "array", "items": "string"}}
+]})  # fmt: skip
 
 
 def test_texts_in_place_of_numbers_of_avro_are_not_repeated() -> None:

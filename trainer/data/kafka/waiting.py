@@ -10,7 +10,7 @@ from trainer.experiment.training import Data
 
 # A question gets this long at first and twice as long each time it is asked again: whoever was asked may be gone, and
 # a client finds out whom to ask instead only between two questions.
-_FIRST_TRY_SECONDS = 5.0
+_FIRST_TRY_SECONDS = 2.0
 _LONGEST_TRY_SECONDS = 60.0
 _SHORTEST_TRY_SECONDS = 0.1
 _PAUSE_SECONDS = 0.1
