@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from version_0_1 import Version01, unpacked
+
 TESTS = Path(__file__).parent
 SERVICES = {"cluster", "chart", "kafka", "spark", "install"}
 TORTURE = os.environ.get("TRIALRUN_TORTURE") == "1"
@@ -59,6 +61,12 @@ class Sweep:
 @pytest.fixture
 def sweep(request: pytest.FixtureRequest) -> Sweep:
     return Sweep(1000 * request.config.option.sweep_seed)
+
+
+@pytest.fixture(scope="session")
+def version_0_1(tmp_path_factory: pytest.TempPathFactory) -> Version01:
+    """Version 0.1's own code, to be run in processes of its own."""
+    return unpacked(tmp_path_factory.mktemp("version-0.1"))
 
 
 @pytest.fixture

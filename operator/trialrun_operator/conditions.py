@@ -91,6 +91,11 @@ def floor_unknown(workers: int, outcome: str, error: str) -> Problem:
     )
 
 
+def valid(ignored: Sequence[str]) -> str:
+    """The sentence of a valid experiment, and what it gives to no effect."""
+    return "\n".join((VALID_MESSAGE, *ignored))
+
+
 def doubtful(doubts: Sequence[str]) -> str:
     """The sentence of an experiment that was accepted before its doubts were known: it goes on."""
     return "It was accepted before, and goes on; a new one would be refused. " + "\n".join(doubts)

@@ -204,7 +204,7 @@ def trial_document(work: Workload, uid: str, trial: Trial, attempt: int) -> str:
             "attempt": attempt,
             "workers": trial.workers,
             "metric": work.metric,
-            "training": trial.training.document(),
+            "training": trial.training.portable(),
         }
     )
 

@@ -87,7 +87,7 @@ def status(
 
 def was_taken(old: Mapping[str, Any]) -> bool:
     """Whether an operator, of whatever version, has found the experiment valid before."""
-    return any(
+    return "acceptedAt" in old or any(
         each.get("type") == c.ACCEPTED and each.get("status") == "True" for each in old.get("conditions") or ()
     )
 
@@ -152,7 +152,7 @@ def _verdicts(
     counts, spec = summary.counts, work.experiment.spec
     budget = work.max_failed_trials
     exhausted = budget is not None and counts.failed > budget
-    verdicts: Verdicts = {c.ACCEPTED: ("True", c.VALID, c.VALID_MESSAGE)}
+    verdicts: Verdicts = {c.ACCEPTED: ("True", c.VALID, c.valid(work.ignored))}
     if work.doubts:
         verdicts[c.ACCEPTED] = ("True", c.DOUBTFUL, c.doubtful(work.doubts))
     if over and limits is not None and limits.problem is not None:

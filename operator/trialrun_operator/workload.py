@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from trainer.experiment.baseline import deadline
-from trainer.experiment.doubts import doubts
+from trainer.experiment.doubts import doubts, ignored
 from trainer.experiment.expand import Trial, expand, running_order
 from trainer.experiment.load import load
 from trainer.experiment.metrics import OBJECTIVES
@@ -19,7 +19,8 @@ class Workload:
     """What there is to run. `order` holds the trials as they start, `trials` as they are listed.
 
     `floors` are no trials of the experiment, but go before the first, so that its cells' memory can be limited.
-    `doubts` are what a new experiment is refused for, and one that was accepted before is warned of.
+    `doubts` are what a new experiment is refused for, and one that was accepted before is warned of; `ignored` is
+    what it gives and no trial reads.
     """
 
     experiment: Experiment
@@ -27,6 +28,7 @@ class Workload:
     order: tuple[Trial, ...]
     floors: tuple[Trial, ...] = ()
     doubts: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
@@ -97,7 +99,8 @@ def workload(document: Mapping[str, Any]) -> Workload:
     trials = expand(experiment)
     floors = floor_trials(experiment, trials) if isinstance(experiment, ScaleTest) else ()
     order = tuple(running_order(experiment, trials))
-    return Workload(experiment, tuple(trials), order, floors, tuple(doubts(experiment, trials)))
+    doubted, unread = tuple(doubts(experiment, trials)), tuple(ignored(experiment, trials))
+    return Workload(experiment, tuple(trials), order, floors, doubted, unread)
 
 
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:

@@ -34,10 +34,10 @@ def install_crds(cluster: Cluster) -> None:
         cluster.discover_kinds()
 
 
-def apply_crds(cluster: Cluster) -> bool:
-    """Applies the API and waits until it is served; whether it was not there before."""
+def apply_crds(cluster: Cluster, root: Path = ROOT) -> bool:
+    """Applies the API of the version in `root` and waits until it is served; whether it was not there before."""
     new = False
-    for file in sorted((ROOT / "crds").glob("*.yaml")):
+    for file in sorted((root / "crds").glob("*.yaml")):
         crd = yaml.safe_load(file.read_text())
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
         new = new or cluster.api.get_if_there(path) is None
@@ -93,10 +93,12 @@ def may_work(api: Api, account: str, namespace: str) -> bool:
 class OperatorProcess:
     """The operator for some namespaces, listed with commas, or all (""). Use as a context manager.
 
-    `log` is what all its processes have said.
+    `log` is what all its processes have said, `root` where its code lies.
     """
 
-    def __init__(self, workdir: Path, namespaces: str, kubeconfig: Path, *, restarts: bool = True) -> None:
+    def __init__(
+        self, workdir: Path, namespaces: str, kubeconfig: Path, *, restarts: bool = True, root: Path = ROOT
+    ) -> None:
         self.port = free_port()
         self.starts = 0
         # The exit codes of the processes that ended by themselves, or were killed by a test, and were started again.
@@ -106,7 +108,7 @@ class OperatorProcess:
             "PATH": os.environ["PATH"],
             "HOME": str(workdir),
             "KUBECONFIG": str(kubeconfig),
-            "PYTHONPATH": f"{ROOT / 'operator'}{os.pathsep}{ROOT}",
+            "PYTHONPATH": f"{root / 'operator'}{os.pathsep}{root}",
             "TRIALRUN_NAMESPACES": namespaces,
             "TRIALRUN_TRAINER_IMAGE": IMAGE,
             "TRIALRUN_METRICS_PORT": str(self.port),

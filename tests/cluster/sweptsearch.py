@@ -12,7 +12,7 @@ from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, IsEvicted, Succeeds
 from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer, Script
-from cluster.operatorprocess import Experiments, OperatorProcess, a_search, service_account, trial_of
+from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, a_search, service_account, trial_of
 from cluster.testcluster import Cluster
 from eventually import PATIENCE_SECONDS, eventually
 
@@ -43,11 +43,14 @@ class Place:
     def namespace(self) -> str:
         return self.experiments.namespace
 
-    def operator(self, proxy: FaultyApi, folder: str = "") -> OperatorProcess:
-        """An operator that reaches the API server by way of the proxy; a second one needs a folder of its own."""
+    def operator(self, proxy: FaultyApi, folder: str = "", root: Path = ROOT) -> OperatorProcess:
+        """An operator that reaches the API server by way of the proxy; a second one needs a folder of its own.
+
+        `root` is where its code lies.
+        """
         workdir = self.folder / folder
         workdir.mkdir(exist_ok=True)
-        return OperatorProcess(workdir, self.namespace, proxy.kubeconfig_of(self.account))
+        return OperatorProcess(workdir, self.namespace, proxy.kubeconfig_of(self.account), root=root)
 
 
 @contextlib.contextmanager

@@ -146,9 +146,12 @@ def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str
     tally.names[made["metadata"]["uid"]] = name
     try:
         # Judged as the operator sees it: annotations, which may hold anything, say nothing to it.
-        trials = len(workload(experiment_object(experiments.get(name)).document).trials)
+        work = workload(experiment_object(experiments.get(name)).document)
+        mistakes, trials = work.doubts, len(work.trials)
     except InvalidExperiment as invalid:
-        _is_told(experiments, name, invalid.mistakes)
+        mistakes, trials = invalid.mistakes, 0
+    if mistakes:
+        _is_told(experiments, name, mistakes)
         return "refused by a condition"
     small = trials <= FEW_TRIALS
     eventually(

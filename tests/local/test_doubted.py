@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from local.cli import trainer
+from trainer.local.ledger import read_ledger
 
 pytestmark = pytest.mark.slow
 
@@ -55,19 +56,53 @@ def test_one_that_has_records_is_warned_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_what_is_ignored_here_and_too_many_jobs_are_said(tmp_path: Path) -> None:
-    path = tmp_path / "search.yaml"
-    path.write_text(SEARCH.replace("OPTIMIZER", "SGD") + "  pod: {image: 'mine:1'}\n")
-    done = trainer("run", path, "--out", tmp_path / "out", "--jobs", "500")
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    fine = SEARCH.replace("OPTIMIZER", "SGD")
+    path.write_text(
+        fine
+        + "  pod: {image: 'mine:1', env: [{name: A, value: b}]}\n"
+        + "  suspend: true\n  baseline: Measure\n  parallelTrials: 3\n"
+    )
+    done = trainer("run", path, "--out", out, "--jobs", "500")
     assert done.returncode == 0, done.stderr
-    assert f"warning: {path}: spec.pod.image counts on a cluster only" in done.stderr
-    assert "mine:1" in done.stderr
-    assert "warning: --jobs 500: trials with 1 threads each" in done.stderr
+    (line,) = [each for each in done.stderr.splitlines() if "on a cluster only" in each]
+    assert line.startswith(
+        f"warning: {path}: on a cluster only, and not here, counts spec.pod.image (trials run with"
+    )
+    assert "not with mine:1)" in line
+    for name in ("spec.pod.env (", "spec.suspend (", "spec.baseline (", "spec.parallelTrials (--jobs says)"):
+        assert name in line
+    (line,) = [each for each in done.stderr.splitlines() if "warning: --jobs" in each]
+    assert "--jobs 500: 500 trials of 1 thread (workers x train.threads) need 500 cores, and " in line
+    assert {record.oversubscribed for record in read_ledger(out)} == {True}
+    path.write_text(fine + "  parallelTrials: 3\n")
     quiet = trainer("run", path, "--out", tmp_path / "quiet", "--jobs", "1")
-    assert "--jobs" not in quiet.stderr
+    assert "warning" not in quiet.stderr
+    assert {record.oversubscribed for record in read_ledger(tmp_path / "quiet")} == {False}
+
+
+def test_what_no_trial_reads_is_said_by_run_and_list_and_refuses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(SEARCH.replace("OPTIMIZER", "SGD").replace("layers: 1", "layers: 1, heads: 2"))
+    for done in (trainer("list", path), trainer("run", path, "--out", tmp_path / "out")):
+        assert done.returncode == 0, done.stderr
+        assert f"warning: {path}: spec.training.model.heads: is without effect, got 2" in done.stderr
+
+
+def test_leaving_out_the_direction_that_suits_the_metric_goes_on_in_the_same_folder(tmp_path: Path) -> None:
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    fine = SEARCH.replace("OPTIMIZER", "SGD")
+    for given in ("metric: validMse, direction: Minimize", "metric: validMse"):
+        path.write_text(fine.replace("metric: validMse", given))
+        done = trainer("run", path, "--out", out)
+        assert done.returncode == 0, done.stderr
+    assert len(read_ledger(out)) == 2
+    path.write_text(fine.replace("validMse", "validMae"))
+    assert "spec.objective.metric: was" in trainer("run", path, "--out", out).stderr
 
 
 def test_the_examples_run_without_a_warning(tmp_path: Path) -> None:
-    for name in ("search", "volatility", "scaletest"):
+    for name in ("search", "volatility", "scaletest", "scaletest-streaming", "large-dataset", "kafka-loading"):
         listed = trainer("list", f"examples/{name}.yaml")
         assert (listed.returncode, listed.stderr) == (0, "")
     started = trainer("init")

@@ -69,6 +69,11 @@ class FakeApi:
         """Forgets the past: a LIST that is under way can't be continued."""
         self._lists = dict.fromkeys(self._lists, (0, []))
 
+    def take_over(self, objects: dict[str, Document]) -> None:
+        """Holds the objects of another server in place of its own; no watch tells of that."""
+        self.objects = objects
+        self._version = max(self._version, *(int(each["metadata"]["resourceVersion"]) for each in objects.values()))
+
     def collect(self) -> None:
         """Deletes what belonged to objects that are gone, as the garbage collector does a moment later."""
         uids = {each["metadata"]["uid"] for each in self.objects.values()}

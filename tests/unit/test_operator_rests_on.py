@@ -1,8 +1,13 @@
 """What the operator says of results on different data, of naive predictions, and of doubtful experiments."""
 
+import pytest
+
+from trainer.experiment.doubts import doubts
+from trainer.experiment.expand import expand
+from trainer.experiment.load import load
 from trainer.experiment.record import RankReport
 from trialrun_operator import conditions as c
-from trialrun_operator.names import JOBS
+from trialrun_operator.names import EVENTS, JOBS
 from unit.fakekube import Document
 from unit.lookout import Lookout, a_search, succeeds
 
@@ -77,6 +82,56 @@ def test_one_that_was_accepted_before_goes_on_and_is_warned() -> None:
     assert here.condition("Accepted") == ("True", c.DOUBTFUL)
     here.play()
     assert (here.status()["phase"], here.condition("Accepted")) == ("Succeeded", ("True", c.DOUBTFUL))
+
+
+def test_one_that_was_accepted_and_then_made_invalid_is_still_accepted_once_mended() -> None:
+    here = Lookout()
+    taken = {"type": "Accepted", "status": "True", "reason": "Valid", "message": "All fields are valid."}
+    here.apply(a_search(**USELESS))
+    here.api.ask("PATCH", f"{here.key.path}/status", {"status": {"conditions": [taken]}})
+    here.play()
+    here.change(pod={"labels": 1}, rerun=1)
+    here.wait(5)
+    assert here.condition("Accepted") == ("False", c.INVALID)
+    here.change(pod=None)
+    here.wait(5)
+    assert here.condition("Accepted") == ("True", c.DOUBTFUL)
+    assert here.status()["rerun"] == 1
+
+
+def test_what_no_trial_reads_stands_in_the_condition_and_keeps_nothing_from_running() -> None:
+    here = Lookout()
+    here.apply(a_search(2, training={"train": {"momentum": 0.9}}))
+    here.play()
+    assert (here.status()["phase"], here.condition("Accepted")) == ("Succeeded", ("True", c.VALID))
+    accepted = next(each["message"] for each in here.status()["conditions"] if each["type"] == "Accepted")
+    assert accepted == (
+        "All fields are valid.\nspec.training.train.momentum: is without effect, got 0.9: only train.optimizer SGD "
+        "has momentum"
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"objective": {"metric": "validR2", "direction": "Minimize"}},
+        {"parameters": [{"name": "train.seed", "choices": [0, 1]}], "repeats": 2},
+        {"parameters": [{"name": "train.optimizer", "choices": ["Adam", "AdamW"]}]},
+        {"training": {"data": {"source": "csv", "path": "./a.csv"}}},
+    ],
+    ids=str,
+)
+def test_each_doubt_is_the_same_sentence_here_and_in_the_condition(spec: Document) -> None:
+    here = Lookout()
+    here.apply(a_search(2, **spec))
+    here.wait(5)
+    experiment = load(here.api.ask("GET", here.key.path))
+    message = next(each["message"] for each in here.status()["conditions"] if each["type"] == "Accepted")
+    assert here.status()["phase"] == "Invalid"
+    assert message.splitlines() == doubts(experiment, expand(experiment)) != []
+    told = [each for each in here.of(EVENTS) if each["reason"] == c.INVALID]
+    here.wait(120)
+    assert len(told) == 1 == len([each for each in here.of(EVENTS) if each["reason"] == c.INVALID])
 
 
 def test_a_report_names_its_hashes_where_version_0_1_lets_it() -> None:

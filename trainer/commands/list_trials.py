@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from trainer.experiment.doubts import doubts
+from trainer.experiment.doubts import doubts, ignored
 from trainer.experiment.expand import expand
 from trainer.experiment.spec import Experiment
 from trainer.report.tables import listing
@@ -14,8 +14,8 @@ def main(options: argparse.Namespace) -> int:
     """Prints the trials in the order of their index."""
     experiment: Experiment = options.experiment
     trials = expand(experiment)
-    for doubt in doubts(experiment, trials):
-        print(f"warning: {options.file}: {doubt}", file=sys.stderr)
+    for sentence in (*doubts(experiment, trials), *ignored(experiment, trials)):
+        print(f"warning: {options.file}: {sentence}", file=sys.stderr)
     if options.json:
         for trial in trials:
             row = {

@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +14,7 @@ from trainer.data.concerns import kept
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Fields, content_fields, contents
-from trainer.experiment.doubts import doubts
+from trainer.experiment.doubts import doubts, ignored
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical, expand
 from trainer.experiment.record import Record, latest
@@ -107,20 +107,49 @@ def _require_sound(file: Path, experiment: Experiment, trials: Sequence[Trial], 
 
 def _warn(experiment: Experiment, trials: Sequence[Trial], options: argparse.Namespace) -> None:
     """What the file or the command asks for, and gets otherwise than it may seem."""
-    if experiment.spec.pod.image is not None:
-        print(
-            f"warning: {options.file}: spec.pod.image counts on a cluster only; here trials run with the trainer "
-            f"that is installed, not with {experiment.spec.pod.image}",
-            file=sys.stderr,
-        )
+    told = [f"{options.file}: {sentence}" for sentence in ignored(experiment, trials)]
+    if elsewhere := _counts_elsewhere(experiment):
+        told.append(f"{options.file}: on a cluster only, and not here, counts {', '.join(elsewhere)}")
+    told += _crowded(trials, options.jobs) if options.launcher == "local" else []
+    for sentence in told:
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
+def _counts_elsewhere(experiment: Experiment) -> list[str]:
+    """The fields from which a user may expect something here in vain, and what counts in their place.
+
+    parallelTrials, which many files have, only beside another one.
+    """
+    spec, found = experiment.spec, []
+    if spec.pod.image is not None:
+        found.append(f"spec.pod.image (trials run with the trainer that is installed, not with {spec.pod.image})")
+    if spec.pod.env:
+        found.append("spec.pod.env (trials have the environment of this command)")
+    if spec.suspend:
+        found.append("spec.suspend (trials start)")
+    if isinstance(experiment, HyperparamSearch) and experiment.spec.baseline == "Measure":
+        found.append("spec.baseline (run again with --jobs 1 and another --out, and `compare` the two)")
+    if found and "parallel_trials" in spec.model_fields_set:
+        found.append("spec.parallelTrials (--jobs says)")
+    return found
+
+
+def _crowded(trials: Sequence[Trial], jobs: int) -> Iterator[str]:
+    """A sentence where trials that run at once have more threads than there are cores, as their records say too."""
     threads = max(trial.workers * trial.training.train.threads for trial in trials)
-    if options.launcher == "local" and isinstance(experiment, HyperparamSearch) and options.jobs * threads > cores():
-        print(
-            f"warning: --jobs {options.jobs}: trials with {threads} threads each (workers x train.threads) need "
-            f"{options.jobs * threads} cores, there are {cores()}; they slow each other down, so their times don't "
-            f"scale; --jobs {max(1, cores() // threads)} does better",
-            file=sys.stderr,
-        )
+    if jobs * threads <= cores():
+        return
+    fit = cores() // threads
+    mend = f"--jobs {fit} leaves each its own" if fit else "lower workers or train.threads"
+    yield (
+        f"--jobs {jobs}: {_count(jobs, 'trial')} of {_count(threads, 'thread')} (workers x train.threads) need "
+        f"{_count(jobs * threads, 'core')}, and {cores()} may be used, so they slow each other down and their times "
+        f"say little; {mend}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _launcher(

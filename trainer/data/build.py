@@ -23,7 +23,7 @@ from trainer.data.shards import note, open_shard, stamps, write_part
 from trainer.data.sources import csv_file, kafka_topic, npz_file, parquet_file, sp500, synthetic, yahoo
 from trainer.data.split import PARTS
 from trainer.data.windows import Windowed, cut
-from trainer.experiment.training import Data
+from trainer.experiment.training import LATER, Data
 
 _SOURCES: dict[str, ModuleType] = {
     "sp500": sp500,
@@ -36,7 +36,6 @@ _SOURCES: dict[str, ModuleType] = {
 }
 # Their samples come as windows, with their targets.
 _WINDOWED = ("npz", "kafka")
-_LATER = ("features", "predict", "lookback")
 # Told after each block how many samples are written, of how many.
 Progress = Callable[[int, int], None]
 
@@ -90,8 +89,8 @@ def inputs_of(data: Data, identity: dict[str, JsonValue]) -> dict[str, JsonValue
         fields.append("test_fraction")
     elif data.source != "npz":
         fields += ["target", "test_fraction"]
-        # Of later fields only what differs from the default: sets of version 0.1 keep their names.
-        fields += [name for name in _LATER if getattr(data, name) != Data.model_fields[name].default]
+        # So that sets of version 0.1 keep their names.
+        fields += [name for name in LATER["data"] if getattr(data, name) != Data.model_fields[name].default]
     return {
         "format": FORMAT_VERSION,
         "source": {"name": data.source, **identity},

@@ -20,8 +20,8 @@ from trainer.experiment.record import (
     Environment,
     RankReport,
     Record,
+    apart,
     cut_error,
-    hash_text,
     undefined_name,
 )
 from trainer.experiment.spec import Scalar
@@ -151,15 +151,7 @@ def make_record(
 
 def _metrics(report: RankReport) -> tuple[dict[str, float], dict[str, Scalar]]:
     """The metrics that have a value, and what else a report says under that name: hashes, and why one has none."""
-    metrics = dict(report.metrics)
-    beside: dict[str, Scalar] = {
-        key: hash_text(metrics.pop(name))
-        for name, key in HASHES.items()
-        if math.isfinite(metrics.get(name, math.nan))
-    }
-    for metric, because in UNDEFINED_BECAUSE.items():
-        if metrics.pop(undefined_name(metric), None) is not None:
-            beside[metric] = f"undefined: {because}"
+    metrics, beside = apart(report.metrics)
     if odd := [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]:
         beside["notFinite"] = cut_error(", ".join(odd), _MOST_EVIDENCE)
     return {name: value for name, value in metrics.items() if math.isfinite(value)}, beside

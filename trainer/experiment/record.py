@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.redact import redacted
 from trainer.experiment.section import Section
@@ -190,9 +191,12 @@ def decode(line: str | bytes) -> Record:
         ValueError: the line is torn, or not a record of a schema this version knows.
     """
     try:
-        return Record.model_validate_json(line)
+        record = Record.model_validate_json(line)
     except ValidationError as error:
         raise ValueError(f"not a record: {_mistakes(Record, error)}") from error
+    # Version 0.1 keeps what a report of this version tells beside its metrics among them.
+    metrics, beside = apart(record.metrics)
+    return record.model_copy(update={"metrics": metrics, "evidence": beside | record.evidence}) if beside else record
 
 
 def encode_report(report: RankReport) -> bytes:
@@ -262,6 +266,18 @@ def _failure(text: str | bytes) -> RankReport | None:
     except (ValueError, TypeError):
         return None
     return None if found.provisional or found.outcome is Outcome.SUCCEEDED else found
+
+
+def apart(metrics: Metrics) -> tuple[Metrics, dict[str, Scalar]]:
+    """Metrics alone, and as evidence what a report tells under that name: hashes, and why a metric has no value."""
+    kept = dict(metrics)
+    beside: dict[str, Scalar] = {
+        key: hash_text(kept.pop(name)) for name, key in HASHES.items() if math.isfinite(kept.get(name, math.nan))
+    }
+    for metric, because in UNDEFINED_BECAUSE.items():
+        if kept.pop(undefined_name(metric), None) is not None:
+            beside[metric] = f"undefined: {because}"
+    return kept, beside
 
 
 def hash_text(number: float) -> str:

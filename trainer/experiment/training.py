@@ -37,6 +37,9 @@ from trainer.experiment.section import (
 )
 
 MOST_SAMPLE_BYTES = 2**28  # in 32-bit numbers; also of the samples that messages hold
+# Fields that version 0.1 doesn't know. What it is to read, or to find under the name that it had, holds them only
+# where they say something else than their default.
+LATER: dict[str, tuple[str, ...]] = {"data": ("features", "predict", "lookback"), "train": ("target_scaling",)}
 Task = Literal["Regression", "Classification"]
 
 
@@ -302,6 +305,17 @@ class Training(Section):
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+    def portable(self) -> dict[str, Any]:
+        """As other versions read it, too: every default written out, but those of fields that 0.1 would refuse."""
+        document = self.document()
+        for name, fields in LATER.items():
+            section = getattr(self, name)
+            for field in fields:
+                known = type(section).model_fields[field]
+                if getattr(section, field) == known.default:
+                    del document[name][str(known.alias)]
+        return document
 
     def disagreement(self) -> str | None:
         """Classes are not scaled."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from trainer.atomic import write_text
+from trainer.experiment.best import direction
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.load import load
-from trainer.experiment.spec import Experiment
+from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.local.ledger import NAME as LEDGER
 from trainer.local.ledger import read_ledger
 
@@ -102,6 +103,8 @@ def _same(folder: Path, before: Experiment, after: Experiment) -> None:
 def _fixed(experiment: Experiment) -> dict[str, Any]:
     """What must not change between runs of one folder; further choices, repeats and budgets may."""
     spec = experiment.spec.document()
+    if isinstance(experiment, HyperparamSearch):  # leaving the direction out means the one that suits the metric
+        spec["objective"]["direction"] = direction(experiment.spec.objective)
     return {
         "kind": experiment.kind,
         "metadata": {"name": experiment.name},

@@ -303,7 +303,7 @@ def write_artefacts(
         folder / NORMALIZATION, data.manifest.model_dump_json(by_alias=True, exclude={"shards"}, indent=2) + "\n"
     )
     save_tensors(folder / WEIGHTS, result.weights)
-    write_text(folder / CONFIG, json.dumps(training.document(), indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(training.portable(), indent=2) + "\n")
 
 
 def _metrics(result: Result) -> dict[str, float]:
