@@ -31,9 +31,9 @@ def little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def long_topic(broker: Broker) -> Data:
     """Far more than is fetched ahead: 4 MB in small batches, of which 2,000 messages make 130 kB."""
-    data = on(broker, ranges=["0:0:59999"], split=SPLIT, timeoutSeconds=TIMEOUT_SECONDS)
+    data = on(broker, ranges=["0:0:59999"], split=SPLIT)
     published(data, samples=60_000)
-    return data
+    return data.model_copy(update={"timeout_seconds": TIMEOUT_SECONDS})
 
 
 def refused(call: Callable[[], object], reason: str) -> str:
@@ -65,7 +65,7 @@ def test_a_broker_that_freezes_in_mid_read(own_broker: Broker) -> None:
 
 @pytest.mark.usefixtures("little_ahead")
 def test_a_broker_that_is_away_for_less_than_the_timeout_costs_nothing(own_broker: Broker) -> None:
-    data = long_topic(own_broker).model_copy(update={"timeout_seconds": 60})
+    data = long_topic(own_broker).model_copy(update={"timeout_seconds": 300})
 
     def restart() -> None:
         own_broker.kill()
@@ -174,7 +174,7 @@ def test_the_offset_of_a_bad_message_is_its_own_in_a_batch_that_is_kept_in_block
 
 
 def test_a_fault_of_one_rank_is_the_outcome_of_the_trial(broker: Broker, tmp_path: Path) -> None:
-    data = on(broker, ranges=["0:0:199"], timeoutSeconds=TIMEOUT_SECONDS)
+    data = on(broker, ranges=["0:0:199"])
     published(data, samples=199)
     sent(broker, data, b"nonsense")
     reports = [each[0] for each in on_ranks(2, run_all, [tmp_path], tmp_path, [a_training(data=document(data))])]

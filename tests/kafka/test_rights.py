@@ -46,8 +46,8 @@ def ruled(broker: Broker, data: Data, rules: dict[AclOperation, AclPermissionTyp
 
 def for_user(broker: Broker) -> tuple[Data, Data]:
     """A topic as whoever may do all reads it, and as the user does."""
-    data = on(broker, timeoutSeconds=5)
-    return data, on(broker, topic=data.topic_name, timeoutSeconds=5, **as_user(broker, "env:KAFKA_PASSWORD"))
+    data = on(broker)
+    return data, on(broker, topic=data.topic_name, **as_user(broker, "env:KAFKA_PASSWORD"))
 
 
 def refusal(data: Data) -> str:

@@ -23,7 +23,7 @@ from trainer.data.kafka.service import Service
 from trainer.experiment.training import Data
 
 SPLIT = [{"rate": 1}]
-PATIENT = 60
+PATIENT = 300
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_broker_that_restarts_between_what_is_sent(own_broker: Broker) -> None
 
 
 def test_brokers_that_stay_away_leave_publishing_unfinished_in_time(own_broker: Broker) -> None:
-    data = on(own_broker, timeoutSeconds=3)
+    data = on(own_broker, timeoutSeconds=10)
 
     def stop(_done: int, _total: int) -> None:
         own_broker.kill()
@@ -126,15 +126,16 @@ def test_brokers_that_stay_away_leave_publishing_unfinished_in_time(own_broker: 
         lambda: publish(
             data, made_up(data, 60_000, 0), [60_000], replace=False, sending=Sending(linger_ms=5000), progress=stop
         ),
-        "every message must be stored .*none acknowledged for data.timeoutSeconds = 3.*publish again with --replace",
+        "every message must be stored .*none acknowledged for data.timeoutSeconds = 10.*publish again with --replace",
     )
 
 
 def test_a_partition_without_a_leader_is_offline_and_its_topic_not_missing(
     brokers: tuple[Broker, Broker], second: Broker
 ) -> None:
-    data = laid_out(brokers[0], [1], [2], timeoutSeconds=4)
-    before = read(data)[0].checksum
+    patient = laid_out(brokers[0], [1], [2], timeoutSeconds=PATIENT)
+    before = read(patient)[0].checksum
+    data = patient.model_copy(update={"timeout_seconds": 4})
     second.kill()
     for _ in ("at once, and when the others have noticed", "later"):
         said = refused(
@@ -146,15 +147,14 @@ def test_a_partition_without_a_leader_is_offline_and_its_topic_not_missing(
     assert "is offline: it lies on broker 2; start what is down of these" in refused(
         lambda: read(data), "partition 1"
     )
-    only_first = data.model_copy(update={"ranges": ("0:0:99",)})
+    only_first = patient.model_copy(update={"ranges": ("0:0:99",)})
     assert read(only_first)[1].messages == 100
-    refused(lambda: published(data), "it is there already")
+    refused(lambda: published(patient), "it is there already")
     refused(
-        lambda: published(data, replace=True),
+        lambda: published(patient, replace=True),
         "a topic that is replaced must be online, but nobody leads partition 1, which lies on broker 2.*nothing was "
         "deleted",
     )
-    patient = data.model_copy(update={"timeout_seconds": PATIENT})
     assert while_it_starts(second, lambda: read(patient))[0].checksum == before
     published(patient, replace=True)
 
@@ -171,10 +171,10 @@ def test_a_leader_that_is_lost_in_mid_read_is_replaced_by_an_election(
 
 def test_an_export_service_whose_brokers_were_away_publishes_when_it_is_asked_again(own_broker: Broker) -> None:
     topic = f"samples-{uuid.uuid4().hex[:12]}"
-    data = on(own_broker, topic=topic, timeoutSeconds=2)
+    patience = iter([2, PATIENT])
 
     def publishes(_brokers: str, _topic: str, replace: bool) -> Published:
-        return published(data, replace=replace)
+        return published(on(own_broker, topic=topic, timeoutSeconds=next(patience)), replace=replace)
 
     service = Service("digits", None, publishes)
     query = {"kafka_brokers": own_broker.address, "send_topic": topic}

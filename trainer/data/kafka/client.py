@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ _log.propagate = False
 
 # A topic that somebody has just made is not known to every broker at once.
 _TOLD_SECONDS = 2.0
+_LEADERS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,26 @@ def stable_and_last(data: Data, partition: int) -> tuple[int, int]:
     def offset(level: Any, seconds: float) -> int:
         futures = admin.list_offsets({place: OffsetSpec.latest()}, isolation_level=level, request_timeout=seconds)
         (future,) = futures.values()
-        found = int(future.result(seconds + 5).offset)
-        if found < 0:  # so it says that nobody leads the partition
-            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        try:
+            found = int(future.result(seconds + 5).offset)
+            if found < 0:  # so it says that nobody leads the partition
+                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        except KafkaException:
+            renew_leaders(admin, data.topic_name)
+            raise
         return found
 
     what = f"topic {data.topic_name}, partition {partition}"
     stable = asked(lambda seconds: offset(IsolationLevel.READ_COMMITTED, seconds), data, problems, what)
     return stable, asked(lambda seconds: offset(IsolationLevel.READ_UNCOMMITTED, seconds), data, problems, what)
+
+
+def renew_leaders(client: Any, topic: str) -> None:
+    """Has a client ask who leads the partitions of a topic: what it was told, also of nobody, it believes for minutes."""
+    from confluent_kafka import KafkaException
+
+    with suppress(KafkaException):  # it will be asked again
+        client.list_topics(topic, timeout=_LEADERS_SECONDS)
 
 
 def topic_setting(data: Data, name: str) -> str:

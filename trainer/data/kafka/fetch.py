@@ -16,6 +16,7 @@ from trainer.data.kafka.client import (
     Topic,
     brokers_named,
     described,
+    renew_leaders,
     made,
     settings,
     stable_and_last,
@@ -83,7 +84,9 @@ class Reader:
 
     @property
     def begin(self) -> str:
-        """The first message that is read, for an error."""
+        """The first message that is read, for an error; the topic alone where none is."""
+        if not self._segments:
+            return f"topic {self._topic.name}"
         where = self._segments[0].where
         return self._at(where.partition, where.start)
 
@@ -243,11 +246,16 @@ class Reader:
 
         The error where it cannot be had is about `offset`.
         """
-        from confluent_kafka import TopicPartition
+        from confluent_kafka import KafkaException, TopicPartition
+
+        one = TopicPartition(self._topic.name, partition)
 
         def ask(seconds: float) -> tuple[int, int]:
-            one = TopicPartition(self._topic.name, partition)
-            low, high = self._consumer.get_watermark_offsets(one, timeout=seconds, cached=False)
+            try:
+                low, high = self._consumer.get_watermark_offsets(one, timeout=seconds, cached=False)
+            except KafkaException:
+                renew_leaders(self._consumer, self._topic.name)
+                raise
             return low, high
 
         # The topic was there a moment ago: to the client a partition that nobody leads is not known.
@@ -255,6 +263,9 @@ class Reader:
         where = self._at(partition, offset)
         try:
             return asked(ask, self._data, self._problems, where, unknown_seconds=waits)
+        except NoSuchTopic as error:
+            problem = self._lost(partition, where)
+            raise problem or unreachable(self._data, where, "no leader of it", self._problems) from error
         except DataUnavailable as error:
             raise self._lost(partition, where) or error from error
 

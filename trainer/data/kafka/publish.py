@@ -294,7 +294,10 @@ def _create(data: Data, partitions: int, before: Topic | None) -> None:
         except KafkaException as error:
             if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-            there = described(data, unknown_seconds=data.timeout_seconds)
+            try:
+                there = described(data, unknown_seconds=0)
+            except NoSuchTopic:  # it has just been deleted, or made and this broker hasn't heard of it
+                raise KafkaException(KafkaError(KafkaError._IN_PROGRESS, "it comes or goes")) from error
             if before is not None and there.id == before.id:
                 raise KafkaException(KafkaError(KafkaError._IN_PROGRESS, "it is being deleted")) from error
             # The answer to an earlier try may have got lost; then it is ours, and empty.

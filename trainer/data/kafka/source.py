@@ -100,9 +100,10 @@ def require_one_framing(mine: Share, all_reduce: AllReduce) -> None:
         extremes = np.array([number, -number], np.int64)
     highest, lowest = all_reduce.largest(extremes).tolist()
     if highest != -lowest and highest != _NO_FRAMES:
+        found = "they are not" if frames[0] is None else f"from here on they are {named(frames)}, and elsewhere not"
         raise DataUnavailable(
-            f"{mine.reader.begin}: from here on messages are {named(frames)}, but those that other workers read are "
-            "not; one topic needs one kind"
+            f"{mine.reader.begin}: all messages of a topic must be framed alike, but {found}; publish them in one "
+            "kind, or correct data.ranges"
         )
 
 
