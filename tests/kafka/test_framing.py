@@ -1,4 +1,4 @@
-"""Topics that a schema registry's serializers wrote: read as others are, by one rank and by more, and never a mixture."""
+"""Topics that a schema registry's serializers wrote: read as others are, by any number of ranks, never a mixture."""
 
 import json
 import random

@@ -120,7 +120,9 @@ def stable_and_last(data: Data, partition: int) -> tuple[int, int]:
 
 
 def renew_leaders(client: Any, topic: str) -> None:
-    """Has a client ask who leads the partitions of a topic: what it was told, also of nobody, it believes for minutes."""
+    """Has a client ask who leads the partitions of a topic. What it was told before counts for minutes otherwise, also
+    that nobody does.
+    """
     from confluent_kafka import KafkaException
 
     with suppress(KafkaException):  # it will be asked again
