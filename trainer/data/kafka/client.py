@@ -120,8 +120,9 @@ def stable_and_last(data: Data, partition: int) -> tuple[int, int]:
 
 
 def renew_leaders(client: Any, topic: str) -> None:
-    """Has a client ask who leads the partitions of a topic. What it was told before counts for minutes otherwise, also
-    that nobody does.
+    """Has a client ask who leads the partitions of a topic.
+
+    Otherwise it goes for minutes by what it was told before, also where that was nobody.
     """
     from confluent_kafka import KafkaException
 
