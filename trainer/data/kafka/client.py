@@ -76,11 +76,11 @@ def described(data: Data, *, unknown_seconds: float = _TOLD_SECONDS) -> Topic:
     admin, problems = administrator(data)
 
     def ask(seconds: float) -> Topic:
-        found = admin.list_topics(name, timeout=seconds).topics[name]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        futures = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)
         try:
+            found = admin.list_topics(name, timeout=seconds).topics[name]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            futures = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)
             topic = str(futures[name].result(seconds + 5).topic_id)
         finally:
             admin.poll(0)  # what it noticed meanwhile is told only now
