@@ -182,11 +182,3 @@ def test_a_topic_that_cannot_be_written_anew_is_not_deleted(schema: str, broker:
     with pytest.raises(DataUnavailable, match=r"data\.message\.avroSchema: a (schema|field) .* is required"):
         published(unfit, replace=True)
     assert read(data)[0].checksum == before.checksum
-
-
-@pytest.mark.parametrize("form", ["Avro", "JSON"])
-def test_messages_of_many_megabytes_are_published_and_read(form: str, broker: Broker) -> None:
-    data = on(broker, window=10_000, columns=[f"c{i}" for i in range(64)], format=form, ranges=["0:0:1"])
-    before = published(data, samples=2)
-    assert before.payload_bytes > 2 * 2_500_000  # brokers take 1 MiB unless told otherwise
-    assert read(data)[0].checksum == before.checksum

@@ -1,6 +1,5 @@
 """Offsets without a message for readers: a transaction is blamed where there is one, and named while it is open."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from kafka.broker import Broker
 from kafka.builders import on, published
 from kafka.reading import read
 from kafka.test_faults import refused, remove_before
+from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.client import described, stable_and_last
 from trainer.data.kafka.encode import encoder
 from trainer.experiment.training import Data
@@ -126,15 +126,15 @@ def test_messages_that_were_compacted_away_are_no_transactions_fault_alone(broke
         more(broker, data, key=b"same" if i < 5 else str(i).encode())
 
     def compacted() -> bool:
-        time.sleep(0.2)  # a segment is closed when a message comes that is so much younger than its first
+        # A segment is closed when a message comes that is so much younger than its first.
         more(broker, data, key=b"last")
         try:
             read(data)
-        except Exception as error:
+        except DataUnavailable as error:
             return "the log has no such message" in str(error)
         return False
 
-    eventually(compacted, what="the cleaner has run")
+    eventually(compacted, every_seconds=0.2, what="the cleaner has run")
     refused(
         lambda: read(data),
         r"partition 0, offset 0: .* the next is \d+: it was compacted away \(the topic's cleanup.policy is compact\)",
