@@ -10,6 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from cluster import certificates, die_with_parent
 from cluster.component import free_port
@@ -21,11 +22,11 @@ _AUTHORITY = "authority"
 _READY_SECONDS = 180.0
 
 _PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
+process.roles={roles}
+node.id={node}
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl}{listener}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
@@ -47,22 +48,43 @@ num.network.threads=2
 num.io.threads=2
 background.threads=2
 num.recovery.threads.per.data.dir=1
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+log.cleaner.backoff.ms=100
+{more}
 """
 # A heap of its own size each time, and of the compilers' start only what a short life pays back.
 _JAVA = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 _LOGGING = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 
+def _cluster() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
 @dataclass
 class Broker:
-    """One broker with a data folder of its own. `outlives` says whether it goes on when this process ends."""
+    """A broker with a data folder of its own. `outlives` says whether it goes on when this process ends.
+
+    It is a cluster of its own, or one more broker of the cluster of `first`, which has the only controller. `more` is
+    further properties.
+    """
 
     folder: Path
+    first: "Broker | None" = None
+    node: int = 1
+    more: str = ""
     port: int = field(default_factory=free_port)
     sasl_port: int = field(default_factory=free_port)
     controller_port: int = field(default_factory=free_port)
     outlives: bool = False
+    cluster: str = field(default_factory=_cluster)
     _process: "subprocess.Popen[bytes] | None" = None
+
+    def __post_init__(self) -> None:
+        if self.first is not None:
+            self.cluster, self.controller_port = self.first.cluster, self.first.controller_port
 
     @property
     def address(self) -> str:
@@ -80,6 +102,10 @@ class Broker:
         return self.folder / f"{_AUTHORITY}.crt"
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise BrokerMissing("the broker was not started")
@@ -91,6 +117,10 @@ class Broker:
         properties = self.folder / "server.properties"
         properties.write_text(
             _PROPERTIES.format(
+                roles="broker,controller" if self.first is None else "broker",
+                node=self.node,
+                listener=f",CONTROLLER://127.0.0.1:{self.controller_port}" if self.first is None else "",
+                more=self.more,
                 port=self.port,
                 sasl=self.sasl_port,
                 controller=self.controller_port,
@@ -101,8 +131,8 @@ class Broker:
             )
         )
         if not (self.folder / "data").exists():
-            name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # it may begin with a hyphen
-            self._run("kafka.tools.StorageTool", "format", f"--cluster-id={name}", "-c", str(properties))
+            # An id may begin with a hyphen.
+            self._run("kafka.tools.StorageTool", "format", f"--cluster-id={self.cluster}", "-c", str(properties))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._launcher(), *self._java("kafka.Kafka"), str(properties)],
@@ -120,9 +150,16 @@ class Broker:
                 raise BrokerMissing(f"the broker was not ready within {_READY_SECONDS:g} s.{self._tail()}")
             time.sleep(0.05)
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
         """Ends it at once, as a crash would; what it has acknowledged stays in its folder."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 

@@ -23,7 +23,7 @@ def a_data(**fields: Any) -> Data:
         "task": "Classification",
         "classes": 3,
         "normalize": "None",
-        "timeoutSeconds": 5,
+        "timeoutSeconds": 60,
     }
     return Data.model_validate_json(json.dumps(whole | fields))
 

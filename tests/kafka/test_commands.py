@@ -41,7 +41,7 @@ spec:
       task: Classification
       classes: 3
       normalize: None
-      timeoutSeconds: 5
+      timeoutSeconds: 60
     model: {{hiddenSize: 1, layers: 1}}
     train: {{epochs: 1, batchSize: 60}}
   order: Shuffled
@@ -168,8 +168,10 @@ def test_what_cannot_be_published_is_told(options: list[str], reason: str) -> No
 
 
 def test_brokers_that_are_not_there_are_told_when_publishing(broker: Broker, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the brokers at 127.0.0.1:9 must answer within"):
-        run("publish", a_file(broker, tmp_path, "t-{format}-{compression}"), "--brokers", "127.0.0.1:9")
+    hasty = a_file(broker, tmp_path, "t-{format}-{compression}")
+    hasty.write_text(hasty.read_text().replace("timeoutSeconds: 60", "timeoutSeconds: 2"))
+    with pytest.raises(UserError, match=r"the brokers at 127.0.0.1:9 must answer within data.timeoutSeconds = 2"):
+        run("publish", hasty, "--brokers", "127.0.0.1:9")
 
 
 @pytest.mark.parametrize("schema", ['{"type": "record"}', '{"type": "record", "name": "r", "fields": []}'])
@@ -179,12 +181,4 @@ def test_a_topic_that_cannot_be_written_anew_is_not_deleted(schema: str, broker:
     unfit = data.model_copy(update={"message": data.message.model_copy(update={"avro_schema": schema})})
     with pytest.raises(DataUnavailable, match=r"data\.message\.avroSchema: a (schema|field) .* is required"):
         published(unfit, replace=True)
-    assert read(data)[0].checksum == before.checksum
-
-
-@pytest.mark.parametrize("form", ["Avro", "JSON"])
-def test_messages_of_many_megabytes_are_published_and_read(form: str, broker: Broker) -> None:
-    data = on(broker, window=10_000, columns=[f"c{i}" for i in range(64)], format=form, ranges=["0:0:1"])
-    before = published(data, samples=2)
-    assert before.payload_bytes > 2 * 2_500_000  # brokers take 1 MiB unless told otherwise
     assert read(data)[0].checksum == before.checksum

@@ -36,7 +36,7 @@ from trainer.experiment.section import (
     on_cluster,
 )
 
-MOST_SAMPLE_BYTES = 2**28
+MOST_SAMPLE_BYTES = 2**28  # in 32-bit numbers; also of the samples that messages hold
 # Fields that version 0.1 doesn't know. What it is to read, or to find under the name that it had, holds them only
 # where they say something else than their default.
 LATER: dict[str, tuple[str, ...]] = {"data": ("features", "predict", "lookback"), "train": ("target_scaling",)}
@@ -51,6 +51,10 @@ class Data(Section):
             Rule(
                 "!(self.?source.orValue('') in ['csv', 'parquet', 'npz']) || has(self.path)",
                 "path is required with source csv, parquet or npz",
+            ),
+            Rule(
+                f"4 * self.?window.orValue(60) * (has(self.columns) ? size(self.columns) : 5) <= {MOST_SAMPLE_BYTES}",
+                f"a sample must have at most {MOST_SAMPLE_BYTES:,} bytes (4 x window x columns)",
             ),
             Rule(
                 "self.?source.orValue('') != 'kafka' || has(self.brokers) && has(self.topic)",
@@ -138,7 +142,8 @@ class Data(Section):
     )
     format: Format = Field(
         "Avro",
-        description="What a message is: an Avro record without framing, a JSON object, or JSON with such Avro.",
+        description="What a message is: an Avro record, a JSON object, or JSON with such Avro; each may have a "
+        "schema registry's framing (kafka).",
     )
     compression: Compression = Field(
         "None", description="How publishing compresses messages; reading takes them as they are (kafka)."

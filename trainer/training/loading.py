@@ -21,7 +21,7 @@ from trainer.data.kafka.checksum import MODULUS
 from trainer.data.kafka.client import described
 from trainer.data.kafka.fetch import Figures
 from trainer.data.kafka.scaling import AllReduce, Combine, fitted, normalised, target_mean
-from trainer.data.kafka.source import identity_of, laid_out, require_checksum, resolved, share
+from trainer.data.kafka.source import identity_of, laid_out, require_checksum, require_one_framing, resolved, share
 from trainer.data.manifest import FORMAT_VERSION, Counts, Manifest
 from trainer.data.split import PARTS
 from trainer.experiment.training import Data, Train
@@ -61,6 +61,7 @@ def load(data: Data, train: Train, ranks: Ranks, device: torch.device) -> Loaded
         load_seconds = time.perf_counter() - began
         wire_bytes = mine.wire_bytes()
     buffer = mine.buffer
+    require_one_framing(mine, all_reduce)
     checksum = int(all_reduce.added(np.array([buffer.checksum], np.int64))[0]) % MODULUS
     require_checksum(data, checksum)
     scalers = fitted(buffer.blocks(0), layout.count(0), data, all_reduce)

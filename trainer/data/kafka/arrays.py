@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainer.data.dataset import Dataset, parts
 from trainer.experiment.training import Data
 
-_STEP = 1024
+_MOST_STEP, _STEP_BYTES = 1024, 16 * 2**20  # samples that are made or gathered together, of so many bytes at most
 
 Rows = tuple[NDArray[np.float32], NDArray[Any]]
 
@@ -49,8 +49,9 @@ class MadeUp:
         """As Samples."""
         width = int(np.prod(self.shape))
         blocks = -(-width // 8)  # the generator gives four words at a time, two numbers in each
-        for first in range(start, stop, _STEP):
-            count = min(_STEP, stop - first)
+        step = _step(width)
+        for first in range(start, stop, step):
+            count = min(step, stop - first)
             # Only its raw words are used, which numpy keeps stable.
             words = Philox(key=self.seed).advance(first * blocks).random_raw(count * blocks * 4)
             # 24 bits are what a 32-bit number holds exactly; so is the sum of any of them in 64 bits.
@@ -83,12 +84,17 @@ class OfDataset:
     def between(self, start: int, stop: int) -> Iterator[Rows]:
         """As Samples."""
         begin = 0
+        step = _step(int(np.prod(self.shape)))
         for part in self._parts:
-            for first in range(max(start, begin), min(stop, begin + len(part)), _STEP):
-                last = min(first + _STEP, stop, begin + len(part))
+            for first in range(max(start, begin), min(stop, begin + len(part)), step):
+                last = min(first + step, stop, begin + len(part))
                 x, y = part.gather(np.arange(first - begin, last - begin))
                 yield x.reshape(len(y), -1), y
             begin += len(part)
+
+
+def _step(width: int) -> int:
+    return max(1, min(_MOST_STEP, _STEP_BYTES // (4 * width)))
 
 
 def made_up(data: Data, count: int, seed: int) -> MadeUp:

@@ -9,18 +9,22 @@ import base64
 import binascii
 import io
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.errors import DataUnavailable
-from trainer.data.kafka.decode import Decoder, Undecodable
+from trainer.data.kafka.decode import Decoder
+from trainer.data.kafka.framing import Framing
 from trainer.data.kafka.text import flat, parsed
+from trainer.data.kafka.undecodable import Undecodable, reason_of, shown
 from trainer.experiment.kafka import Message
 from trainer.experiment.training import Data, Task
 
 _MOST_RESTS = 4096
+_LONGEST_REST = 1024
 _ITEMS: dict[str, np.dtype[Any]] = {"float": np.dtype("<f4"), "double": np.dtype("<f8")}
 
 
@@ -30,7 +34,7 @@ def schema_of(message: Message, task: Task) -> dict[str, Any]:
         try:
             given = json.loads(message.avro_schema)
         except ValueError as error:
-            raise DataUnavailable(f"data.message.avroSchema: JSON is required ({error})") from error
+            raise DataUnavailable(f"data.message.avroSchema: JSON is required ({reason_of(error)})") from error
         if not isinstance(given, dict) or given.get("type") != "record":
             raise DataUnavailable("data.message.avroSchema: a record is required, got something else")
         return given
@@ -47,7 +51,7 @@ def schema_of(message: Message, task: Task) -> dict[str, Any]:
 
 
 class AvroDecoder(Decoder):
-    """Decodes Avro records without framing."""
+    """Decodes Avro records."""
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
@@ -64,7 +68,9 @@ class AvroDecoder(Decoder):
             self._before: Any = fastavro.parse_schema(before) if place else None
         # fastavro's parser fails in various ways: its own two exceptions are not related.
         except Exception as error:
-            raise DataUnavailable(f"data.message.avroSchema: an Avro schema is required ({error})") from error
+            raise DataUnavailable(
+                f"data.message.avroSchema: an Avro schema is required ({reason_of(error)})"
+            ) from error
         if place == len(names):
             raise DataUnavailable(
                 f"data.message.avroSchema: a field {self.message.data} is required, as data.message.data says"
@@ -79,13 +85,14 @@ class AvroDecoder(Decoder):
                 return self._whole(value, x, row)
             rest = self._numbers(value, x, row, self._item)
         except (IndexError, EOFError, ValueError) as error:
-            raise _cut(value, str(error)) from error
+            raise _cut(value, reason_of(error)) from error
         label = self._rests.get(rest)
         if label is None:
             label = self.label(self._record(rest))
-            if len(self._rests) >= _MOST_RESTS:
-                self._rests.clear()
-            self._rests[rest] = label
+            if len(rest) <= _LONGEST_REST:
+                if len(self._rests) >= _MOST_RESTS:
+                    self._rests.clear()
+                self._rests[rest] = label
         return label
 
     def _numbers(self, value: bytes, x: NDArray[np.float32], row: int, item: np.dtype[Any]) -> bytes:
@@ -115,7 +122,7 @@ class AvroDecoder(Decoder):
         try:
             self._read(stream, self._before, None)
         except Exception as error:
-            raise _cut(value, _short(error)) from error
+            raise _cut(value, reason_of(error)) from error
         return stream.tell()
 
     def _record(self, value: bytes) -> Any:
@@ -124,7 +131,7 @@ class AvroDecoder(Decoder):
             record = self._read(stream, self._schema, None)
         # Bytes that are not Avro make its reader fail in any way: EOFError, IndexError, UnicodeDecodeError, …
         except Exception as error:
-            raise _cut(value, _short(error)) from error
+            raise _cut(value, reason_of(error)) from error
         if stream.tell() != len(value):
             raise _cut(value, f"{len(value) - stream.tell()} bytes are left over")
         return record
@@ -138,12 +145,24 @@ class AvroDecoder(Decoder):
             with np.errstate(over="ignore"):
                 x[row] = np.array(numbers, np.float64)
         except (ValueError, TypeError) as error:
-            raise Undecodable(f"numbers are required in {self.message.data} ({error})") from error
+            raise Undecodable(f"numbers are required in {self.message.data} ({reason_of(error)})") from error
         return label
 
 
 class EnvelopeDecoder(AvroDecoder):
-    """Decodes JSON documents that hold an Avro record in base64, as MongoDB exports binary values."""
+    """Decodes JSON documents that hold an Avro record in base64, as MongoDB exports binary values.
+
+    The document and the record may each be framed.
+    """
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self._inner = Framing()
+
+    @property
+    def frames(self) -> tuple[bytes | None, ...]:
+        """As Decoder."""
+        return (*super().frames, self._inner.frame)
 
     def _one(self, value: bytes, x: NDArray[np.float32], row: int) -> float:
         document = parsed(value)
@@ -156,12 +175,12 @@ class EnvelopeDecoder(AvroDecoder):
             held = held["$binary"]
             held = held.get("base64") if isinstance(held, dict) else held
         if not isinstance(held, str):
-            raise Undecodable(f"text in base64 is required in {field}, got {json.dumps(held, default=str)[:80]}")
+            raise Undecodable(f"text in base64 is required in {field}, got {shown(held)}")
         try:
             inner = base64.b64decode(held, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Undecodable(f"text in base64 is required in {field} ({error})") from error
-        return super()._one(inner, x, row)
+            raise Undecodable(f"text in base64 is required in {field} ({reason_of(error)})") from error
+        return self._inner.read(inner, partial(super()._one, x=x, row=row))
 
 
 def _long(value: bytes, at: int) -> tuple[int, int]:
@@ -182,8 +201,3 @@ def _cut(value: bytes, reason: str) -> Undecodable:
     return Undecodable(
         f"an Avro record of data.message's schema is required, got {len(value)} bytes that are none ({reason})"
     )
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())[:120]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,14 +1,14 @@
-"""Clients of a broker: their settings, what a topic is, and what it says when it fails."""
+"""Clients of a broker: their settings, and what they are told of a topic."""
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.secrets import revealed
+from trainer.data.kafka.waiting import asked, said
 from trainer.experiment.training import Data
 
 # librdkafka prints what it notices on standard error otherwise; what matters comes back as errors.
@@ -16,18 +16,9 @@ _log = logging.getLogger("trainer.kafka")
 _log.addHandler(logging.NullHandler())
 _log.propagate = False
 
-
-_PAUSE_SECONDS = 0.1
-# Those that Kafka's protocol calls retriable, and librdkafka's own for a broker that can't be reached at the moment.
-_PASSING = (
-    "LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "REPLICA_NOT_AVAILABLE", "BROKER_NOT_AVAILABLE",
-    "PREFERRED_LEADER_NOT_AVAILABLE", "REQUEST_TIMED_OUT", "NETWORK_EXCEPTION", "COORDINATOR_LOAD_IN_PROGRESS",
-    "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "NOT_CONTROLLER", "NOT_ENOUGH_REPLICAS", "OFFSET_NOT_AVAILABLE",
-    "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "KAFKA_STORAGE_ERROR", "FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH",
-    "ELECTION_NOT_NEEDED", "THROTTLING_QUOTA_EXCEEDED", "CONCURRENT_TRANSACTIONS", "UNSTABLE_OFFSET_COMMIT",
-    "_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_TIMED_OUT_QUEUE", "_RESOLVE", "_WAIT_COORD", "_WAIT_CACHE",
-    "_LEADER_NOT_AVAILABLE", "_RETRY",
-)  # fmt: skip
+# A topic that somebody has just made is not known to every broker at once.
+_TOLD_SECONDS = 2.0
+_LEADERS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +28,7 @@ class Topic:
     name: str
     id: str
     partitions: tuple[int, ...]
+    offline: Mapping[int, tuple[int, ...]]  # the partitions that nobody leads, with the brokers that have them
 
 
 def settings(data: Data, **more: Any) -> dict[str, Any]:
@@ -45,6 +37,7 @@ def settings(data: Data, **more: Any) -> dict[str, Any]:
         "bootstrap.servers": data.brokers,
         "allow.auto.create.topics": False,
         "socket.connection.setup.timeout.ms": 1000 * max(1, min(30, data.timeout_seconds)),
+        "reconnect.backoff.max.ms": 1000,  # a broker that is back is to be found within the timeout, if it is short
         **data.client,
         **revealed(data.client_secrets),
         **more,
@@ -70,89 +63,32 @@ def made(kind: str, configuration: dict[str, Any]) -> Any:
         ) from error
 
 
-def described(data: Data) -> Topic:
-    """The topic of `data`. DataUnavailable where it is not there or the brokers don't answer in time."""
-    problems: list[str] = []
-    admin = made("AdminClient", settings(data, error_cb=lambda error: problems.append(str(error))))
-    found = asked(
-        lambda: _description(admin, data),
-        data,
-        problems,
-        f"topic {data.topic_name}",
-    )
-    return Topic(data.topic_name, str(found.topic_id), tuple(each.id for each in found.partitions))
+def described(data: Data, *, unknown_seconds: float = _TOLD_SECONDS) -> Topic:
+    """The topic of `data`, which may have partitions that are offline.
 
-
-def _description(admin: Any, data: Data) -> Any:
-    from confluent_kafka import TopicCollection
+    Raises:
+        NoSuchTopic: the brokers have none of this name, not even after `unknown_seconds`.
+        DataUnavailable: whether it is there is not known: no answer in time, or no right to know.
+    """
+    from confluent_kafka import KafkaException, TopicCollection
 
     name = data.topic_name
-    futures = admin.describe_topics(TopicCollection([name]), request_timeout=data.timeout_seconds)
-    try:
-        return futures[name].result(data.timeout_seconds + 5)
-    finally:
-        admin.poll(0)  # what it noticed meanwhile is told only now
+    admin, problems = administrator(data)
 
-
-class NoSuchTopic(DataUnavailable):
-    """The brokers say that they have no topic of this name."""
-
-
-def asked(
-    ask: Callable[[], Any],
-    data: Data,
-    problems: list[str],
-    what: str,
-    *,
-    also_waited_for: frozenset[int] = frozenset(),
-) -> Any:
-    """The answer of `ask`, asked again for `data.timeoutSeconds` while its failure may pass by itself.
-
-    `also_waited_for` are codes of errors that may pass besides. A failure that stays becomes DataUnavailable about
-    `what`, NoSuchTopic where that is what the brokers say. `problems` is what the client noticed meanwhile.
-    """
-    from confluent_kafka import KafkaException
-
-    deadline = time.monotonic() + data.timeout_seconds
-    while True:
+    def ask(seconds: float) -> Topic:
         try:
-            return ask()
-        except KafkaException as error:
-            code = code_of(error)
-            if code in passing() | also_waited_for and time.monotonic() < deadline:
-                time.sleep(_PAUSE_SECONDS)
-                continue
-            if code in unknown_topic() - also_waited_for:
-                raise NoSuchTopic(
-                    f"{what}: the brokers at {data.brokers} have none of this name; publish it, or correct data.topic"
-                ) from error
-            raise unreachable(data, what, said(error), problems) from error
-        except TimeoutError as error:
-            if time.monotonic() < deadline:
-                continue
-            raise unreachable(data, what, "no answer", problems) from error
+            found = admin.list_topics(name, timeout=seconds).topics[name]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            futures = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)
+            topic = str(futures[name].result(seconds + 5).topic_id)
+        finally:
+            admin.poll(0)  # what it noticed meanwhile is told only now
+        partitions = sorted(found.partitions.values(), key=lambda each: int(each.id))
+        offline = {each.id: tuple(each.replicas) for each in partitions if each.leader < 0}
+        return Topic(name, topic, tuple(each.id for each in partitions), offline)
 
-
-def code_of(error: BaseException) -> int | None:
-    """The code of a client's error, None where it has none."""
-    code = getattr(error.args[0] if error.args else None, "code", None)
-    return None if code is None else int(code())
-
-
-@cache
-def passing() -> frozenset[int]:
-    """The codes of errors that may pass by themselves, as in an election or while a broker starts."""
-    from confluent_kafka import KafkaError
-
-    return frozenset(getattr(KafkaError, name) for name in _PASSING if hasattr(KafkaError, name))
-
-
-@cache
-def unknown_topic() -> frozenset[int]:
-    """The codes of errors that say that a topic or partition is not there."""
-    from confluent_kafka import KafkaError
-
-    return frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+    return asked(ask, data, problems, f"topic {name}", unknown_seconds=unknown_seconds)
 
 
 def stable_and_last(data: Data, partition: int) -> tuple[int, int]:
@@ -160,56 +96,74 @@ def stable_and_last(data: Data, partition: int) -> tuple[int, int]:
 
     Between the two lie messages of transactions that have not ended, and what came after those.
     """
-    from confluent_kafka import IsolationLevel, TopicPartition
+    from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
-    problems: list[str] = []
-    admin = made("AdminClient", settings(data, error_cb=lambda error: problems.append(str(error))))
+    admin, problems = administrator(data)
     place = TopicPartition(data.topic_name, partition)
 
-    def offset(level: Any) -> int:
-        futures = admin.list_offsets(
-            {place: OffsetSpec.latest()}, isolation_level=level, request_timeout=data.timeout_seconds
-        )
+    def offset(level: Any, seconds: float) -> int:
+        futures = admin.list_offsets({place: OffsetSpec.latest()}, isolation_level=level, request_timeout=seconds)
         (future,) = futures.values()
-        return int(future.result(data.timeout_seconds + 5).offset)
+        try:
+            found = int(future.result(seconds + 5).offset)
+            if found < 0:  # so it says that nobody leads the partition
+                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        except KafkaException:
+            renew_leaders(admin, data.topic_name)
+            raise
+        return found
 
     what = f"topic {data.topic_name}, partition {partition}"
-    stable: int = asked(lambda: offset(IsolationLevel.READ_COMMITTED), data, problems, what)
-    last: int = asked(lambda: offset(IsolationLevel.READ_UNCOMMITTED), data, problems, what)
-    return stable, last
+    stable = asked(lambda seconds: offset(IsolationLevel.READ_COMMITTED, seconds), data, problems, what)
+    return stable, asked(lambda seconds: offset(IsolationLevel.READ_UNCOMMITTED, seconds), data, problems, what)
 
 
-def cleanup_policy(data: Data) -> str:
-    """What the brokers do with old messages of the topic; empty where they don't tell."""
+def renew_leaders(client: Any, topic: str) -> None:
+    """Has a client ask who leads the partitions of a topic.
+
+    Otherwise it goes for minutes by what it was told before, also where that was nobody.
+    """
+    from confluent_kafka import KafkaException
+
+    with suppress(KafkaException):  # it will be asked again
+        client.list_topics(topic, timeout=_LEADERS_SECONDS)
+
+
+def topic_setting(data: Data, name: str) -> str:
+    """A setting of the topic as it counts there, the brokers' default included; empty where they don't tell."""
+    return _setting(data, "TOPIC", data.topic_name, name)
+
+
+def broker_setting(data: Data, name: str) -> str:
+    """A setting of one of the brokers; empty where they don't tell."""
+    admin, problems = administrator(data)
+    known = asked(lambda seconds: admin.list_topics(data.topic_name, timeout=seconds), data, problems, "the brokers")
+    return _setting(data, "BROKER", str(min(known.brokers)), name) if known.brokers else ""
+
+
+def _setting(data: Data, kind: str, of: str, name: str) -> str:
     from confluent_kafka.admin import ConfigResource
 
-    problems: list[str] = []
-    admin = made("AdminClient", settings(data, error_cb=lambda error: problems.append(str(error))))
-    topic = ConfigResource(ConfigResource.Type.TOPIC, data.topic_name)
+    admin, problems = administrator(data)
+    resource = ConfigResource(ConfigResource.Type[kind], of)
 
-    def ask() -> str:
-        (future,) = admin.describe_configs([topic], request_timeout=data.timeout_seconds).values()
-        return str(future.result(data.timeout_seconds + 5)["cleanup.policy"].value)
+    def ask(seconds: float) -> str:
+        (future,) = admin.describe_configs([resource], request_timeout=seconds).values()
+        return str(future.result(seconds + 5)[name].value)
 
     try:
-        policy: str = asked(ask, data, problems, f"topic {data.topic_name}")
-    except DataUnavailable:  # who may read a topic need not be allowed to see its settings
+        return asked(ask, data, problems, f"the settings of {kind.lower()} {of}")
+    except DataUnavailable:  # who may read and write a topic need not be allowed to see settings
         return ""
-    return policy
 
 
-def unreachable(data: Data, what: str, reason: str, problems: list[str]) -> DataUnavailable:
-    """The error for brokers that don't answer."""
-    noticed = f"; last noticed: {problems[-1]}" if problems else ""
-    return DataUnavailable(
-        f"{what}: the brokers at {data.brokers} must answer within data.timeoutSeconds = {data.timeout_seconds}, "
-        f"got {reason}{noticed}; start them, or correct data.brokers and data.client"
-    )
+def administrator(data: Data) -> tuple[Any, list[str]]:
+    """A client that asks and administers, and what it notices."""
+    problems: list[str] = []
+    return made("AdminClient", settings(data, error_cb=lambda error: problems.append(str(error)))), problems
 
 
-def said(error: BaseException) -> str:
-    """What a client's error says, without its code."""
-    inner = error.args[0] if error.args else error
-    text = inner.str() if hasattr(inner, "str") else str(error)
-    return " ".join(str(text).split())
+def brokers_named(ids: Sequence[int]) -> str:
+    """Brokers by their numbers."""
+    return f"broker{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"

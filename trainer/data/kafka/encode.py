@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.avro import schema_of
+from trainer.data.kafka.undecodable import reason_of
 from trainer.experiment.training import Data
 
-_BYTES_PER_NUMBER = 32  # -1.7976931348623157e+308, and a comma and a space
+# Of a number in text: -1.7976931348623157e+308, a comma and a space. In Avro by a schema of the user's it may be a
+# long, of up to 10 bytes, in a union.
+_BYTES_IN_TEXT, _BYTES_IN_AVRO, _BYTES_AS_FLOAT = 26, 11, 4
 _BESIDE = 64 * 1024
 
 Encoder = Callable[[NDArray[np.float32], float, tuple[int, ...]], bytes]
@@ -39,8 +42,12 @@ def encoder(data: Data) -> Encoder:
 
 
 def largest_message(data: Data) -> int:
-    """The most bytes that a message of these samples has: its numbers as text, and what stands beside them."""
-    return data.window * len(data.columns) * _BYTES_PER_NUMBER + _BESIDE
+    """The most bytes that a message of these samples has: its numbers, and what stands beside them."""
+    numbers = data.window * len(data.columns)
+    if data.format == "JSON":
+        return numbers * _BYTES_IN_TEXT + _BESIDE
+    avro = numbers * (_BYTES_AS_FLOAT if data.message.avro_schema is None else _BYTES_IN_AVRO) + _BESIDE
+    return avro if data.format == "Avro" else avro * 4 // 3 + _BESIDE
 
 
 def _record(data: Data, x: NDArray[np.float32], label: float, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def _avro(data: Data) -> Encoder:
     def refused(error: Exception) -> DataUnavailable:
         return DataUnavailable(
             f"data.message.avroSchema: a schema that takes {data.message.data} and {data.message.label} is "
-            f"required to publish ({error})"
+            f"required to publish ({reason_of(error)})"
         )
 
     try:

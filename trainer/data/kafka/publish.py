@@ -11,13 +11,26 @@ import numpy as np
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.arrays import Samples
 from trainer.data.kafka.checksum import MODULUS, checksum
-from trainer.data.kafka.client import asked, code_of, described, made, passing, said, settings
-from trainer.data.kafka.decode import Undecodable, decoder
+from trainer.data.kafka.client import (
+    Topic,
+    administrator,
+    broker_setting,
+    brokers_named,
+    described,
+    made,
+    settings,
+    stable_and_last,
+    topic_setting,
+)
+from trainer.data.kafka.decode import decoder
 from trainer.data.kafka.encode import Encoder, encoder, largest_message
+from trainer.data.kafka.undecodable import Undecodable
+from trainer.data.kafka.waiting import NoSuchTopic, asked, code_of, codes, said
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
 
 _MOST_BYTES = 1_000_000_000  # of a message that librdkafka sends
+_REQUEST_BYTES = 1024  # around a message in the request that brings it
 _USUAL_BYTES = 1_048_588  # of a batch that a topic takes unless told otherwise
 LARGEST_BATCH = 1_000_000  # of librdkafka, and about what brokers take unless told otherwise
 _COMPRESSIONS = {"None": "none", "Gzip": "gzip", "Snappy": "snappy", "LZ4": "lz4", "Zstd": "zstd"}
@@ -90,6 +103,7 @@ def publish(
     sender = _Sender(data, sending)
     encode = encoder(data)
     _require_readable(data, samples, encode)
+    _require_room(data, samples, encode)
     _make_topic(data, len(counts), replace=replace)
     found, done, payload = 0, 0, 0
     for partition, count in enumerate(counts):
@@ -128,7 +142,8 @@ class _Sender:
             "batch.num.messages": 1_000_000,  # bytes say how large a batch is
             "queue.buffering.max.kbytes": max(64 * 1024, 2 * largest_message(self.data) // 1024),
             "message.max.bytes": min(_MOST_BYTES, max(LARGEST_BATCH, largest_message(self.data))),
-            "delivery.timeout.ms": 1000 * self.data.timeout_seconds,
+            "delivery.timeout.ms": 0,  # no end: what counts is how long nothing was acknowledged, see `_settle`
+            "topic.metadata.propagation.max.ms": min(1000 * self.data.timeout_seconds, 3_600_000),
             "error_cb": lambda error: self._problems.append(str(error)),
         }
         self._producer = made("Producer", settings(self.data, **more))
@@ -137,6 +152,8 @@ class _Sender:
         """Queues one message; waits while the queue is full."""
         from confluent_kafka import KafkaException
 
+        if self._stored == self._sent:
+            self._heard = time.monotonic()
         while True:
             try:
                 self._producer.produce(self.data.topic_name, value, partition=partition, on_delivery=self._delivered)
@@ -145,40 +162,61 @@ class _Sender:
                 self._producer.poll(0.1)
                 self._settle()
             except KafkaException as error:
-                raise Unfinished(self._lost(f"a message of {len(value):,} bytes refused ({said(error)})")) from error
+                raise Unfinished(self._lost(self._refused(len(value), said(error), code_of(error)))) from error
         self._sent[partition] = self._sent.get(partition, 0) + 1
         self._producer.poll(0)
         self._settle()
 
     def finish(self) -> list[OffsetRange]:
         """The ranges that were written, once the brokers have all of it."""
-        deadline = time.monotonic() + self.data.timeout_seconds + 5
-        while (left := self._producer.flush(1.0)) and time.monotonic() < deadline:
+        while self._producer.flush(0.5):
             self._settle()
         self._settle()
-        if left or self._stored != self._sent:
-            raise Unfinished(self._lost(f"{left} messages are not acknowledged"))
+        if self._stored != self._sent:
+            raise Unfinished(self._lost("fewer acknowledged than were sent"))
         return [OffsetRange(partition, 0, count - 1) for partition, count in sorted(self._stored.items())]
 
     def _delivered(self, error: Any, message: Any) -> None:
         partition = message.partition()
-        if error is not None:
-            self._failed = self._lost(f"partition {partition}: {error.str()}")
+        if self._failed:
+            pass  # the first failure is told
+        elif error is not None:
+            size = len(message.value() or b"")
+            self._failed = f"partition {partition}: {self._refused(size, error.str(), error.code())}"
         elif message.offset() != self._stored.get(partition, 0):
-            self._failed = self._lost(
+            self._failed = (
                 f"partition {partition}: offset {self._stored.get(partition, 0)} was expected for a message, got "
                 f"{message.offset()}; somebody else writes to it"
             )
         self._stored[partition] = self._stored.get(partition, 0) + 1
+        self._heard = time.monotonic()
 
     _failed: str = ""
+    _heard: float = 0.0
 
     def _settle(self) -> None:
+        """Raises Unfinished where a message was refused, or none was acknowledged for `data.timeoutSeconds`."""
+        silent = time.monotonic() - self._heard > self.data.timeout_seconds
+        if not self._failed and silent and self._stored != self._sent:
+            self._failed = f"none acknowledged for data.timeoutSeconds = {self.data.timeout_seconds}"
         if self._failed:
+            failed = self._failed  # what is thrown away now is refused too
             self._producer.purge()
             with suppress(Exception):
                 self._producer.flush(1.0)
-            raise Unfinished(self._failed)
+            raise Unfinished(self._lost(failed))
+
+    def _refused(self, size: int, reason: str, code: int | None) -> str:
+        """What became of a message of `size` bytes."""
+        what = f"a message of {size:,} bytes refused ({reason})"
+        if code not in codes(("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")):
+            return what
+        known = topic_setting(self.data, "max.message.bytes")
+        limit = f", which is {int(known):,} there" if known.isdecimal() else ""
+        return (
+            f"{what}: it, or its batch of up to {self.sending.batch_bytes:,} bytes, is over the topic's "
+            f"max.message.bytes{limit} (by default the brokers' message.max.bytes); raise it, or lower --batch-bytes"
+        )
 
     def _lost(self, what: str) -> str:
         noticed = f"; last noticed: {self._problems[-1]}" if self._problems else ""
@@ -199,45 +237,96 @@ def _require_readable(data: Data, samples: Samples, encode: Encoder) -> None:
 
 
 def _make_topic(data: Data, partitions: int, *, replace: bool) -> None:
+    """Makes the topic anew. One that is there is deleted first with `replace`, if all of it is known to be there."""
+    try:
+        before: Topic | None = described(data, unknown_seconds=0)
+    except NoSuchTopic:
+        before = None
+    if before is not None:
+        _delete(data, before, replace=replace)
+    _create(data, partitions, before)
+    try:
+        described(data, unknown_seconds=data.timeout_seconds)
+    except DataUnavailable as error:
+        raise Unfinished(str(error)) from error
+
+
+def _delete(data: Data, topic: Topic, *, replace: bool) -> None:
+    what = f"topic {data.topic_name}"
+    if not replace:
+        raise _taken(data)
+    if topic.offline:
+        (partition, ids), *_ = topic.offline.items()
+        raise DataUnavailable(
+            f"{what}: a topic that is replaced must be online, but nobody leads partition {partition}, which lies on "
+            f"{brokers_named(ids)}, so what it holds is unknown; nothing was deleted: start what is down of these, "
+            "or delete the topic yourself"
+        )
+    admin, problems = administrator(data)
+    with suppress(NoSuchTopic):  # an earlier try was carried out, though its answer got lost
+        asked(
+            lambda seconds: admin.delete_topics(
+                [data.topic_name], operation_timeout=seconds, request_timeout=seconds
+            )[data.topic_name].result(seconds + 5),
+            data,
+            problems,
+            what,
+        )
+
+
+def _create(data: Data, partitions: int, before: Topic | None) -> None:
+    """Makes the topic; `before` is one of its name that was deleted, which may take a moment."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import NewTopic
 
     name = data.topic_name
-    problems: list[str] = []
-    admin = made("AdminClient", settings(data, error_cb=lambda error: problems.append(str(error))))
-    what = f"topic {name}"
-    seconds = data.timeout_seconds
-    known = asked(lambda: admin.list_topics(timeout=seconds), data, problems, what).topics
-    if name in known:
-        if not replace:
-            raise TopicTaken(
-                f"{what}: it is there already, and a data set has a topic of its own; delete it with --replace, or "
-                "choose another name"
-            )
-        asked(lambda: admin.delete_topics([name], operation_timeout=seconds)[name].result(), data, problems, what)
-    config = (
-        {"max.message.bytes": str(min(_MOST_BYTES, largest))}
-        if (largest := largest_message(data)) > _USUAL_BYTES
-        else {}
-    )
-    new = NewTopic(name, num_partitions=partitions, config=config)
-    deadline = time.monotonic() + seconds
-    while True:
+    largest = min(_MOST_BYTES, largest_message(data))
+    config = {"max.message.bytes": str(largest)} if largest > _USUAL_BYTES else {}
+    admin, problems = administrator(data)
+    tries = 0
+
+    def create(seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        new = NewTopic(name, num_partitions=partitions, config=config)
         try:
-            admin.create_topics([new], operation_timeout=seconds)[name].result(seconds + 5)
-            break
+            admin.create_topics([new], operation_timeout=seconds, request_timeout=seconds)[name].result(seconds + 5)
         except KafkaException as error:
-            # A topic that was deleted is not gone at once.
-            again = (replace and code_of(error) == KafkaError.TOPIC_ALREADY_EXISTS) or code_of(error) in passing()
-            if not again or time.monotonic() > deadline:
-                raise DataUnavailable(f"{what}: it cannot be made at {data.brokers} ({said(error)})") from error
-            time.sleep(0.1)
-    # Brokers tell of a new topic a moment later.
-    while True:
-        try:
-            described(data)
-            return
-        except DataUnavailable:
-            if time.monotonic() > deadline:
+            if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-            time.sleep(0.1)
+            try:
+                there = described(data, unknown_seconds=0)
+            except NoSuchTopic:  # it has just been deleted, or made and this broker hasn't heard of it
+                raise KafkaException(KafkaError(KafkaError._IN_PROGRESS, "it comes or goes")) from error
+            if before is not None and there.id == before.id:
+                raise KafkaException(KafkaError(KafkaError._IN_PROGRESS, "it is being deleted")) from error
+            # The answer to an earlier try may have got lost; then it is ours, and empty.
+            empty = tries > 1 and all(stable_and_last(data, each) == (0, 0) for each in there.partitions)
+            if not empty or len(there.partitions) != partitions:
+                raise _taken(data) from error
+
+    asked(create, data, problems, f"topic {name}, which is to be made")
+
+
+def _taken(data: Data) -> TopicTaken:
+    return TopicTaken(
+        f"topic {data.topic_name}: it is there already, and a data set has a topic of its own; delete it with "
+        "--replace, or choose another name"
+    )
+
+
+def _require_room(data: Data, samples: Samples, encode: Encoder) -> None:
+    """Raises DataUnavailable where a message is larger than what is sent, or brokers receive, in one piece."""
+    for x, y in samples.between(0, 1):
+        size = len(encode(x[0], y[0].item(), samples.shape))
+        if size <= LARGEST_BATCH:
+            return
+        known = broker_setting(data, "socket.request.max.bytes")
+        most = min(_MOST_BYTES, int(known) if known.isdecimal() else _MOST_BYTES)
+        if size + _REQUEST_BYTES > most:
+            limit = "what a client sends" if most == _MOST_BYTES else "the brokers' socket.request.max.bytes"
+            raise DataUnavailable(
+                f"topic {data.topic_name}: a message must have at most {most - _REQUEST_BYTES:,} bytes, by {limit} = "
+                f"{most:,}, got {size:,} for a sample of {samples.shape} numbers in {data.format}; raise that, "
+                "publish in Avro, or make samples smaller"
+            )

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.kafka.checksum import MODULUS, checksum
-from trainer.data.kafka.decode import Decoder, Undecodable
+from trainer.data.kafka.decode import Decoder
 from trainer.data.kafka.layout import Segment
+from trainer.data.kafka.undecodable import Undecodable
 from trainer.data.split import PARTS
 
 _BLOCK_BYTES = 4 * 2**20
@@ -48,6 +49,11 @@ class SampleBuffer:
                 raise Undecodable(str(error), first + error.row) from error
             self.checksum = (self.checksum + checksum(x[here], y[here])) % MODULUS
             first += len(some)
+
+    @property
+    def frames(self) -> tuple[bytes | None, ...]:
+        """As Decoder: how the messages were framed."""
+        return self._decoder.frames
 
     def blocks(self, part: int) -> list[Block]:
         """The blocks of a part."""

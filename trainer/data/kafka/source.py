@@ -1,23 +1,27 @@
 """A topic as a source of samples: read by one process as a whole, or by each rank its share."""
 
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import JsonValue
 
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka.client import Topic
 from trainer.data.kafka.decode import decoder
 from trainer.data.kafka.export import exported
-from trainer.data.kafka.fetch import Figures, Reader, opened
+from trainer.data.kafka.fetch import Figures, Reader, batch_messages, opened
+from trainer.data.kafka.framing import named
 from trainer.data.kafka.layout import Layout, Segment, layout
 from trainer.data.kafka.sample_buffer import SampleBuffer, thrown_away
+from trainer.data.kafka.scaling import AllReduce
 from trainer.experiment.kafka import offset_range
 from trainer.experiment.training import Data
 
-_LONGEST_WARM_UP_BATCH = 1000
+_NO_FRAMES = -(2**40)  # below what a rank that read something has
 
 
 def resolved(data: Data, ranks: int) -> Data:
@@ -82,8 +86,25 @@ def share(data: Data, topic: Topic, segments: Sequence[Segment], *, whole: bool)
     with opened(data, topic, segments) as reader:
         setup_seconds = time.perf_counter() - began
         if data.warmup_messages:
-            reader.warm_up(data.warmup_messages, thrown_away(decode, _LONGEST_WARM_UP_BATCH))
+            reader.warm_up(data.warmup_messages, thrown_away(decode, batch_messages(4 * decode.width)))
         yield Share(reader, buffer, setup_seconds, reader.received_bytes())
+
+
+def require_one_framing(mine: Share, all_reduce: AllReduce) -> None:
+    """Raises DataUnavailable on every rank unless the messages that all ranks read are framed alike."""
+    frames = mine.buffer.frames
+    if frames[0] is None:  # nothing was read here
+        extremes = np.array([_NO_FRAMES, _NO_FRAMES], np.int64)
+    else:
+        number = zlib.crc32(repr(frames).encode())
+        extremes = np.array([number, -number], np.int64)
+    highest, lowest = all_reduce.largest(extremes).tolist()
+    if highest != -lowest and highest != _NO_FRAMES:
+        found = "they are not" if frames[0] is None else f"from here on they are {named(frames)}, and elsewhere not"
+        raise DataUnavailable(
+            f"{mine.reader.begin}: all messages of a topic must be framed alike, but {found}; publish them in one "
+            "kind, or correct data.ranges"
+        )
 
 
 def require_checksum(data: Data, found: int) -> None:

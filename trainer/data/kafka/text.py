@@ -1,6 +1,5 @@
 """JSON messages: an object with a list of numbers, flat or nested, and a label."""
 
-import json
 import struct
 from typing import Any
 
@@ -8,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from trainer.data.kafka.decode import Decoder, Undecodable
+from trainer.data.kafka.decode import Decoder
+from trainer.data.kafka.undecodable import Undecodable, reason_of, shown
 from trainer.experiment.training import Data
 
 
@@ -18,13 +18,13 @@ def parsed(value: bytes) -> Any:
         # Pydantic's parser: the same values as the standard library's; numbers take it a quarter of the time.
         return from_json(value)
     except ValueError as error:
-        raise Undecodable(f"JSON is required, got {len(value)} bytes that are none ({error})") from error
+        raise Undecodable(f"JSON is required, got {len(value)} bytes that are none ({reason_of(error)})") from error
 
 
 def flat(numbers: Any) -> list[Any]:
     """A list whose members may be lists, without its inner structure."""
     if not isinstance(numbers, list):
-        raise Undecodable(f"a list of numbers is required, got {json.dumps(numbers, default=str)[:80]}")
+        raise Undecodable(f"a list of numbers is required, got {shown(numbers)}")
     members: list[Any] = numbers
     while members and isinstance(members[0], list):
         if not all(isinstance(inner, list) for inner in members):
@@ -51,5 +51,5 @@ class JsonDecoder(Decoder):
         try:
             self._pack.pack_into(x[row].data, 0, *numbers)
         except (struct.error, OverflowError) as error:
-            raise Undecodable(f"32-bit numbers are required in {self.message.data} ({error})") from error
+            raise Undecodable(f"32-bit numbers are required in {self.message.data} ({reason_of(error)})") from error
         return label
