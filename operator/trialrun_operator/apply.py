@@ -4,16 +4,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from trainer.scheduling.decide import Start
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator import observe
 from trialrun_operator.conditions import creation_refused, name_conflict
 from trialrun_operator.kube import IN_FLIGHT, ApiFailure, Document, Kube, Refused
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.memory import Memory
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import BASELINE, JOBS, job_name
-from trialrun_operator.plan import Create, Delete
+from trialrun_operator.names import JOBS, job_name
+from trialrun_operator.plan import Delete
 from trialrun_operator.store import ExperimentObject, Store
-from trialrun_operator.workload import Workload
 
 _log = logging.getLogger(__name__)
 # A look that creates for longer would hold up the next beat; the rest follows at the next look.
@@ -47,7 +48,7 @@ class Applier:
                 raise
         memory.unanswered.discard(name)
 
-    async def create(self, seen: ExperimentObject, memory: Memory, work: Workload, creates: Sequence[Create]) -> None:
+    async def create(self, seen: ExperimentObject, memory: Memory, work: Workload, creates: Sequence[Start]) -> None:
         """Creates the first of the jobs.
 
         Raises:
@@ -81,7 +82,7 @@ class Applier:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _create(self, seen: ExperimentObject, memory: Memory, work: Workload, wanted: Create) -> bool:
+    async def _create(self, seen: ExperimentObject, memory: Memory, work: Workload, wanted: Start) -> bool:
         """Whether the job was created now; it may exist already, or be impossible at present."""
         if memory.held():  # another of this look was refused
             return False
@@ -95,17 +96,17 @@ class Applier:
                 memory.unanswered.add(name)
                 raise
             if failure.code == 409:
-                await self._meet(seen, memory, name)
+                await self._meet(seen, memory, wanted, name)
             elif not memory.held():
                 _log.warning("%s: job %s was refused: %s", key, name, failure.message)
                 memory.hold(creation_refused(name, failure.message))
             return False
         self._take_in(made)
-        memory.unblock(name)
+        memory.unblock(wanted)
         memory.release()
         return True
 
-    async def _meet(self, seen: ExperimentObject, memory: Memory, name: str) -> None:
+    async def _meet(self, seen: ExperimentObject, memory: Memory, wanted: Start, name: str) -> None:
         """A job of this name exists: ours is welcome, a dying one is waited for, any other is a conflict."""
         try:
             document = await self._kube.get(JOBS.path(seen.key.namespace, name))
@@ -117,16 +118,16 @@ class Applier:
         dying = "deletionTimestamp" in document["metadata"]
         if theirs is not None and theirs.experiment_uid == seen.uid and not dying:
             self._store.put(theirs)
-            memory.unblock(name)
+            memory.unblock(wanted)
             return
         # The job of an experiment of this name that was deleted goes with it, a moment later.
         inherited = theirs is not None and theirs.key == seen.key
         if dying or inherited:
             _log.info("%s: waiting for an earlier job %s to go", seen.key, name)
-            memory.block(name, None)
+            memory.block(wanted, None)
         else:
             _log.warning("%s: job %s exists and belongs to something else", seen.key, name)
-            memory.block(name, name_conflict(name))
+            memory.block(wanted, name_conflict(name))
 
     async def delete(self, seen: ExperimentObject, memory: Memory, deletes: Sequence[Delete]) -> None:
         """Deletes the first of the jobs and pods, each if it still is the one that was meant."""

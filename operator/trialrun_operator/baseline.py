@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, Reported, RunFigures
+from trainer.scheduling.decide import Start
+from trainer.scheduling.history import is_done
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator.manifests import baseline_document
-from trialrun_operator.names import BASELINE, JOBS, job_name
+from trialrun_operator.names import JOBS
 from trialrun_operator.observe import Attempt
-from trialrun_operator.plan import Create, Delete, Plan, is_settled, look, tidy
-from trialrun_operator.workload import Workload
+from trialrun_operator.plan import Delete, Plan, look, tidy
 
 # The kernel takes no environment variable of more than 128 KiB.
 MAX_ORDER_BYTES = 120_000
@@ -56,7 +58,7 @@ def with_baseline(
     *,
     accepted: int,
     now: int,
-    blocked: frozenset[str] = frozenset(),
+    blocked: frozenset[tuple[str, int]] = frozenset(),
 ) -> tuple[Plan, BaselinePlan]:
     """The search's plan with what its baseline needs, and how the measuring of that goes on.
 
@@ -75,12 +77,12 @@ def with_baseline(
     records, doubts, waiting = look(work, ledger, looked, accepted, now, wakes)
     deletes = tidy(work, ledger, looked, now, wakes)
     deletes += [Delete(JOBS, job.name, job.uid, "its search runs again, or wants no baseline") for job in unwanted]
-    creates: list[Create] = []
-    settled = bool(known) and is_settled(known[-1].record, accepted)
+    creates: list[Start] = []
+    settled = bool(known) and is_done(work, known[-1].record, accepted)
     if wanted and not (live or waiting or settled or work.experiment.spec.suspend or too_long(work)):
         attempt = known[-1].record.attempt + 1 if known else 1
-        if job_name(work.experiment.name, BASELINE, attempt) not in blocked:
-            creates.append(Create(work.baseline, attempt))
+        if (BASELINE, attempt) not in blocked:
+            creates.append(Start(work.baseline, attempt))
     wake = min((moment for moment in (search.wake, *wakes) if moment is not None), default=None)
     return (
         replace(

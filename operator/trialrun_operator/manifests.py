@@ -9,9 +9,9 @@ from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
 from trainer.experiment.pod import Pod
 from trainer.experiment.spec import HyperparamSearch
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
-    BASELINE,
     CONTAINER,
     INDEX_LABEL,
     JOBS,
@@ -21,7 +21,6 @@ from trialrun_operator.names import (
     labels,
     owner,
 )
-from trialrun_operator.workload import Workload
 
 TRIAL_VARIABLE = "TRIALRUN_TRIAL"
 BASELINE_VARIABLE = "TRIALRUN_BASELINE"

@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
+from trainer.scheduling.decide import Start
+from trainer.scheduling.history import History
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator import standing
 from trialrun_operator.book import Book
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube
 from trialrun_operator.ledger import shard_of
 from trialrun_operator.measurements import Measurements, imported
-from trialrun_operator.names import BASELINE, Key
-from trialrun_operator.plan import Create, Progress, progress
+from trialrun_operator.names import Key
 from trialrun_operator.standing import Standing
 from trialrun_operator.store import ExperimentObject
-from trialrun_operator.workload import Workload, workload
+from trialrun_operator.workload import workload
 
 # Ledger and status are written at most once in so long for an experiment.
 BEAT_SECONDS = 1.0
@@ -47,9 +49,9 @@ class Memory:
     unanswered: set[str] = field(default_factory=set)
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
-    _progress: tuple[tuple[Workload, int, int], Progress] | None = None
+    _history: tuple[tuple[Workload, int, int], History] | None = None
     _last_beat: float = _NEVER
-    _blocked: dict[str, _Hold] = field(default_factory=dict)
+    _blocked: dict[tuple[str, int], _Hold] = field(default_factory=dict)
     _hold: _Hold | None = None
     _deleted: dict[str, float] = field(default_factory=dict)
 
@@ -71,14 +73,14 @@ class Memory:
             raise self._workload
         return self._workload
 
-    def progress(self, work: Workload, accepted: int) -> Progress:
+    def history(self, work: Workload, accepted: int) -> History:
         """What the book says of the trials, worked out once for each of its editions."""
-        known, now = self._progress, (work, self.book.edition, accepted)
+        known, now = self._history, (work, self.book.edition, accepted)
         if known is None or known[0][0] is not work or known[0][1:] != now[1:]:
-            known = self._progress = now, progress(work, self.book.records, accepted)
+            known = self._history = now, History(work, self.book.records, accepted)
         return known[1]
 
-    async def refresh(self, kube: Kube, key: Key, work: Workload, creates: Sequence[Create] = ()) -> bool:
+    async def refresh(self, kube: Kube, key: Key, work: Workload, creates: Sequence[Start] = ()) -> bool:
         """Compares the book, and the baseline if there is to be one, with the cluster; says whether they differed.
 
         Once all was compared since the last resync, only what may speak against `creates` is: the rest of a long
@@ -114,18 +116,19 @@ class Memory:
         """Seconds until ledger and status may be written again."""
         return max(0.0, self._last_beat + BEAT_SECONDS - self.clock())
 
-    def block(self, job: str, problem: Problem | None) -> None:
-        """Keeps a job from being created for a while: its name is taken."""
-        self._blocked[job] = _longer(self._blocked.get(job), problem, self.clock())
+    def block(self, attempt: Start, problem: Problem | None) -> None:
+        """Keeps an attempt's job from being created for a while: its name is taken."""
+        key = attempt.trial.id, attempt.attempt
+        self._blocked[key] = _longer(self._blocked.get(key), problem, self.clock())
 
-    def unblock(self, job: str) -> None:
-        """The job was created."""
-        self._blocked.pop(job, None)
+    def unblock(self, attempt: Start) -> None:
+        """The attempt's job was created."""
+        self._blocked.pop((attempt.trial.id, attempt.attempt), None)
 
-    def blocked(self) -> frozenset[str]:
-        """Names of jobs that are not to be created at present."""
+    def blocked(self) -> frozenset[tuple[str, int]]:
+        """The attempts, by trial id and number, whose jobs are not to be created at present."""
         now = self.clock()
-        return frozenset(job for job, hold in self._blocked.items() if hold.until > now)
+        return frozenset(attempt for attempt, hold in self._blocked.items() if hold.until > now)
 
     def hold(self, problem: Problem | None) -> None:
         """Keeps all jobs from being created for a while: the API server refuses them."""
@@ -141,7 +144,7 @@ class Memory:
 
     def problem(self) -> Problem | None:
         """What keeps jobs from being created, if a user should know it."""
-        holds = [self._hold, *(self._blocked[job] for job in sorted(self._blocked))]
+        holds = [self._hold, *(self._blocked[attempt] for attempt in sorted(self._blocked))]
         return next((hold.problem for hold in holds if hold is not None and hold.problem is not None), None)
 
     def until_unblocked(self) -> float | None:

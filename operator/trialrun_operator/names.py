@@ -16,10 +16,6 @@ LEDGER_LABEL = f"{GROUP}/ledger"
 
 CONTAINER = "pytorch"  # the training operator looks for a container of this name
 
-# In place of a trial's id: no id has letters beyond f. An experiment's baseline runs as one more trial.
-BASELINE = "baseline"
-# The same of what is trained before a scale test's cells, to measure the memory that a worker starts with.
-FLOOR = "floor"
 
 # A job's name has room for two digits.
 MAX_ATTEMPT = 99

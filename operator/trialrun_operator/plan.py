@@ -3,32 +3,21 @@
 Planning again after a plan was carried out gives an empty plan; the order of observation makes no difference.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trainer.experiment.expand import Trial
-from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
-from trialrun_operator.cells import Limits, limits, next_attempt, too_large, untold
-from trialrun_operator.names import BASELINE, JOBS, MAX_ATTEMPT, PODS, Resource, job_name
+from trainer.scheduling.decide import Start, decide
+from trainer.scheduling.history import History, Ledger
+from trainer.scheduling.limits import Limits
+from trainer.scheduling.workload import BASELINE, Workload
+from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource
 from trialrun_operator.observe import Attempt, Job
 from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
-from trialrun_operator.workload import Workload
 
 MAX_ATTEMPTS = 3  # for each acceptance
 # A finished job is kept at least so long: a create under way meets it, instead of running its trial again.
 KEPT_MILLISECONDS = 10_000
-
-Ledger = Mapping[str, Sequence[Record]]  # the records of each trial by its id, in the order of their attempts
-
-
-@dataclass(frozen=True)
-class Create:
-    """A job that should exist. `memory` is the limit that it is to run under, whatever the pod's resources say."""
-
-    trial: Trial
-    attempt: int
-    memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,43 +40,13 @@ class Plan:
 
     records: tuple[Record, ...]
     doubts: tuple[Job, ...]
-    creates: tuple[Create, ...]
+    creates: tuple[Start, ...]
     deletes: tuple[Delete, ...]
     running: frozenset[str]
     over: bool
     worthwhile: bool
     wake: int | None
     limits: Limits | None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a ledger says: the trials that are not done with, as they start, and which of the others failed.
-
-    What goes before the first trial comes alone: until `limits` are known, nothing else is left to run.
-    """
-
-    left: tuple[Trial, ...]
-    failures: frozenset[str]
-    limits: Limits | None
-    out_of_memory: tuple[Record, ...]
-
-
-def progress(work: Workload, ledger: Ledger, accepted: int) -> Progress:
-    """The progress since `accepted`; it stays the same for as long as the ledger does."""
-    settled = {
-        identity: record
-        for identity, of_trial in ledger.items()
-        if of_trial and is_settled(record := of_trial[-1], accepted) and not untold(work, of_trial, accepted)
-    }
-    known = limits(work, ledger, settled)
-    wanted = work.floors if known is None else work.order if known.problem is None else ()
-    return Progress(
-        left=tuple(trial for trial in wanted if trial.id not in settled),
-        failures=frozenset(identity for identity, record in settled.items() if is_failure(record)),
-        limits=known,
-        out_of_memory=tuple(record for record in settled.values() if record.outcome in OUT_OF_MEMORY),
-    )
 
 
 def plan(
@@ -97,51 +56,41 @@ def plan(
     *,
     accepted: int,
     now: int,
-    blocked: frozenset[str] = frozenset(),
-    known: Progress | None = None,
+    blocked: frozenset[tuple[str, int]] = frozenset(),
+    known: History | None = None,
 ) -> Plan:
     """The plan at `now`; `accepted` is when the experiment, or its rerun, was taken up (milliseconds since 1970).
 
-    `blocked` are names of jobs that can't be created at present; `known` is the ledger's progress, if at hand.
+    `blocked` are attempts whose jobs can't be created at present; `known` is the ledger's history, if at hand.
     """
     wakes: list[int] = []
-    known = known or progress(work, ledger, accepted)
+    history = known or History(work, ledger, accepted)
     attempts = [each for each in attempts if each.identity[0] != BASELINE and not is_done_with(work, ledger, each)]
     attempts.sort(key=_age)
     # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
     running = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
-    live = {attempt.identity[0] for attempt in running}
+    live = frozenset(attempt.identity[0] for attempt in running)
     records, doubts, waiting = look(work, ledger, attempts, accepted, now, wakes)
-    deletes = tidy(work, ledger, attempts, now, wakes)
-    idle = (trial for trial in known.left if trial.id not in live and trial.id not in waiting)
-    records += too_large(work, idle, [*known.out_of_memory, *records], ledger, accepted=accepted, now=now)
-
-    settled = {record.id for record in records if is_settled(record, accepted)}
-    failures = known.failures.difference(record.id for record in records)
-    failed = len(failures | {record.id for record in records if record.id in settled and is_failure(record)})
-    exhausted = work.max_failed_trials is not None and failed > work.max_failed_trials
-    left = [trial for trial in known.left if trial.id not in settled]
-    slots = work.parallel_trials - len(running)
-    creates: list[Create] = []
-    for trial in left if not (exhausted or work.experiment.spec.suspend) else ():
-        if len(creates) >= slots:
-            break
-        if trial.id in live or trial.id in waiting:
-            continue
-        attempt = next_attempt(ledger, trial)
-        if job_name(work.experiment.name, trial.id, attempt) not in blocked:
-            creates.append(Create(trial, attempt, None if known.limits is None else known.limits.of(trial)))
-    over = not live and not waiting and not creates and (exhausted or (not left and known.limits is not None))
+    decision = decide(
+        work,
+        history,
+        live,
+        records,
+        free=0 if work.experiment.spec.suspend else work.parallel_trials - len(running),
+        now=now,
+        unclear=waiting,
+        blocked=blocked,
+    )
     return Plan(
-        records=tuple(records),
+        records=(*records, *decision.skipped),
         doubts=tuple(doubts),
-        creates=tuple(creates),
-        deletes=tuple(deletes),
-        running=frozenset(live),
-        over=over,
-        worthwhile=over and not exhausted and failed < len(work.trials),
+        creates=decision.starts,
+        deletes=tuple(tidy(work, ledger, attempts, now, wakes)),
+        running=live,
+        over=decision.over,
+        worthwhile=decision.worthwhile,
         wake=min(wakes, default=None),
-        limits=known.limits,
+        limits=history.limits,
     )
 
 
@@ -153,17 +102,6 @@ def is_done_with(work: Workload, ledger: Ledger, attempt: Attempt) -> bool:
     if attempt.live or attempt.identity[0] == BASELINE or work.experiment.spec.ttl_seconds_after_finished is not None:
         return False
     return _recorded(ledger, *attempt.identity)
-
-
-def is_settled(record: Record, accepted: int) -> bool:
-    """Whether a trial with this latest record is done with: not if it didn't succeed before the latest `rerun`."""
-    succeeded = record.outcome is Outcome.SUCCEEDED
-    return record.final and (succeeded or record.accepted_at >= accepted or record.attempt >= MAX_ATTEMPT)
-
-
-def is_failure(record: Record) -> bool:
-    """Whether it counts towards maxFailedTrials."""
-    return record.outcome is not Outcome.SUCCEEDED and record.outcome is not Outcome.SKIPPED
 
 
 def look(

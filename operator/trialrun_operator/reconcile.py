@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.record import Record
+from trainer.scheduling.workload import Workload
 from trialrun_operator import announce, conditions, observe, standing, status
 from trialrun_operator.apply import Applier
 from trialrun_operator.baseline import BaselinePlan, Measured, with_baseline
@@ -22,7 +23,6 @@ from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.plan import Plan, is_done_with, plan
 from trialrun_operator.queue import Queue
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
-from trialrun_operator.workload import Workload
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # of a plan, as long as each finds something that must be confirmed first
@@ -195,7 +195,7 @@ class Reconciler:
             accepted=accepted,
             now=now,
             blocked=blocked,
-            known=memory.progress(work, accepted),
+            known=memory.history(work, accepted),
         )
         known = memory.measurements.known
         found, measuring = with_baseline(work, search, known, attempts, accepted=accepted, now=now, blocked=blocked)

@@ -9,12 +9,12 @@ from trainer.experiment.outcome import ADVICE
 from trainer.experiment.record import DATA, VALIDATION, RunFigures, cut_error
 from trainer.experiment.spec import Scalar
 from trainer.experiment.summary import Summary
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator import conditions as c
 from trialrun_operator.baseline import MAX_ORDER_BYTES, BaselinePlan, Measured, too_long
 from trialrun_operator.ledger import read
-from trialrun_operator.names import BASELINE, imported_name, job_name
+from trialrun_operator.names import imported_name, job_name
 from trialrun_operator.plan import Plan
-from trialrun_operator.workload import Workload
 
 FILE = "results.jsonl"
 Verdict = tuple[str, str, str]

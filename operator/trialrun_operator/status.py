@@ -8,15 +8,16 @@ from trainer.experiment.record import Record
 from trainer.experiment.redact import redacted
 from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
+from trainer.scheduling.history import Ledger, is_done
+from trainer.scheduling.limits import FloorUnknown, LimitBelowFloor, Limits
+from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
-from trialrun_operator.cells import Limits
 from trialrun_operator.ledger import shard_of
 from trialrun_operator.names import Key, ledger_name
 from trialrun_operator.observe import timestamp
-from trialrun_operator.plan import Ledger, Plan, is_settled
+from trialrun_operator.plan import Plan
 from trialrun_operator.standing import NONE, Standing, comparable
 from trialrun_operator.table import table
-from trialrun_operator.workload import Workload
 
 Status = dict[str, Any]
 _MAX_MESSAGE = 32_000
@@ -55,7 +56,7 @@ def status(
     now: int,
 ) -> Status:
     """The status of a valid experiment. `plan` and `accepted` are None until it is taken up; `old` is the last."""
-    latest = _latest(ledger, accepted)
+    latest = _latest(work, ledger, accepted)
     earlier = (record for of_trial in ledger.values() for record in of_trial[:-1])
     records = [*earlier, *latest.values()]
     summary = summarize(work.experiment, work.trials, records, baseline.figures, baseline.rests_on)
@@ -106,12 +107,12 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _latest(ledger: Ledger, accepted: int | None) -> dict[str, Record]:
+def _latest(work: Workload, ledger: Ledger, accepted: int | None) -> dict[str, Record]:
     """Each trial's latest record; one that is to be run again counts as not final."""
     latest = {identity: records[-1] for identity, records in ledger.items() if records}
     if accepted is not None:
         for identity, record in latest.items():
-            if record.final and not is_settled(record, accepted):
+            if record.final and not is_done(work, record, accepted):
                 latest[identity] = record.model_copy(update={"final": False})
     return latest
 
@@ -158,7 +159,7 @@ def _verdicts(
         verdicts[c.ACCEPTED] = ("True", c.DOUBTFUL, c.doubtful(work.doubts))
     if over and limits is not None and limits.problem is not None:
         for kind, value in ((c.PROGRESSING, "False"), (c.FINISHED, "True"), (c.SUCCEEDED, "False")):
-            verdicts[kind] = (value, limits.problem.reason, limits.problem.message)
+            verdicts[kind] = (value, *_no_limit(limits.problem))
     elif over:
         reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
         sentence = c.finished(counts.done, counts.total)
@@ -182,6 +183,14 @@ def _verdicts(
         else:
             verdicts[c.PROGRESSING] = ("True", c.NOT_STARTED, c.NOT_STARTED_MESSAGE)
     return verdicts
+
+
+def _no_limit(problem: FloorUnknown | LimitBelowFloor) -> tuple[str, str]:
+    """Reason and sentence of why no cell can run."""
+    if isinstance(problem, LimitBelowFloor):
+        return c.LIMIT_BELOW_FLOOR, problem.error
+    found = c.floor_unknown(problem.workers, problem.outcome, problem.error)
+    return found.reason, found.message
 
 
 def _succeeded(summary: Summary, exceeded: int | None) -> tuple[str, str, str]:

@@ -10,8 +10,8 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record, cut_error
 from trainer.experiment.spec import HyperparamSearch
+from trainer.scheduling.workload import Workload
 from trialrun_operator.names import job_name
-from trialrun_operator.workload import Workload
 
 MAX_ROWS = 100
 MAX_BYTES = 40 * 1024

@@ -7,9 +7,8 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending, Times, make_record
 from trainer.experiment.outcome import RETRIED, Outcome
 from trainer.experiment.record import RankReport, Record
-from trialrun_operator.names import BASELINE
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator.observe import Attempt, Job, Pod
-from trialrun_operator.workload import Workload
 
 # How long the other ranks are waited for once a job, or a rank of it, has ended badly.
 GRACE_MILLISECONDS = 30_000

@@ -11,12 +11,12 @@ from kubernetes.aio.config import kube_config
 from cluster.operatorprocess import Experiments, a_search
 from trainer.experiment.expand import Trial
 from trainer.experiment.record import Memory, Record
+from trainer.scheduling.decide import Start
 from trialrun_operator.book import Book
 from trialrun_operator.kube import Kube
 from trialrun_operator.ledger import MAX_VALUE_BYTES
 from trialrun_operator.memory import Memories
 from trialrun_operator.names import Key
-from trialrun_operator.plan import Create
 from trialrun_operator.store import experiment_object
 from trialrun_operator.workload import workload
 
@@ -78,9 +78,9 @@ def test_a_range_that_was_not_asked_for_is_read_when_another_operator_has_record
         memory, other = Memories(kube, time.monotonic).of(seen), Book(kube, *place(experiments, "search"))
         await memory.refresh(kube, seen.key, work)
         await other.add([a_record(last)])
-        assert not await memory.refresh(kube, seen.key, work, [Create(first, 1)])
+        assert not await memory.refresh(kube, seen.key, work, [Start(first, 1)])
         await other.add([a_record(first)])
-        assert await memory.refresh(kube, seen.key, work, [Create(first, 1)])
+        assert await memory.refresh(kube, seen.key, work, [Start(first, 1)])
         assert memory.book.records.keys() == {first.id, last.id}
 
     connected(compare)

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.build import default_cache, prepare
-from trainer.experiment.expand import expand
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.local.cells import Cells
 from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.run import now, run
+from trainer.scheduling.history import History
+from trainer.scheduling.workload import workload
 from unit.builders import an_experiment
 
 
@@ -36,23 +37,21 @@ def scale_test(multipliers: list[int], *, workers: tuple[int, ...] = (1,), **spe
 def records_of(test: ScaleTest, folder: Path) -> list[Record]:
     """The ledger of running it in `folder`."""
     folder.mkdir(exist_ok=True)
-    trials = expand(test)
+    work = workload(test)
     prepare(test.spec.training.data, default_cache())
     with (
         Ledger(folder) as ledger,
-        Cells(test.spec.cell, trials, default_cache(), folder / "fork-server.log") as launcher,
+        Cells(test.spec.cell, work.trials, default_cache(), folder / "fork-server.log") as launcher,
     ):
-        accepted = now()
+        history = History(work, {}, now())
         launcher.await_ready(Silent().waits)
         run(
-            test,
-            trials,
-            [],
+            work,
+            history,
             folder=folder,
             jobs=1,
             ledger=ledger,
             launcher=launcher,
             progress=Silent(),
-            accepted=accepted,
         )
     return read_ledger(folder)

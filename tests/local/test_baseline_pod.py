@@ -15,8 +15,9 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, decode_report, hash_number
 from trainer.experiment.spec import HyperparamSearch
 from trainer.local.ledger import read_ledger
+from trainer.scheduling.workload import Workload
 from trialrun_operator.manifests import BASELINE_VARIABLE, baseline_document
-from trialrun_operator.workload import Workload, workload
+from trialrun_operator.workload import workload
 
 
 def a_workload(folder: Path, **spec: Any) -> Workload:

@@ -17,9 +17,10 @@ from trainer.experiment.load import read
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport, decode_report
+from trainer.scheduling.workload import Workload
 from trialrun_operator.manifests import pytorch_job, trial_document
 from trialrun_operator.names import Key
-from trialrun_operator.workload import Workload, workload
+from trialrun_operator.workload import workload
 
 OWN = ROOT / "examples" / "own-trainer"
 PAGE = (ROOT / "docs" / "bring-your-own-trainer.md").read_text(encoding="utf-8")

@@ -13,13 +13,13 @@ from cluster import podstatus
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.record import RankReport, Record, decode, encode_report
+from trainer.scheduling.workload import FLOOR
 from trialrun_operator.intake import Intake
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONFIG_MAPS,
     EVENTS,
-    FLOOR,
     INDEX_LABEL,
     JOBS,
     LEDGER_LABEL,

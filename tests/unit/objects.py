@@ -7,11 +7,12 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
 from trainer.experiment.record import RankReport, encode_report
 from trainer.experiment.spec import ScaleTest
+from trainer.scheduling.workload import Workload
 from trialrun_operator import manifests, observe
 from trialrun_operator.names import Key, job_name
 from trialrun_operator.observe import Job, Pod, timestamp
 from trialrun_operator.status_model import ScaleTestStatus, SearchStatus
-from trialrun_operator.workload import Workload, workload
+from trialrun_operator.workload import workload
 from unit.builders import START, an_experiment
 
 KEY = Key("HyperparamSearch", "team-a", "sp500-grid")

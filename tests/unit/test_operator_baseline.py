@@ -9,14 +9,15 @@ from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record, encode, hash_number
+from trainer.scheduling.decide import Start
+from trainer.scheduling.workload import BASELINE, Workload
 from trialrun_operator import conditions as c
 from trialrun_operator.baseline import BaselinePlan, Measured, decode, with_baseline
 from trialrun_operator.baseline import encode as encode_measured
-from trialrun_operator.names import BASELINE, JOBS
+from trialrun_operator.names import JOBS
 from trialrun_operator.observe import Attempt
-from trialrun_operator.plan import Create, Plan, plan
+from trialrun_operator.plan import Plan, plan
 from trialrun_operator.standing import FILE, Standing, imported, measuring
-from trialrun_operator.workload import Workload
 from unit.builders import START, a_record, an_experiment, four
 from unit.objects import a_job, a_running_pod, a_workload, an_ended_pod
 
@@ -97,7 +98,7 @@ def test_planning_again_makes_no_second_one() -> None:
     found = measured_by(ended())
     assert created(ended(), known=(found,)) == []
     assert created(known=(found,)) == [], "its job was deleted"
-    assert created(blocked=frozenset({f"{WORK.experiment.name}-baseline-1"})) == []
+    assert created(blocked=frozenset({(BASELINE, 1)})) == []
 
 
 def test_what_its_pod_reported_is_kept_with_the_image_and_how_long_it_ran() -> None:
@@ -141,7 +142,7 @@ def test_a_search_that_runs_again_waits_until_its_baseline_is_gone() -> None:
     found, _ = planned(dying, records=DONE[:3])
     assert (found.creates, found.deletes) == ((), ())
     found, _ = planned(records=DONE[:3])
-    assert found.creates == (Create(WORK.trials[3], 1),)
+    assert found.creates == (Start(WORK.trials[3], 1),)
 
 
 def test_a_baseline_is_no_trial_of_the_search() -> None:

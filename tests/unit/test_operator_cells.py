@@ -7,12 +7,12 @@ import pytest
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Charged, Memory, RankReport, Record
+from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
 from trialrun_operator import status
 from trialrun_operator.names import MAX_ATTEMPT, job_name
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import Plan, plan
-from trialrun_operator.workload import Workload
 from unit.builders import START, a_record
 from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, an_ended_pod, kept
 

@@ -11,12 +11,13 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
+from trainer.scheduling.history import is_done
+from trainer.scheduling.workload import Workload
 from trialrun_operator.evidence import Obstacle
 from trialrun_operator.names import JOBS, PODS
 from trialrun_operator.observe import Attempt, Job, Pod
-from trialrun_operator.plan import Plan, is_done_with, is_settled, plan
+from trialrun_operator.plan import Plan, is_done_with, plan
 from trialrun_operator.verdicts import GRACE_MILLISECONDS
-from trialrun_operator.workload import Workload
 from unit.builders import START, a_record
 from unit.objects import KEY, OK, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
 
@@ -38,7 +39,7 @@ def plan_of(
     work: Workload = WORK,
     now: int = NOW,
     accepted: int = START,
-    **more: frozenset[str],
+    **more: frozenset[tuple[str, int]],
 ) -> Plan:
     return plan(work, ledger_of(*records), attempts, accepted=accepted, now=now, **more)
 
@@ -115,7 +116,7 @@ def test_a_suspended_search_starts_nothing_and_is_not_over() -> None:
 
 
 def test_a_blocked_name_is_passed_over() -> None:
-    found = plan_of([], blocked=frozenset({f"sp500-grid-{T[0].id}-1"}))
+    found = plan_of([], blocked=frozenset({(T[0].id, 1)}))
     assert created(found) == [(1, 1), (2, 1), (3, 1), (4, 1)]
 
 
@@ -292,7 +293,7 @@ def test_any_course_of_events_keeps_the_rules(seed: int, parallel: int, budget: 
     world = World(work, seed)
     done_with: list[Attempt] = []
     for _ in range(60):
-        settled = {identity for identity, records in world.ledger.items() if is_settled(records[-1], START)}
+        settled = {identity for identity, records in world.ledger.items() if is_done(WORK, records[-1], START)}
         found = world.plan()
         assert found == world.plan(), "the order of observation makes no difference"
         assert not settled & {create.trial.id for create in found.creates}, "a finished trial never comes back"

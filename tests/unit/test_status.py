@@ -8,11 +8,11 @@ import pytest
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.summary import summarize
+from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
 from trialrun_operator import status
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import plan
-from trialrun_operator.workload import Workload
 from unit.builders import START, a_record
 from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, kept
 

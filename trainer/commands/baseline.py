@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,18 @@ from trainer.data.build import default_cache
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.errors import UserError
-from trainer.experiment.expand import Trial, expand
+from trainer.experiment.expand import Trial
 from trainer.experiment.load import load
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import HASHES, RankReport, Record, cut_error, hash_number
-from trainer.experiment.spec import Experiment
 from trainer.local.folder import settle, trial_folder
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger
 from trainer.local.processes import Processes
-from trainer.local.run import left_to_run, now, run
+from trainer.local.run import now, run
 from trainer.report.live import Progress, progress
+from trainer.scheduling.history import History
+from trainer.scheduling.workload import Workload, workload
 
 VARIABLE = "TRIALRUN_BASELINE"
 
@@ -56,39 +57,36 @@ def main(options: argparse.Namespace) -> int:
 
 def _measured(told: Mapping[str, Any], options: argparse.Namespace) -> RankReport:
     experiment = load(told["search"])
-    trials = expand(experiment)
+    work = workload(experiment)
     ready = enter_data(options.data)
-    build_data(trials, ready)
+    build_data(work.trials, ready)
     if options.output.is_dir():
         # A piece of the UID keeps it apart from one of the same name that was deleted.
         folder = options.output / f"{experiment.name}-{told['uid'][:8]}" / "baseline" / str(told["attempt"])
         require_writable(folder)
-        return _run(experiment, trials, folder, ready, keeps=True)
+        return _run(work, folder, ready, keeps=True)
     with tempfile.TemporaryDirectory() as scratch:
-        return _run(experiment, trials, Path(scratch), ready, keeps=False)
+        return _run(work, Path(scratch), ready, keeps=False)
 
 
-def _run(
-    experiment: Experiment, trials: Sequence[Trial], folder: Path, ready: tuple[Path, ...], *, keeps: bool
-) -> RankReport:
+def _run(work: Workload, folder: Path, ready: tuple[Path, ...], *, keeps: bool) -> RankReport:
+    experiment, trials = work.experiment, work.trials
     settle(folder, experiment, fresh=True)
     with (
         Ledger(folder) as ledger,
         Processes(default_cache(), folder / "fork-server.log", ready) as launcher,
         progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
     ):
-        accepted = now()
+        history = History(work, {}, now())
         launcher.await_ready(shown.waits)
         records = run(
-            experiment,
-            left_to_run(experiment, trials, []),
-            [],
+            work,
+            history,
             folder=folder,
             jobs=1,
             ledger=ledger,
             launcher=launcher,
             progress=shown if keeps else _Scratch(shown, folder),
-            accepted=accepted,
         )
     if keeps:
         leave_summary(folder, experiment, trials, records)

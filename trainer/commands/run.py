@@ -14,9 +14,8 @@ from trainer.data.concerns import kept
 from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Fields, content_fields, contents
-from trainer.experiment.doubts import doubts, ignored
 from trainer.experiment.errors import InvalidExperiment, UserError
-from trainer.experiment.expand import Trial, canonical, expand
+from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.local.cells import Cells
@@ -24,9 +23,11 @@ from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_sam
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.processes import Processes
-from trainer.local.run import left_to_run, now, run
+from trainer.local.run import now, run
 from trainer.packages import require
 from trainer.report.live import progress
+from trainer.scheduling.history import History, by_run
+from trainer.scheduling.workload import Workload, workload
 from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
@@ -42,11 +43,12 @@ def main(options: argparse.Namespace) -> int:
             "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "
             "rank on Spark's executors; leave --launcher out"
         )
-    trials = expand(experiment)
+    work = workload(experiment)
+    trials = work.trials
     folder: Path = options.out or Path("runs") / experiment.name
     require_ours(folder)
-    _require_sound(options.file, experiment, trials, [] if options.fresh else read_ledger(folder))
-    _warn(experiment, trials, options)
+    _require_sound(options.file, work, [] if options.fresh else read_ledger(folder))
+    _warn(work, options)
     found = build_data(trials)
     try:
         with occupied(folder):
@@ -57,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
             for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
                 signal.signal(stop, _interrupt)
             try:
-                _run_what_is_left(options, experiment, trials, records, folder)
+                _run_what_is_left(options, work, records, folder)
             except KeyboardInterrupt:
                 _tell_what_is_kept(folder, experiment, trials)
                 return INTERRUPTED
@@ -71,46 +73,43 @@ def main(options: argparse.Namespace) -> int:
     return 0 if summary.state == "Succeeded" else 1
 
 
-def _run_what_is_left(
-    options: argparse.Namespace,
-    experiment: Experiment,
-    trials: Sequence[Trial],
-    records: Sequence[Record],
-    folder: Path,
-) -> None:
+def _run_what_is_left(options: argparse.Namespace, work: Workload, records: Sequence[Record], folder: Path) -> None:
     """Runs the trials that have no success in `records`. Nothing of the folder changes before they can be started."""
-    todo = left_to_run(experiment, trials, records)
-    left = {trial.id for trial in todo}
-    wanted = {trial.id for trial in trials}
-    kept = [record for record in latest(records).values() if record.id in wanted - left]
+    history = _history(work, records)
+    todo = list(history.left)
+    done = work.by_id.keys() - {trial.id for trial in todo}
+    kept = [record for record in latest(records).values() if record.id in done]
     log, settled = folder / LOGS[options.launcher], False
     try:
         # The fork server starts before anything here has threads, and loads torch meanwhile.
         with (
-            _launcher(options, experiment, todo, log) as launcher,
-            progress(experiment, trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
+            _launcher(options, work.experiment, todo, log) as launcher,
+            progress(work.experiment, work.trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
         ):
-            accepted = now()
             if todo:
                 launcher.await_ready(shown.waits)
-            settle(folder, experiment, fresh=options.fresh)
+            settle(folder, work.experiment, fresh=options.fresh)
             settled = True
             with Ledger(folder) as ledger:
                 run(
-                    experiment,
-                    todo,
-                    records,
+                    work,
+                    history,
                     folder=folder,
                     jobs=options.jobs,
                     ledger=ledger,
                     launcher=launcher,
                     progress=shown,
-                    accepted=accepted,
                 )
     except (UserError, KeyboardInterrupt):
         if not settled:  # a run that was refused leaves nothing
             log.unlink(missing_ok=True)
         raise
+
+
+def _history(work: Workload, records: Sequence[Record]) -> History:
+    """What was done before, from now on: all that did not succeed is run again, also if the clock was set back."""
+    accepted = max([now(), *(record.accepted_at + 1 for record in records)])
+    return History(work, by_run(records), accepted)
 
 
 def _tell_what_is_kept(folder: Path, experiment: Experiment, trials: Sequence[Trial]) -> None:
@@ -122,22 +121,22 @@ def _tell_what_is_kept(folder: Path, experiment: Experiment, trials: Sequence[Tr
     print(f"stopped: {said}; run the same command again to go on", file=sys.stderr)
 
 
-def _require_sound(file: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> None:
+def _require_sound(file: Path, work: Workload, records: Sequence[Record]) -> None:
     """Raises InvalidExperiment where the file says what its author can't mean; one that has begun is warned."""
-    found = [f"{file}: {doubt}" for doubt in doubts(experiment, trials)]
-    wanted = {trial.id for trial in trials}
+    found = [f"{file}: {doubt}" for doubt in work.doubts]
+    wanted = work.by_id.keys()
     if found and not any(record.id in wanted for record in records):
         raise InvalidExperiment(found)
     for doubt in found:
         print(f"warning: {doubt}", file=sys.stderr)
 
 
-def _warn(experiment: Experiment, trials: Sequence[Trial], options: argparse.Namespace) -> None:
+def _warn(work: Workload, options: argparse.Namespace) -> None:
     """What the file or the command asks for, and gets otherwise than it may seem."""
-    told = [f"{options.file}: {sentence}" for sentence in ignored(experiment, trials)]
-    if elsewhere := _counts_elsewhere(experiment):
+    told = [f"{options.file}: {sentence}" for sentence in work.ignored]
+    if elsewhere := _counts_elsewhere(work.experiment):
         told.append(f"{options.file}: on a cluster only, and not here, counts {', '.join(elsewhere)}")
-    told += _crowded(trials, options.jobs) if options.launcher == "local" else []
+    told += _crowded(work.trials, options.jobs) if options.launcher == "local" else []
     for sentence in told:
         print(f"warning: {sentence}", file=sys.stderr)
 

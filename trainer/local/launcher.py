@@ -49,6 +49,9 @@ class RankEnded:
     ending: Ending
 
 
+Event = Epoch | Begun | Waits | RankEnded
+
+
 class Launcher(Protocol):
     """Starts the ranks of trials somewhere and tells how they end."""
 
@@ -70,7 +73,7 @@ class Launcher(Protocol):
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks; each is told of as ended."""
 
-    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | Waits | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Event]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:

@@ -1,20 +1,35 @@
-"""What a scale test's cells need that trials of a search don't: a memory limit, and to be skipped. Pure.
+"""The memory limits of a scale test's cells. Pure.
 
-The limit follows from the floor, which is what a worker has before it holds a sample. It is measured before the first
+A limit follows from the floor, which is what a worker has before it holds a sample. It is measured before the first
 cell runs, and stands in the ledger like any attempt, so that whoever comes later finds the same limit.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trainer.experiment.cells import memory_limit, reason_to_skip, skipped
+from trainer.experiment.cells import memory_limit
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
-from trialrun_operator import conditions as c
-from trialrun_operator.names import MAX_ATTEMPT
-from trialrun_operator.workload import Workload
+from trainer.scheduling.workload import Workload
+
+
+@dataclass(frozen=True)
+class FloorUnknown:
+    """The floor that limits count from could not be measured: how the attempt ended that should have told it."""
+
+    workers: int
+    outcome: Outcome
+    error: str
+
+
+@dataclass(frozen=True)
+class LimitBelowFloor:
+    """The file's limit is so small that no worker could start; a sentence."""
+
+    error: str
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Limits:
 
     alone: str | None = None
     with_peers: str | None = None
-    problem: c.Problem | None = None
+    problem: FloorUnknown | LimitBelowFloor | None = None
 
     def of(self, trial: Trial) -> str | None:
         """The limit of each worker of a trial."""
@@ -48,50 +63,22 @@ def limits(work: Workload, ledger: Mapping[str, Sequence[Record]], settled: Mapp
             return None
         if floor is None and cell.memory_limit is None:
             record = settled[trial.id]
-            return Limits(problem=c.floor_unknown(trial.workers, record.outcome, record.error))
+            return Limits(problem=FloorUnknown(trial.workers, record.outcome, record.error))
         try:
             size = None if floor is None else memory_limit(cell, floor)
         except UserError as error:
-            return Limits(problem=c.Problem(c.LIMIT_BELOW_FLOOR, f"{error}."))
+            return Limits(problem=LimitBelowFloor(f"{error}."))
         # A figure of the user's is handed on as it was written.
         found[trial.workers > 1] = cell.memory_limit or str(size)
     return Limits(found.get(False), found.get(True))
+
+
+def tells_floor(records: Sequence[Record]) -> bool:
+    """Whether any of these attempts tells a floor."""
+    return any(map(_floor, records))
 
 
 def _floor(record: Record) -> int | None:
     """The floor that an attempt tells of, however it ended: its largest rank's."""
     told = (rank.counted_floor for rank in record.memory if rank is not None)
     return max((floor for floor in told if floor is not None), default=None)
-
-
-def untold(work: Workload, records: Sequence[Record], accepted: int) -> bool:
-    """Whether these, of one trial, should have told a floor, and another attempt since the latest `rerun` may yet."""
-    if not isinstance(work.experiment, ScaleTest) or work.experiment.spec.cell.memory_limit is not None:
-        return False
-    latest = records[-1]
-    again = latest.accepted_at < accepted and latest.attempt < MAX_ATTEMPT
-    return again and latest.id in {trial.id for trial in work.floors} and not any(map(_floor, records))
-
-
-def too_large(
-    work: Workload,
-    waiting: Iterable[Trial],
-    ended: Sequence[Record],
-    ledger: Mapping[str, Sequence[Record]],
-    *,
-    accepted: int,
-    now: int,
-) -> list[Record]:
-    """The records of the cells that need not run, of those that are `waiting`, after the ones that have `ended`."""
-    if not isinstance(work.experiment, ScaleTest) or not ended:
-        return []
-    return [
-        skipped(trial, attempt=next_attempt(ledger, trial), reason=reason, accepted=accepted, now=now)
-        for trial in waiting
-        if (reason := reason_to_skip(work.experiment, trial, ended)) is not None
-    ]
-
-
-def next_attempt(ledger: Mapping[str, Sequence[Record]], trial: Trial) -> int:
-    """The number of a trial's next attempt. Only what is written counts: it follows on what no crash can lose."""
-    return ledger[trial.id][-1].attempt + 1 if ledger.get(trial.id) else 1

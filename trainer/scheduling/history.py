@@ -1,0 +1,106 @@
+"""What a ledger says of each run: whether it is done with, and the number of its next attempt. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
+from trainer.experiment.record import Record
+from trainer.experiment.spec import ScaleTest
+from trainer.scheduling.limits import Limits, limits, tells_floor
+from trainer.scheduling.workload import Workload
+
+Ledger = Mapping[str, Sequence[Record]]  # the records of each run by its id, in the order of their attempts
+
+
+def is_done(work: Workload, record: Record, accepted: int) -> bool:
+    """Whether a run with this latest record is done with: not if it didn't succeed before `accepted`."""
+    again = record.outcome is not Outcome.SUCCEEDED and record.accepted_at < accepted
+    return record.final and not (again and may_go_on(work, record))
+
+
+def may_go_on(work: Workload, record: Record) -> bool:
+    """Whether a run with this latest record may have another attempt."""
+    return work.most_attempts is None or record.attempt < work.most_attempts
+
+
+def is_failure(record: Record) -> bool:
+    """Whether it counts towards maxFailedTrials."""
+    return record.outcome is not Outcome.SUCCEEDED and record.outcome is not Outcome.SKIPPED
+
+
+def by_run(records: Iterable[Record]) -> Ledger:
+    """Records by the run that they are of, in the order of their attempts."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.id, []).append(record)
+    for of_run in found.values():
+        of_run.sort(key=lambda record: (record.attempt, record.finished_at))
+    return found
+
+
+class History:
+    """What is known of each run, `accepted` being when the experiment, or its rerun, was taken up.
+
+    That is in milliseconds since 1970. What didn't succeed before is run again. It takes a ledger in at once, and
+    further records one by one, each in the same time however many there are.
+    """
+
+    def __init__(self, work: Workload, ledger: Ledger, accepted: int) -> None:
+        self.accepted = accepted
+        self.failed: set[str] = set()  # runs that are done with and failed
+        self.out_of_memory: list[Record] = []  # of runs that are done with
+        self._work = work
+        self._floors = {trial.id for trial in work.floors}
+        self._records: dict[str, list[Record]] = {}
+        self._done: dict[str, Record] = {}
+        self._left = {trial.id: trial for trial in work.order}
+        for records in ledger.values():
+            if records:
+                self._records[records[-1].id] = list(records)
+                self._weigh(records)
+        self.limits: Limits | None = limits(work, self._records, self._done)
+
+    def add(self, record: Record) -> None:
+        """Takes in the record of an attempt that has ended."""
+        records = self._records.setdefault(record.id, [])
+        records.append(record)
+        self._weigh(records)
+        if record.id in self._floors:
+            self.limits = limits(self._work, self._records, self._done)
+
+    @property
+    def left(self) -> Iterable[Trial]:
+        """What is not done with, in running order. Until `limits` are known, that is what measures them."""
+        if self.limits is None:
+            return [trial for trial in self._work.floors if trial.id not in self._done]
+        return self._left.values() if self.limits.problem is None else ()
+
+    def next_attempt(self, trial: Trial) -> int:
+        """The number of its next attempt: it follows on what is written, which no crash can lose."""
+        return self._records[trial.id][-1].attempt + 1 if trial.id in self._records else 1
+
+    def _weigh(self, records: Sequence[Record]) -> None:
+        """Sorts a run in by its records."""
+        latest = records[-1]
+        if not is_done(self._work, latest, self.accepted) or self._must_tell_floor(records):
+            return
+        self._done[latest.id] = latest
+        self._left.pop(latest.id, None)
+        if is_failure(latest):
+            self.failed.add(latest.id)
+        else:
+            self.failed.discard(latest.id)
+        if latest.outcome in OUT_OF_MEMORY:
+            self.out_of_memory.append(latest)
+
+    def _must_tell_floor(self, records: Sequence[Record]) -> bool:
+        """Whether these should have told the floor that limits count from, and another attempt may yet."""
+        test, latest = self._work.experiment, records[-1]
+        if (
+            latest.id not in self._floors
+            or not isinstance(test, ScaleTest)
+            or test.spec.cell.memory_limit is not None
+        ):
+            return False
+        again = latest.accepted_at < self.accepted and may_go_on(self._work, latest)
+        return again and not tells_floor(records)

@@ -1,0 +1,125 @@
+"""An experiment as both places run it: expanded, in order, with what bounds each run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from trainer.experiment.baseline import deadline
+from trainer.experiment.doubts import doubts, ignored
+from trainer.experiment.expand import Trial, expand, running_order
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+
+# In place of a trial's id: no id has letters beyond f. An experiment's baseline runs as one more trial.
+BASELINE = "baseline"
+# The same of what is trained before a scale test's cells, to measure the memory that a worker starts with.
+FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What there is to run. `order` holds the trials as they start, `trials` as they are listed.
+
+    `floors` are no trials of the experiment, but go before the first, so that its cells' memory can be limited.
+    `doubts` are what a new experiment is refused for, and one that was accepted before is warned of; `ignored` is
+    what it gives and no trial reads. A run has at most `most_attempts`, None for as many as are asked for.
+    """
+
+    experiment: Experiment
+    trials: tuple[Trial, ...]
+    order: tuple[Trial, ...]
+    floors: tuple[Trial, ...] = ()
+    doubts: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    most_attempts: int | None = None
+
+    @cached_property
+    def by_id(self) -> dict[str, Trial]:
+        """The trials, and what goes before them, by their identity."""
+        return {trial.id: trial for trial in (*self.trials, *self.floors)}
+
+    @cached_property
+    def baseline(self) -> Trial:
+        """What a pod that measures the baseline is to the operator: one more trial, of one worker."""
+        training = self.experiment.spec.training
+        return Trial(len(self.trials), len(self.trials), BASELINE, {}, 0, training, 1)
+
+    @property
+    def measures_baseline(self) -> bool:
+        """Whether the search is to be run again, one trial at a time."""
+        return isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.baseline == "Measure"
+
+    @property
+    def imports_baseline(self) -> bool:
+        """Whether a user's ledger serves as baseline."""
+        return isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.baseline == "Import"
+
+    def metric_of(self, trial: Trial) -> str | None:
+        """The objective where this trial's ranks report it; None where they are to report none."""
+        return None if trial.id == BASELINE else self.metric
+
+    def deadline_of(self, trial: Trial) -> int:
+        """The longest an attempt at this trial may run, in seconds."""
+        if trial.id == BASELINE and isinstance(self.experiment, HyperparamSearch):
+            return deadline(self.experiment, len(self.trials))
+        if trial in self.floors:  # the first pods of all: they may have to pull the image
+            return self.deadline_seconds + self.experiment.spec.pending_deadline_seconds
+        return self.deadline_seconds
+
+    @property
+    def metric(self) -> str | None:
+        """The objective where ranks report it; None where there is none, or it is measured from outside."""
+        if not isinstance(self.experiment, HyperparamSearch):
+            return None
+        metric = self.experiment.spec.objective.metric
+        return metric if OBJECTIVES[metric].part == "metrics" else None
+
+    @property
+    def parallel_trials(self) -> int:
+        """The most trials that may run at once on a cluster."""
+        return self.experiment.spec.parallel_trials
+
+    @property
+    def max_failed_trials(self) -> int | None:
+        """With more failures nothing new starts; None for a scale test, which is there to find where trials fail."""
+        return self.experiment.spec.max_failed_trials if isinstance(self.experiment, HyperparamSearch) else None
+
+    @property
+    def deadline_seconds(self) -> int:
+        """The longest an attempt may run."""
+        if isinstance(self.experiment, HyperparamSearch):
+            return self.experiment.spec.deadline_seconds
+        return self.experiment.spec.cell.deadline_seconds
+
+
+def workload(experiment: Experiment) -> Workload:
+    """The workload of an experiment whose floors are measured by whatever starts its trials.
+
+    Raises:
+        InvalidExperiment: with all mistakes found.
+    """
+    trials = expand(experiment)
+    order = tuple(running_order(experiment, trials))
+    doubted, unread = tuple(doubts(experiment, trials)), tuple(ignored(experiment, trials))
+    return Workload(experiment, tuple(trials), order, (), doubted, unread)
+
+
+def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """What measures the floors of one worker and of several, which load more; nothing where no memory is limited.
+
+    Each is a smallest cell without a limit, for one epoch: its report tells what it had before it held a sample.
+    """
+    if test.spec.cell.memory_limit is None and test.spec.cell.memory_above_floor is None:
+        return ()
+    smallest: dict[bool, Trial] = {}
+    for trial in sorted(trials, key=lambda each: (each.training.data.multiplier, each.workers, each.index)):
+        smallest.setdefault(trial.workers > 1, trial)
+    return tuple(
+        replace(_once(trial), id=f"{FLOOR}-{trial.workers}", index=len(trials) + number, point=len(trials) + number)
+        for number, (_, trial) in enumerate(sorted(smallest.items()))
+    )
+
+
+def _once(trial: Trial) -> Trial:
+    train = trial.training.train.model_copy(update={"epochs": 1})
+    return replace(trial, training=trial.training.model_copy(update={"train": train}))
