@@ -57,8 +57,10 @@ def replace(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync(target.parent)
     except OSError as error:
-        # A full disk names no file, and nobody knows the temporary one.
-        if error.filename is None or Path(error.filename) in (temporary, *target.parents):
+        # A full disk names no file, and nobody knows the temporary one. An error without a number shows no file.
+        if error.errno is not None and (
+            error.filename is None or Path(error.filename) in (temporary, *target.parents)
+        ):
             error.filename = str(path)
         raise
     finally:

@@ -11,6 +11,10 @@ BARRIER = (
     "unsuccessfully.\n"
 )
 STACK = "Driver stacktrace:\n\tat org.apache.spark.scheduler.DAGScheduler.failJob(DAGScheduler.scala:2844)\n"
+ONCE_MORE = BARRIER.replace(
+    "Could not recover from a failed barrier ResultStage.",
+    "ResultStage 0 (run at /opt/trialrun/spark/driver.py:131) has failed the maximum allowable number of times: 1.",
+)
 POD = (
     "ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: \n"
     "The executor with id 1 exited with exit code 137(SIGKILL, possible container OOM).\n\n"
@@ -28,6 +32,7 @@ POD = (
             "ExecutorLostFailure (executor 0 exited) Reason: Command exited with code 137",
         ),
         (BARRIER + POD + STACK, " ".join(POD.split())),
+        (ONCE_MORE + POD + STACK, " ".join(POD.split())),
         ("java.lang.IllegalStateException: no more\n\tat a.b.C$D.e(C.scala:1)\n\tat f.G.h(G.java)\n",
          "java.lang.IllegalStateException: no more"),
         ("", "RuntimeError"),

@@ -241,7 +241,7 @@ def test_the_fractions_part_messages_where_no_split_does(path: str) -> None:
     [("data.compression", "LZ4"), ("data.warmupMessages", 5), ("data.timeoutSeconds", 5), ("data.checksum", 5)],
 )
 def test_samples_of_a_topic_do_not_depend_on_how_they_are_read(path: str, value: Any) -> None:
-    topic = Topic("t", "id", (0,))
+    topic = Topic("t", "id", (0,), {})
     changed = with_field(path, value, KAFKA)
     assert why_without_effect(path, Case(changed, 1, "validMse")) is not None
     assert identity_of(changed.data, topic) == identity_of(plain(KAFKA).data, topic)

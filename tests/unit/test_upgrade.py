@@ -396,6 +396,8 @@ def orders() -> Iterator[str]:
     """What pods are told of all experiments that 0.1 may have accepted."""
     for path in sorted((TESTS / "data" / "valid").glob("*.yaml")):
         work = workload(parse(path.read_text()))
+        if any(len(trial.training.data.columns) > 64 or trial.training.data.window > 10_000 for trial in work.trials):
+            continue  # those were its bounds
         yield from (trial_document(work, "uid", trial, 1) for trial in work.trials[:3])
         if work.measures_baseline:
             yield baseline_document(work, "uid", 1)

@@ -29,7 +29,8 @@ _HERE = "127.0.0.1"
 _STACK = re.compile(r"at [\w.$/<>]+\(")  # a frame of Java's, not a sentence that goes on with "at"
 _PREAMBLE = re.compile(
     r"(org\.apache\.spark\.\w+: )?Job aborted due to stage failure: "
-    r"(Could not recover from a failed barrier ResultStage\. Most recent failure reason: )?"
+    r"((Could not recover from a failed barrier ResultStage|\w+ \d+ \(.{1,300}?\) has failed the maximum allowable "
+    r"number of times: \d+)\. Most recent failure reason: )?"
     r"(Stage failed because barrier task ResultTask\(\d+, \d+\) finished unsuccessfully\. )?"
 )
 
