@@ -4,12 +4,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.experiment.baseline import one_at_a_time
 from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
 from trainer.experiment.pod import Pod
 from trainer.experiment.spec import HyperparamSearch
-from trainer.scheduling.workload import BASELINE, Workload
+from trainer.scheduling.workload import BASELINE, Workload, one_at_a_time
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONTAINER,

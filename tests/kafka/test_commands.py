@@ -14,10 +14,11 @@ from kafka.reading import read
 from local.cli import trainer
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.errors import UserError
-from trainer.experiment.expand import expand, running_order
+from trainer.experiment.expand import expand
 from trainer.experiment.load import read as read_file
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
+from trainer.scheduling.workload import running_order
 
 LOADING = """\
 apiVersion: trialrun.dev/v1alpha1

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from local.cli import ROOT, command, environment, trainer, write_search
-from trainer.experiment.baseline import figures, one_at_a_time, rests_on
+from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, decode_report, hash_number
 from trainer.experiment.spec import HyperparamSearch
 from trainer.local.ledger import read_ledger
-from trainer.scheduling.workload import Workload
+from trainer.scheduling.workload import Workload, one_at_a_time
 from trialrun_operator.manifests import BASELINE_VARIABLE, baseline_document
 from trialrun_operator.workload import workload
 

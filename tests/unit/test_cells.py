@@ -2,11 +2,12 @@
 
 import pytest
 
-from trainer.experiment.cells import memory_limit, reason_to_skip, skipped
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.spec import Cell
+from trainer.scheduling.decide import reason_to_skip, skipped
+from trainer.scheduling.limits import memory_limit
 from unit.builders import a_record, an_experiment
 
 FLOOR = 300 * 2**20

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from trainer.experiment.errors import InvalidExperiment
-from trainer.experiment.expand import canonical, expand, running_order
+from trainer.experiment.expand import canonical, expand
 from trainer.experiment.load import load
 from trainer.experiment.spec import Experiment
 from trainer.experiment.training import Training
+from trainer.scheduling.workload import running_order
 from unit.builders import GRID, a_document, an_experiment
 
 RANDOM: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.experiment.baseline import figures, one_at_a_time, rests_on
+from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import (
@@ -21,6 +21,7 @@ from trainer.experiment.record import (
 )
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
+from trainer.scheduling.workload import one_at_a_time
 from unit.builders import START, a_record, four, ran
 
 FAILED = Outcome.CRASHED

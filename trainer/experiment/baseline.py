@@ -12,22 +12,6 @@ from trainer.experiment.record import DATA, VALIDATION, Environment, Record, Run
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.timing import spent, timing
 
-# The longest that Kubernetes lets a pod run.
-_MAX_SECONDS = 2**31 - 1
-_MAX_TRIAL_SECONDS = 31_536_000
-
-
-def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
-    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had."""
-    spec = search.spec
-    longer = min(_MAX_TRIAL_SECONDS, spec.deadline_seconds * spec.workers)
-    return search.model_copy(update={"spec": spec.model_copy(update={"workers": 1, "deadline_seconds": longer})})
-
-
-def deadline(search: HyperparamSearch, trials: int) -> int:
-    """The longest that the baseline of so many trials may run, in seconds: what they may take one after another."""
-    return min(_MAX_SECONDS, one_at_a_time(search).spec.deadline_seconds * trials)
-
 
 def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record]) -> RunFigures | None:
     """The figures of a run of these trials, or of the same ones by one worker each; None when none of them ran."""

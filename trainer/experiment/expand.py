@@ -74,18 +74,6 @@ def expand(experiment: Experiment) -> list[Trial]:
     return trials
 
 
-def running_order(experiment: Experiment, trials: list[Trial]) -> list[Trial]:
-    """The trials in the order in which they start."""
-    if experiment.spec.order == "Listed":
-        return trials
-    order = list(trials)
-    rng = random.Random(experiment.spec.seed)
-    for i in range(len(order) - 1, 0, -1):  # Fisher-Yates by hand: random.shuffle may change between versions
-        j = int(rng.random() * (i + 1))
-        order[i], order[j] = order[j], order[i]
-    return order
-
-
 def id_alone(kind: str, trial: Trial) -> str:
     """The id of the same training by one worker; the trial's own where what is trained depends on the workers."""
     train = trial.training.train

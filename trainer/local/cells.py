@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 from trainer.cgroup import CgroupFactory, Group, cgroup_factory, machine_memory
 from trainer.cgroup import memory_limit as memory_bound
-from trainer.experiment.cells import memory_limit
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import Ending
 from trainer.experiment.outcome import Outcome
@@ -29,6 +28,7 @@ from trainer.local.launcher import QUIET_SECONDS, Begun, Epoch, LauncherEnded, R
 from trainer.local.lines import Lines
 from trainer.local.processes import LOG, ending, orders
 from trainer.report.wording import memory
+from trainer.scheduling.limits import memory_limit
 
 _WATCH_SECONDS = 0.02
 _MOST_FLOOR_SECONDS = 120.0

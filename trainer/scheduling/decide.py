@@ -3,11 +3,11 @@
 Deciding again after a decision was carried out starts nothing; in which order things are given makes no difference.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from trainer.experiment.cells import reason_to_skip, skipped
 from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling.history import History, is_done, is_failure
@@ -70,6 +70,37 @@ def decide(
     return Decision(tuple(starts), tuple(skips), over, over and not exhausted and failed < len(work.trials))
 
 
+def reason_to_skip(test: ScaleTest, trial: Trial, ended: Iterable[Record]) -> str | None:
+    """Why a cell need not run after those that have `ended`: a smaller one with as many workers ran out of memory."""
+    if test.spec.cell.after_out_of_memory == "Run":
+        return None
+    size = trial.training.data.multiplier
+    for record in ended:
+        smaller = _size(record) < size and record.workers == trial.workers
+        if smaller and record.outcome in OUT_OF_MEMORY:
+            workers = "1 worker" if trial.workers == 1 else f"{trial.workers} workers"
+            return f"{_size(record)}x with {workers} ended as {record.outcome}"
+    return None
+
+
+def skipped(trial: Trial, *, attempt: int, reason: str, accepted: int, now: int) -> Record:
+    """The record of a cell that did not run; times are milliseconds since 1970."""
+    return Record(
+        id=trial.id,
+        index=trial.index,
+        parameters=trial.parameters,
+        repeat=trial.repeat,
+        workers=trial.workers,
+        seed=trial.training.train.seed,
+        attempt=attempt,
+        outcome=Outcome.SKIPPED,
+        error=reason,
+        accepted_at=accepted,
+        started_at=now,
+        finished_at=now,
+    )
+
+
 def _skips(
     work: Workload, history: History, busy: Collection[str], ended: Sequence[Record], now: int
 ) -> list[Record]:
@@ -82,3 +113,8 @@ def _skips(
         for trial in history.left
         if trial.id not in busy and (reason := reason_to_skip(work.experiment, trial, passed)) is not None
     ]
+
+
+def _size(record: Record) -> int:
+    """The size of a cell's training set, as a multiple of the base set."""
+    return int(record.parameters.get("data.multiplier", 1))

@@ -7,12 +7,12 @@ cell runs, and stands in the ledger like any attempt, so that whoever comes late
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trainer.experiment.cells import memory_limit
+from trainer.experiment.cost import quantity
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
-from trainer.experiment.spec import ScaleTest
+from trainer.experiment.spec import Cell, ScaleTest
 from trainer.scheduling.workload import Workload
 
 
@@ -73,6 +73,28 @@ def limits(work: Workload, ledger: Mapping[str, Sequence[Record]], settled: Mapp
     return Limits(found.get(False), found.get(True))
 
 
+def memory_limit(cell: Cell, floor: int) -> int | None:
+    """The bytes that a worker may use, whose floor was measured; None where the file sets no limit.
+
+    Raises:
+        UserError: it could not even start.
+    """
+    if cell.memory_above_floor is not None:
+        above = int(quantity(cell.memory_above_floor))
+        if above < 1:
+            raise UserError(f"spec.cell.memoryAboveFloor: must be at least one byte, got {cell.memory_above_floor}")
+        return floor + above
+    if cell.memory_limit is None:
+        return None
+    limit = int(quantity(cell.memory_limit))
+    if limit <= floor:
+        raise UserError(
+            f"spec.cell.memoryLimit: must be more than the {_mib(floor)} that a worker was measured to need "
+            f"here before it holds a sample, got {cell.memory_limit}; raise it, or give memoryAboveFloor in its place"
+        )
+    return limit
+
+
 def tells_floor(records: Sequence[Record]) -> bool:
     """Whether any of these attempts tells a floor."""
     return any(map(_floor, records))
@@ -82,3 +104,7 @@ def _floor(record: Record) -> int | None:
     """The floor that an attempt tells of, however it ended: its largest rank's."""
     told = (rank.counted_floor for rank in record.memory if rank is not None)
     return max((floor for floor in told if floor is not None), default=None)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"

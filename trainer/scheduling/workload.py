@@ -1,12 +1,12 @@
 """An experiment as both places run it: expanded, in order, with what bounds each run."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from trainer.experiment.baseline import deadline
 from trainer.experiment.doubts import doubts, ignored
-from trainer.experiment.expand import Trial, expand, running_order
+from trainer.experiment.expand import Trial, expand
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 
@@ -14,6 +14,9 @@ from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 BASELINE = "baseline"
 # The same of what is trained before a scale test's cells, to measure the memory that a worker starts with.
 FLOOR = "floor"
+# The longest that Kubernetes lets a pod run.
+_MAX_SECONDS = 2**31 - 1
+_MAX_TRIAL_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Workload:
     def deadline_of(self, trial: Trial) -> int:
         """The longest an attempt at this trial may run, in seconds."""
         if trial.id == BASELINE and isinstance(self.experiment, HyperparamSearch):
-            return deadline(self.experiment, len(self.trials))
+            return baseline_deadline(self.experiment, len(self.trials))
         if trial in self.floors:  # the first pods of all: they may have to pull the image
             return self.deadline_seconds + self.experiment.spec.pending_deadline_seconds
         return self.deadline_seconds
@@ -102,6 +105,30 @@ def workload(experiment: Experiment) -> Workload:
     order = tuple(running_order(experiment, trials))
     doubted, unread = tuple(doubts(experiment, trials)), tuple(ignored(experiment, trials))
     return Workload(experiment, tuple(trials), order, (), doubted, unread)
+
+
+def running_order(experiment: Experiment, trials: Sequence[Trial]) -> Sequence[Trial]:
+    """The trials in the order in which they start."""
+    if experiment.spec.order == "Listed":
+        return trials
+    order = list(trials)
+    rng = random.Random(experiment.spec.seed)
+    for i in range(len(order) - 1, 0, -1):  # Fisher-Yates by hand: random.shuffle may change between versions
+        j = int(rng.random() * (i + 1))
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
+    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had."""
+    spec = search.spec
+    longer = min(_MAX_TRIAL_SECONDS, spec.deadline_seconds * spec.workers)
+    return search.model_copy(update={"spec": spec.model_copy(update={"workers": 1, "deadline_seconds": longer})})
+
+
+def baseline_deadline(search: HyperparamSearch, trials: int) -> int:
+    """The longest that the baseline of so many trials may run, in seconds: what they may take one after another."""
+    return min(_MAX_SECONDS, one_at_a_time(search).spec.deadline_seconds * trials)
 
 
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
