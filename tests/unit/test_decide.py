@@ -164,6 +164,26 @@ def test_a_cluster_starts_what_this_machine_would(seed: int, slots: int, steps: 
     assert (found.over, found.worthwhile) == (here.over, here.worthwhile)
 
 
+def test_what_was_never_tried_comes_before_what_failed() -> None:
+    work = a_search(maxFailedTrials=1)
+    first, second, *rest = work.order
+    ledger = {trial.id: [a_record(trial, outcome=Outcome.CRASHED)] for trial in (first, second)}
+    assert decide(work, History(work, ledger, START), [], free=9, now=START).over, "the budget is used up"
+    again = History(work, ledger, AGAIN)
+    assert [trial.id for trial in again.left] == [trial.id for trial in (*rest, first, second)]
+    lost = {first.id: [a_record(first, outcome=Outcome.NODE_LOST, final=False)]}
+    retried = decide(work, History(work, lost, START), [], free=len(work.trials), now=START)
+    assert [start.trial.id for start in retried.starts] == [trial.id for trial in (*work.order[1:], first)]
+    assert retried.starts[-1].attempt == 2
+
+
+def test_cells_keep_their_order_when_they_are_run_again() -> None:
+    work = a_test()
+    small = work.order[0]
+    again = History(work, {small.id: [a_record(small, outcome=Outcome.HOST_OOM)]}, AGAIN)
+    assert [trial.id for trial in again.left] == [trial.id for trial in work.order]
+
+
 def test_a_cell_larger_than_one_that_ran_out_of_memory_is_skipped_before_its_turn() -> None:
     work = a_test()
     small, middle, large = (trial for trial in work.trials if trial.workers == 1)

@@ -1,6 +1,7 @@
 """What a ledger says of each run: whether it is done with, and the number of its next attempt. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
@@ -70,10 +71,19 @@ class History:
 
     @property
     def left(self) -> Iterable[Trial]:
-        """What is not done with, in running order. Until `limits` are known, that is what measures them."""
+        """What is not done with, as it is to start. Until `limits` are known, that is what measures them.
+
+        Trials of a search that were never tried come before those that failed: these may use the budget up again. A
+        scale test has none, and its smaller cells spare larger ones.
+        """
         if self.limits is None:
             return [trial for trial in self._work.floors if trial.id not in self._done]
-        return self._left.values() if self.limits.problem is None else ()
+        if self.limits.problem is not None:
+            return ()
+        if isinstance(self._work.experiment, ScaleTest):
+            return self._left.values()
+        tried = (trial for trial in self._left.values() if trial.id in self._records)
+        return chain((trial for trial in self._left.values() if trial.id not in self._records), tried)
 
     def next_attempt(self, trial: Trial) -> int:
         """The number of its next attempt: it follows on what is written, which no crash can lose."""
