@@ -231,7 +231,7 @@ def _context() -> str | None:
             ["kubectl", "config", "view", "--minify", "--output=json"],  # noqa: S607 - the user's own
             capture_output=True,
             text=True,
-            timeout=_QUIET_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=True,
         ).stdout
         document = json.loads(told)

@@ -94,6 +94,8 @@ def test_of_failures_that_come_all_at_once_a_few_are_told(experiments: Experimen
         writes = [
             each for each in changes.changes if "trialrun.dev/ledger" in each.seen["metadata"].get("labels", {})
         ]
+        # Events are told after the status that they are about is written.
+        eventually(lambda: "NoTrialSucceeded" in {event["reason"] for event in events_of(experiments, "search")})
     reasons = Counter(event["reason"] for event in events_of(experiments, "search"))
     print(f"24 failures, written {len(writes)} times: {dict(reasons)}")
     assert reasons.keys() == {"Running", "TrialFailed", "NoTrialSucceeded"}

@@ -196,8 +196,8 @@ def test_a_killed_runner_leaves_no_process_and_the_next_start_removes_its_cgroup
     file.write_text(FILE % "deadlineSeconds: 600")
     runner = start("run", file, "--out", tmp_path / "out")
     report = tmp_path / "out" / "trials"
-    eventually(lambda: list(report.glob("*/report-0.json")), what="a cell trains")
-    last = json.loads(next(report.glob("*/report-0.json")).read_text())
+    # A report is there, and empty, an instant before it is written.
+    last = json.loads(eventually(lambda: "".join(each.read_text() for each in report.glob("*/report-0.json"))))
     assert last["provisional"] is True
     family = descendants(runner.pid)
     assert family
