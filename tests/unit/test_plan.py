@@ -140,8 +140,9 @@ def test_failures_do_not_stop_a_scale_test() -> None:
 
 
 def test_a_trial_that_lost_its_node_gets_three_attempts() -> None:
-    assert created(plan_of([], evicted(T[0], 1)))[0] == (0, 2)
-    assert created(plan_of([], evicted(T[0], 1), evicted(T[0], 2)))[0] == (0, 3)
+    rest = [a_record(trial) for trial in T[1:]]
+    assert created(plan_of([], evicted(T[0], 1), *rest)) == [(0, 2)]
+    assert created(plan_of([], evicted(T[0], 1), evicted(T[0], 2), *rest)) == [(0, 3)]
     third = Attempt(a_job(T[0], 3), (an_ended_pod(T[0], Ending(0, platform=Outcome.EVICTED), 3),))
     found = plan_of([third], evicted(T[0], 1), evicted(T[0], 2))
     assert [(record.attempt, record.final) for record in found.records] == [(3, True)]
@@ -157,7 +158,10 @@ def test_no_attempt_follows_on_a_record_that_is_not_written_yet() -> None:
 def test_rerun_runs_failed_and_missing_trials_only() -> None:
     records = [a_record(T[0]), failed(T[1]), failed(T[2]), failed(T[3]), failed(T[4])]
     assert created(plan_of([], *records, accepted=START)) == []
-    assert created(plan_of([], *records, accepted=START + 1)) == [(1, 2), (2, 2), (3, 2), (4, 2)]
+    wide = a_workload(parallelTrials=len(T))
+    never_tried = [(trial.index, 1) for trial in T[5:]]
+    again = [(1, 2), (2, 2), (3, 2), (4, 2)]
+    assert created(plan_of([], *records, work=wide, accepted=START + 1)) == never_tried + again
 
 
 def test_a_rerun_gives_three_attempts_again() -> None:
