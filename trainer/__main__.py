@@ -144,47 +144,13 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(func=_lazily("train"))
 
     pod = arguments.command(commands, "pod", "what a trial's container runs: one rank, told by TRIALRUN_TRIAL")
-    pod.add_argument(
-        "--message",
-        type=arguments.path,
-        default=Path("/dev/termination-log"),
-        help="where its report goes (default %(default)s)",
-    )
-    pod.add_argument(
-        "--data",
-        type=arguments.path,
-        default=Path("/data"),
-        help="where the volume with data is mounted (default %(default)s)",
-    )
-    pod.add_argument(
-        "--output",
-        type=arguments.path,
-        default=Path("/output"),
-        help="where the volume for artefacts is mounted (default %(default)s)",
-    )
+    _add_places(pod)
     pod.set_defaults(func=_lazily("pod"))
 
     baseline = arguments.command(
         commands, "baseline", "what a baseline's container runs: a whole search, told by TRIALRUN_BASELINE"
     )
-    baseline.add_argument(
-        "--message",
-        type=arguments.path,
-        default=Path("/dev/termination-log"),
-        help="where its report goes (default %(default)s)",
-    )
-    baseline.add_argument(
-        "--data",
-        type=arguments.path,
-        default=Path("/data"),
-        help="where the volume with data is mounted (default %(default)s)",
-    )
-    baseline.add_argument(
-        "--output",
-        type=arguments.path,
-        default=Path("/output"),
-        help="where the volume for artefacts is mounted (default %(default)s)",
-    )
+    _add_places(baseline)
     baseline.set_defaults(func=_lazily("baseline"))
 
     predict = arguments.command(commands, "predict", "predict with the weights of a run")
@@ -201,6 +167,28 @@ def parser() -> argparse.ArgumentParser:
 
     data.add(commands)
     return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """What a container is given."""
+    parser.add_argument(
+        "--message",
+        type=arguments.path,
+        default=Path("/dev/termination-log"),
+        help="where its report goes (default %(default)s)",
+    )
+    parser.add_argument(
+        "--data",
+        type=arguments.path,
+        default=Path("/data"),
+        help="where the volume with data is mounted (default %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=arguments.path,
+        default=Path("/output"),
+        help="where the volume for artefacts is mounted (default %(default)s)",
+    )
 
 
 def commands() -> set[str]:

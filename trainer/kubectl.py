@@ -24,7 +24,7 @@ _PLURALS = {
     **dict.fromkeys(("hps", "hyperparamsearch", "hyperparamsearches"), "hyperparamsearches"),
     **dict.fromkeys(("sct", "scaletest", "scaletests"), "scaletests"),
 }
-_QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
+QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 _TIMEOUT_SECONDS = 60.0
 # Lines of kubectl's own log: those that say more than one line end in ` >`.
 _LOG = re.compile(r"^[IWEF]\d{4} [^\n]*?(?:err=<\n(?:\t[^\n]*\n)*+ >)?$\n?", re.MULTILINE)
@@ -182,7 +182,7 @@ def done_by_kubectl(
 def _answer(process: subprocess.Popen[str], stdin: str | None, what: str) -> tuple[str, str]:
     """What it prints, and what it complains of."""
     try:
-        return process.communicate(stdin, timeout=_QUIET_SECONDS)
+        return process.communicate(stdin, timeout=QUIET_SECONDS)
     except subprocess.TimeoutExpired:
         print(f"{what}: waiting for the cluster's answer ({_where()})", file=sys.stderr)
     try:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,18 @@ SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
 _TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
 
 
-def script(pod: Json) -> Behaviour:
-    """Four trials go well, the fourth crashes, and the fifth is evicted once."""
+def script(pod: Json, beside: Mapping[str, float] = {}, after_seconds: float = 0.0) -> Behaviour:
+    """All trials go well but the fourth, which crashes, and the fifth, which is evicted once.
+
+    `beside` are metrics that are reported beside the objective.
+    """
     told = trial_of(pod)
     if told["index"] == 3:
         return Fails(1, "boom")
     if told["index"] == 4 and told["attempt"] == 1:
         return IsEvicted()
-    return Succeeds(json.dumps({"clock": 1, "metrics": {"validMse": told["index"] + 1.0}}))
+    metrics = {"validMse": told["index"] + 1.0} | beside
+    return Succeeds(json.dumps({"clock": 1, "metrics": metrics}), after_seconds=after_seconds)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """The operator is upgraded and rolled back while a search runs: processes and CRDs of both versions, in turns."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from cluster import sweptsearch
 from cluster.api import Json
-from cluster.behaviours import Behaviour, Fails, IsEvicted, Succeeds
+from cluster.behaviours import Behaviour
 from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, a_search, apply_crds, trial_of
@@ -26,14 +26,8 @@ BESIDE = {"dataHash": float(0xDA7A), "validationHash": float(0xA11D), "naiveVali
 
 
 def script(pod: Json) -> Behaviour:
-    """The fourth trial crashes, the fifth is evicted once, and every second pod reports as those of 0.1 do."""
-    told = trial_of(pod)
-    if told["index"] == 3:
-        return Fails(1, "boom")
-    if told["index"] == 4 and told["attempt"] == 1:
-        return IsEvicted()
-    metrics = {"validMse": told["index"] + 1.0} | (BESIDE if told["index"] % 2 else {})
-    return Succeeds(json.dumps({"clock": 1, "metrics": metrics}), after_seconds=1.0)
+    """As sweeps have it; every second pod reports as those of 0.1 do."""
+    return sweptsearch.script(pod, BESIDE if trial_of(pod)["index"] % 2 else {}, after_seconds=1.0)
 
 
 @pytest.fixture

@@ -96,8 +96,10 @@ def summarize(
     ranking = _ranking(experiment, trials, attempts, counted)
     compared = None
     if baseline is not None and (ours := figures(experiment, trials, attempts)) is not None:
-        data = differing_digests(rests_on(experiment, trials, attempts), baseline_rests_on)
-        compared = compare(ours, baseline, rate, tuple(data) if ours.digest == baseline.digest else ())
+        data: tuple[str, ...] = ()
+        if baseline_rests_on and ours.digest == baseline.digest:
+            data = tuple(differing_digests(rests_on(experiment, trials, attempts), baseline_rests_on))
+        compared = compare(ours, baseline, rate, data)
     return Summary(
         experiment=experiment.name,
         kind=experiment.kind,

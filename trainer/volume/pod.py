@@ -16,12 +16,11 @@ from typing import Any
 from trainer.experiment.errors import UserError
 from trainer.experiment.pod import Pod
 from trainer.experiment.record import cut_error
-from trainer.kubectl import ask, done_by_kubectl, kubectl, meaning, spoken
+from trainer.kubectl import QUIET_SECONDS, ask, done_by_kubectl, kubectl, meaning, spoken
 
 MOUNTED = "/volume"
 _USER = 65532  # as trials have it, so that they can read and write each other's files
 _START_SECONDS = 300.0
-_QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 
 # What the pod runs until it is deleted: it ends by itself when nothing was copied for ten minutes.
 _WAIT = """
@@ -133,7 +132,7 @@ def _await_start(name: str, namespace: str | None) -> None:
         waited = time.monotonic() - begun
         if hopeless or waited > _START_SECONDS:
             raise UserError(f"pod {name}, which copies, could not be started: {why}")
-        if waited > _QUIET_SECONDS and why != told:
+        if waited > QUIET_SECONDS and why != told:
             told = why
             print(f"waiting for pod {name}, which copies: {why}", file=sys.stderr)
         time.sleep(0.5)
