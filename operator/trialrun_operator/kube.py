@@ -6,7 +6,7 @@ costs more than reading a hundred as JSON.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,6 +53,19 @@ class Refused(ApiFailure):
     def final(self) -> bool:
         """Whether asking again at once would be answered alike: not for an overloaded or failing server."""
         return 400 <= self.code < 500 and self.code not in (401, 408, 429)
+
+
+async def all_of(*requests: Awaitable[Any]) -> list[Any]:
+    """Waits until every one has ended, gives their results in order.
+
+    Raises:
+        BaseException: the first failure, in the order of the requests.
+    """
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
 class Kube:

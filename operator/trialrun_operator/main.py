@@ -9,14 +9,11 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-import kopf
-
-from trialrun_operator import liveness, settings
-from trialrun_operator.handlers import credentials, experiments, jobs, pods, stateless
-from trialrun_operator.intake import Intake
+from trialrun_operator import health, settings, watches
+from trialrun_operator.event_handler import EventHandler
 from trialrun_operator.kube import Kube
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import EXPERIMENT_LABEL, JOBS, PODS
+from trialrun_operator.names import JOBS
 from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
@@ -62,8 +59,8 @@ async def run(chosen: settings.Settings) -> int:
         clock=time.monotonic,
     )
     resync = Resync(kube, store, metrics, chosen.namespaces)
-    pulse = liveness.Pulse(time.monotonic)
-    server = await liveness.serve(chosen.port, pulse, lambda: queue.depth, metrics)
+    alive = health.Health(time.monotonic)
+    server = await health.serve(chosen.port, alive, lambda: queue.depth, metrics)
     first = asyncio.Event()
 
     async def synced() -> None:
@@ -71,12 +68,12 @@ async def run(chosen: settings.Settings) -> int:
         reconciler.resynced()
         for key in store.experiments():
             queue.add(key)
-        pulse.resynced()
+        alive.resynced()
         first.set()
 
     async def work() -> None:
         await first.wait()  # nothing is created before everything that exists is known
-        await work_off(queue, reconciler, metrics, lambda: pulse.looked(queue.depth))
+        await work_off(queue, reconciler, metrics, lambda: alive.looked(queue.depth))
 
     ours = [
         asyncio.create_task(resync.run(synced), name="resync"),
@@ -85,7 +82,7 @@ async def run(chosen: settings.Settings) -> int:
     where = ", ".join(chosen.namespaces) or "all namespaces"
     _log.info("started for %s; the trainer image is %s", where, chosen.image)
     try:
-        return await _until_stopped(ours, _watch(Intake(store, queue, metrics), resync, chosen, first))
+        return await _until_stopped(ours, _watch(EventHandler(store, queue, metrics), resync, chosen, first))
     finally:
         for task in ours:
             task.cancel()
@@ -97,7 +94,7 @@ async def run(chosen: settings.Settings) -> int:
         _log.info("stopped")
 
 
-async def _watch(intake: Intake, resync: Resync, chosen: settings.Settings, first: asyncio.Event) -> None:
+async def _watch(handler: EventHandler, resync: Resync, chosen: settings.Settings, first: asyncio.Event) -> None:
     """Has kopf watch, once it is known where there is something to watch, until a signal ends it."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # kopf replaces these by its own
@@ -109,13 +106,7 @@ async def _watch(intake: Intake, resync: Resync, chosen: settings.Settings, firs
     if chosen.namespaces and not resync.open:
         await stop.wait()
     if not stop.is_set():
-        await kopf.operator(
-            registry=_registry(intake),
-            settings=_kopf_settings(),
-            standalone=True,
-            clusterwide=not chosen.namespaces,
-            namespaces=resync.open,
-        )
+        await watches.watch(handler, resync.open)
 
 
 async def _until_stopped(ours: list[asyncio.Task[None]], watch: Coroutine[Any, Any, None]) -> int:
@@ -135,32 +126,3 @@ async def _until_stopped(ours: list[asyncio.Task[None]], watch: Coroutine[Any, A
         watching.cancel()
         await asyncio.wait([watching], timeout=_STOP_SECONDS)
     return code
-
-
-def _registry(intake: Intake) -> kopf.OperatorRegistry:
-    registry = kopf.OperatorRegistry()
-    credentials.register(registry)
-    experiments.register(registry, intake)
-    jobs.register(registry, intake)
-    pods.register(registry, intake)
-    return registry
-
-
-def _kopf_settings() -> kopf.OperatorSettings:
-    """kopf watches and does nothing else; a watch that is silent for 70 s, bookmarks included, is begun anew."""
-    chosen = kopf.OperatorSettings()
-    chosen.posting.enabled = False
-    chosen.persistence.diffbase_storage = stateless.NoDiffBase()
-    chosen.persistence.progress_storage = stateless.NoProgress()
-    chosen.scanning.disabled = True
-    chosen.peering.standalone = True
-    chosen.watching.server_timeout = 600
-    chosen.watching.connect_timeout = 10
-    chosen.watching.inactivity_timeout = 70
-    chosen.watching.chunk_size = 500
-    chosen.queueing.idle_timeout = 1.0
-    chosen.networking.request_timeout = 60
-    chosen.process.ultimate_exiting_timeout = 2 * _STOP_SECONDS
-    for resource in (JOBS, PODS):
-        chosen.watching.label_selectors[resource.group, resource.version, resource.plural] = EXPERIMENT_LABEL
-    return chosen

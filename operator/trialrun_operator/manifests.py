@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.experiment.cost import quantity
-from trainer.experiment.expand import Trial
+from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.pod import Pod
 from trainer.experiment.spec import HyperparamSearch
-from trainer.scheduling.workload import BASELINE, Workload, one_at_a_time
+from trainer.scheduling.workload import Workload, one_at_a_time
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONTAINER,
@@ -55,7 +55,7 @@ def pytorch_job(
         TRIAL_LABEL: trial.id,
         ATTEMPT_LABEL: str(attempt),
     }
-    if trial.index < len(work.trials):  # it is one of them
+    if trial.kind is Kind.TRIAL:
         ours[INDEX_LABEL] = str(trial.index)
     chosen = work.experiment.spec.pod
     template = {
@@ -173,19 +173,22 @@ def _environment(order: _Order, trial: Trial, chosen: Pod) -> list[Document]:
 
 
 def _order(work: Workload, uid: str, trial: Trial, attempt: int) -> _Order:
-    if trial.id == BASELINE:
-        return _Order("baseline", BASELINE_VARIABLE, baseline_document(work, uid, attempt))
+    if isinstance(work.experiment, HyperparamSearch) and trial.kind is Kind.BASELINE:
+        return _Order("baseline", BASELINE_VARIABLE, baseline_document(work.experiment, uid, attempt))
     return _Order("pod", TRIAL_VARIABLE, trial_document(work, uid, trial, attempt))
 
 
-def baseline_document(work: Workload, uid: str, attempt: int) -> str:
+def baseline_document(search: HyperparamSearch, uid: str, attempt: int) -> str:
     """The one thing a baseline's pod is told: the search as one worker at a time trains it."""
-    search = work.experiment
-    assert isinstance(search, HyperparamSearch)  # noqa: S101
     document = one_at_a_time(search).document(sparse=True)
     for name in ("pod", "prices", "baseline"):  # which are for the cluster only, and may be long
         document["spec"].pop(name, None)
     return _json({"uid": uid, "attempt": attempt, "search": document})
+
+
+def baseline_bytes(search: HyperparamSearch) -> int:
+    """How long what a baseline's pod is told is, but for the UID and the attempt."""
+    return len(baseline_document(search, "", 0).encode())
 
 
 def trial_document(work: Workload, uid: str, trial: Trial, attempt: int) -> str:

@@ -1,13 +1,12 @@
 """Turns jobs and pods of the API server into values. Only `manifests` knows their looks too. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from trainer.experiment.judge import Ending
-from trialrun_operator.evidence import Obstacle, ending_of, obstacle_of
+from trainer.experiment.judge import RankExit
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONTAINER,
@@ -20,6 +19,7 @@ from trialrun_operator.names import (
     UID_LABEL,
     Key,
 )
+from trialrun_operator.pod_outcome import StartFailure, rank_exit, start_failure
 
 Document = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod of one rank. `ending` says how it ended, `obstacle` why it hasn't started, both None otherwise.
+    """A pod of one rank. `exit` says how it ended, `start_failure` why it hasn't started, both None otherwise.
 
     `bound` is when it was given a node, `began` when a kubelet took it up: its deadline counts from there. `started`
     is when its container started.
@@ -69,15 +69,15 @@ class Pod:
     began: int | None
     started: int | None
     ended: int | None
-    ending: Ending | None
-    obstacle: Obstacle | None
+    exit: RankExit | None
+    start_failure: StartFailure | None
     image: str
     deleting: bool
 
     @property
     def stays(self) -> bool:
         """Whether it may still use its node: it has not ended, nor is it lost with its node."""
-        return self.ending is None
+        return self.exit is None
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,6 @@ class Attempt:
     job: Job | None
     pods: tuple[Pod, ...]
     confirmed: int | None = None
-    # For `verdicts`, which remembers here what it has said. Whatever changes makes another attempt.
-    said: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @cached_property
     def identity(self) -> tuple[str, int]:
@@ -117,7 +115,7 @@ class Attempt:
         The training operator makes a pod anew that was deleted, if it had not yet seen that it had failed.
         """
         ranks = {pod.rank: pod for pod in sorted(self.pods, key=_age)}
-        ended = [pod for pod in self.pods if pod.ending is not None]
+        ended = [pod for pod in self.pods if pod.exit is not None]
         return ranks | {pod.rank: pod for pod in sorted(ended, key=_age, reverse=True)}
 
 
@@ -176,9 +174,9 @@ def pod(document: Document) -> Pod | None:
     state = container.get("state") or {}
     terminated = state.get("terminated") or {}
     started = (state.get("running") or terminated).get("startedAt")
-    ending = ending_of(document, terminated, rank)
+    exit_ = rank_exit(document, terminated, rank)
     ended = None
-    if ending is not None:
+    if exit_ is not None:
         ended = milliseconds(terminated.get("finishedAt") or _disrupted_at(status) or metadata["creationTimestamp"])
     return Pod(
         key=Key(labels[KIND_LABEL], metadata["namespace"], labels[EXPERIMENT_LABEL]),
@@ -195,8 +193,8 @@ def pod(document: Document) -> Pod | None:
         began=milliseconds(status["startTime"]) if status.get("startTime") else None,
         started=milliseconds(started) if started else None,
         ended=ended,
-        ending=ending,
-        obstacle=obstacle_of(document) if not started and ending is None else None,
+        exit=exit_,
+        start_failure=start_failure(document) if not started and exit_ is None else None,
         image=container.get("imageID") or "",
         deleting="deletionTimestamp" in metadata,
     )

@@ -6,14 +6,16 @@ Planning again after a plan was carried out gives an empty plan; the order of ob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History, Ledger
 from trainer.scheduling.limits import Limits
-from trainer.scheduling.workload import BASELINE, Workload
+from trainer.scheduling.workload import Workload
+from trialrun_operator.attempt_state import Finished, NeedsRelist, Pending, attempt_state
+from trialrun_operator.ledger_format import BaselineEntry
 from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource
 from trialrun_operator.observe import Attempt, Job
-from trialrun_operator.verdicts import Doubtful, Over, Waits, verdict
 
 MAX_ATTEMPTS = 3  # for each acceptance
 # A finished job is kept at least so long: a create under way meets it, instead of running its trial again.
@@ -32,19 +34,23 @@ class Delete:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. `running` are the trials with a live attempt; `over` says that nothing runs and nothing will.
+    """What to do. `running` are the trials and floors with a live attempt, `measuring` is that of the baseline.
 
-    `worthwhile` says that it is over and went well enough for a baseline to be measured. `limits` are those of cells;
-    None while what they count from is measured.
+    `measured` are attempts at the baseline to record beside `records`. `relists` are jobs whose pods must be
+    listed before their end is believed. `over`, `worthwhile` and `idle` are the decision's. `limits` are those of
+    cells; None while what they count from is measured. At `wake`, in milliseconds since 1970, time changes the plan.
     """
 
     records: tuple[Record, ...]
-    doubts: tuple[Job, ...]
+    measured: tuple[BaselineEntry, ...]
+    relists: tuple[Job, ...]
     creates: tuple[Start, ...]
     deletes: tuple[Delete, ...]
     running: frozenset[str]
+    measuring: int | None
     over: bool
     worthwhile: bool
+    idle: bool
     wake: int | None
     limits: Limits | None
 
@@ -57,118 +63,137 @@ def plan(
     accepted: int,
     now: int,
     blocked: frozenset[tuple[str, int]] = frozenset(),
-    known: History | None = None,
 ) -> Plan:
     """The plan at `now`; `accepted` is when the experiment, or its rerun, was taken up (milliseconds since 1970).
 
-    `blocked` are attempts whose jobs can't be created at present; `known` is the ledger's history, if at hand.
+    `blocked` are attempts whose jobs can't be created at present.
     """
-    wakes: list[int] = []
-    history = known or History(work, ledger, accepted)
-    attempts = [each for each in attempts if each.identity[0] != BASELINE and not is_done_with(work, ledger, each)]
-    attempts.sort(key=_age)
+    history = History(work, ledger, accepted)
+    attempts = sorted((each for each in attempts if not is_done_with(work, ledger, each)), key=_age)
     # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
-    running = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
-    live = frozenset(attempt.identity[0] for attempt in running)
-    records, doubts, waiting = look(work, ledger, attempts, accepted, now, wakes)
+    live = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
+    baseline = work.baseline.id if work.baseline is not None else ""
+    measuring = [number for identity, number in (each.identity for each in live) if identity == baseline]
+    running = [identity for identity, _ in (each.identity for each in live) if identity != baseline]
+
+    records, relists, unclear, wakes = _judge(work, ledger, attempts, accepted, now)
     decision = decide(
         work,
         history,
-        live,
+        {each.identity[0] for each in live},
         records,
         free=0 if work.experiment.spec.suspend else work.parallel_trials - len(running),
         now=now,
-        unclear=waiting,
+        unclear=unclear,
         blocked=blocked,
     )
+    stopped = [each.job for each in live if each.identity[0] in decision.stops]
+    deletes = _tidy(work, ledger, attempts, now, wakes)
+    deletes += [
+        _delete(job, "its search runs again, or wants no baseline") for job in stopped if job and not job.deleting
+    ]
     return Plan(
-        records=(*records, *decision.skipped),
-        doubts=tuple(doubts),
+        records=(*(record for record in records if record.id != baseline), *decision.skipped),
+        measured=tuple(_measured(record, attempts) for record in records if record.id == baseline),
+        relists=tuple(relists),
         creates=decision.starts,
-        deletes=tuple(tidy(work, ledger, attempts, now, wakes)),
-        running=live,
+        deletes=tuple(deletes),
+        running=frozenset(running),
+        measuring=max(measuring, default=None),
         over=decision.over,
         worthwhile=decision.worthwhile,
+        idle=decision.idle,
         wake=min(wakes, default=None),
         limits=history.limits,
     )
 
 
 def is_done_with(work: Workload, ledger: Ledger, attempt: Attempt) -> bool:
-    """Whether an attempt at a trial is over and recorded, and its job is not to be deleted in time.
-
-    No plan has anything to do about it then, unless it changes.
-    """
-    if attempt.live or attempt.identity[0] == BASELINE or work.experiment.spec.ttl_seconds_after_finished is not None:
-        return False
-    return _recorded(ledger, *attempt.identity)
+    """Whether an attempt is over and recorded, and its job is not to be deleted in time: nothing is left to do."""
+    kept = work.experiment.spec.ttl_seconds_after_finished is None
+    return kept and not attempt.live and _recorded(ledger, *attempt.identity)
 
 
-def look(
-    work: Workload, ledger: Ledger, attempts: Sequence[Attempt], accepted: int, now: int, wakes: list[int]
-) -> tuple[list[Record], list[Job], set[str]]:
-    """The records that are due, the jobs whose pods must be listed first, and the trials that wait for either.
-
-    When time changes that is added to `wakes`.
-    """
+def _judge(
+    work: Workload, ledger: Ledger, attempts: Sequence[Attempt], accepted: int, now: int
+) -> tuple[list[Record], list[Job], set[str], list[int]]:
+    """The records that are due, the jobs to list pods of, the runs that wait for either, and when to look again."""
     records: dict[tuple[str, int], Record] = {}
-    doubts: list[Job] = []
-    waiting: set[str] = set()
+    relists: list[Job] = []
+    unclear: set[str] = set()
+    wakes: list[int] = []
     for attempt in attempts:
         identity, number = attempt.identity
-        trial = work.baseline if identity == BASELINE else work.by_id.get(identity)
+        trial = work.by_id.get(identity)
         if trial is None or _recorded(ledger, identity, number):
             continue
         tries = sum(1 for record in ledger.get(identity, ()) if record.accepted_at >= accepted)
-        found = verdict(attempt, trial, work, accepted=accepted, retries_left=_retries_left(tries, number), now=now)
-        if isinstance(found, Over):
+        retries_left = tries + 1 < MAX_ATTEMPTS and number < MAX_ATTEMPT
+        found = attempt_state(attempt, trial, work, accepted=accepted, retries_left=retries_left, now=now)
+        if isinstance(found, Finished):
             # Of two jobs of one attempt, the first having been deleted by hand, the earlier counts.
             records.setdefault((identity, number), found.record)
-        else:
-            if isinstance(found, Doubtful):
-                doubts.append(found.job)
-            elif isinstance(found, Waits) and found.until is not None:
-                wakes.append(found.until)
-            if attempt.job is None:
-                continue
-        waiting.add(identity)
-    return list(records.values()), doubts, waiting
+            continue
+        if isinstance(found, NeedsRelist):
+            relists.append(found.job)
+        elif isinstance(found, Pending) and found.until is not None:
+            wakes.append(found.until)
+        if attempt.job is not None:
+            unclear.add(identity)
+    latest = {record.id: record for _, record in sorted(records.items())}
+    # The next attempt follows once this one is written down.
+    unclear |= {identity for identity, record in latest.items() if not record.final}
+    return list(records.values()), relists, unclear, wakes
 
 
-def tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
-    """What may go, now that its record is in the ledger."""
+def _measured(record: Record, attempts: Sequence[Attempt]) -> BaselineEntry:
+    """An attempt's record with what its pod reported; its image and how long it ran only the operator knows."""
+    if record.outcome is not Outcome.SUCCEEDED:
+        return BaselineEntry(record=record)
+    pods = [each.ranks[0] for each in attempts if each.identity == (record.id, record.attempt) and 0 in each.ranks]
+    reports = [pod.exit.report for pod in pods if pod.exit is not None and pod.exit.report is not None]
+    found = next((report.run for report in reports), None)
+    if found is None:
+        missing = {"outcome": Outcome.METRICS_MISSING, "error": "the baseline's pod reported no figures of a run"}
+        return BaselineEntry(record=record.model_copy(update=missing))
+    image = {"image": record.environment.image}
+    environments = tuple(each.model_copy(update=image) for each in found.environments)
+    figures = found.model_copy(update={"environments": environments, "pod_seconds": record.seconds.total})
+    return BaselineEntry(record=record, figures=figures)
+
+
+def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+    """What may go, now that its record is in the ledger; when more may go is added to `wakes`."""
     deletes: list[Delete] = []
     ttl = work.experiment.spec.ttl_seconds_after_finished
     for attempt in attempts:
         job = attempt.job
-        if job is None or job.deleting or (ttl is None and not attempt.live and job.ended is not None):
-            continue
-        if not _recorded(ledger, job.trial, job.attempt):
+        if job is None or job.deleting or not _recorded(ledger, job.trial, job.attempt):
             continue
         staying = [pod for pod in attempt.pods if pod.stays and not pod.deleting]
-        lost = [pod for pod in attempt.pods if pod.ending is not None and pod.deleting]
+        lost = [pod for pod in attempt.pods if pod.exit is not None and pod.deleting]
         if job.ended is None:
             # All pods ended by themselves: the job is about to say so. Otherwise it would run on, or start pods anew.
             if staying or lost or not attempt.pods:
-                deletes.append(Delete(JOBS, job.name, job.uid, "its trial is recorded and it has not ended"))
+                deletes.append(_delete(job, "its trial is recorded and it has not ended"))
             continue
         deletes += [Delete(PODS, pod.name, pod.uid, "its job has ended without it") for pod in staying]
         if ttl is not None:
             due = job.ended + max(1000 * ttl, KEPT_MILLISECONDS)
             if now >= due:
-                deletes.append(Delete(JOBS, job.name, job.uid, f"it ended ttlSecondsAfterFinished ({ttl}) ago"))
+                deletes.append(_delete(job, f"it ended ttlSecondsAfterFinished ({ttl}) ago"))
             else:
                 wakes.append(due)
     return deletes
 
 
+def _delete(job: Job, why: str) -> Delete:
+    return Delete(JOBS, job.name, job.uid, why)
+
+
 def _recorded(ledger: Ledger, identity: str, number: int) -> bool:
     of_trial = ledger.get(identity, ())
     return len(of_trial) > 0 and of_trial[-1].attempt >= number
-
-
-def _retries_left(tries: int, number: int) -> bool:
-    return tries + 1 < MAX_ATTEMPTS and number < MAX_ATTEMPT
 
 
 def _age(attempt: Attempt) -> tuple[int, str]:

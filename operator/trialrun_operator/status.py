@@ -12,11 +12,11 @@ from trainer.scheduling.history import Ledger, is_done
 from trainer.scheduling.limits import FloorUnknown, LimitBelowFloor, Limits
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
-from trialrun_operator.ledger import shard_of
+from trialrun_operator.baseline_status import NONE, BaselineStatus, comparable
+from trialrun_operator.ledger_format import range_of
 from trialrun_operator.names import Key, ledger_name
 from trialrun_operator.observe import timestamp
 from trialrun_operator.plan import Plan
-from trialrun_operator.standing import NONE, Standing, comparable
 from trialrun_operator.table import table
 
 Status = dict[str, Any]
@@ -49,19 +49,27 @@ def status(
     *,
     ledger: Ledger,
     plan: Plan | None,
-    baseline: Standing = NONE,
+    running: frozenset[str] = frozenset(),
+    baseline: BaselineStatus = NONE,
     accepted: int | None,
     problem: c.Problem | None,
     old: Mapping[str, Any],
     now: int,
 ) -> Status:
-    """The status of a valid experiment. `plan` and `accepted` are None until it is taken up; `old` is the last."""
+    """The status of a valid experiment, of which `running` are the trials and floors with a live attempt.
+
+    `plan` and `accepted` are None until it is taken up; `old` is the status before.
+    """
+    ledger = {
+        identity: records
+        for identity, records in ledger.items()
+        if work.baseline is None or identity != work.baseline.id
+    }
     latest = _latest(work, ledger, accepted)
-    earlier = (record for of_trial in ledger.values() for record in of_trial[:-1])
+    earlier = (record for of_run in ledger.values() for record in of_run[:-1])
     records = [*earlier, *latest.values()]
     summary = summarize(work.experiment, work.trials, records, baseline.figures, baseline.rests_on)
     counts = summary.counts
-    running = plan.running if plan is not None else frozenset()
     over = plan is not None and plan.over
     limits = plan.limits if plan is not None else Limits()
     verdicts = _verdicts(work, summary, len(running), over, problem, limits)
@@ -76,7 +84,7 @@ def status(
         "summary": summary.document(),
         "trials": table(work, latest, running),
         "ledger": [
-            ledger_name(key, uid, shard) for shard in sorted({shard_of(record.index) for record in latest.values()})
+            ledger_name(key, uid, shard) for shard in sorted({range_of(record.index) for record in latest.values()})
         ],
         "conditions": _conditions(verdicts, generation, old, now),
     }

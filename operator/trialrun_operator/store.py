@@ -64,8 +64,6 @@ class _Family:
     """What says that it is one experiment's, by uid."""
 
     jobs: dict[str, None] = field(default_factory=dict)
-    # Of the jobs those that need no look, until something of theirs changes.
-    aside: dict[str, None] = field(default_factory=dict)
     pods: dict[str, dict[str, None]] = field(default_factory=dict)  # by the uid of their job
     # By the uid of their job, until something of theirs changes.
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -99,7 +97,6 @@ class Store:
         job_uid = _job_uid(value)
         family.attempts.pop(job_uid, None)
         family.jobs[job_uid] = None
-        family.aside.pop(job_uid, None)
         if isinstance(value, Pod):
             family.pods.setdefault(job_uid, {})[value.uid] = None
         return True
@@ -118,7 +115,7 @@ class Store:
         if isinstance(value, ExperimentObject):
             if self._by_key.get(value.key) == uid:
                 del self._by_key[value.key]
-        elif isinstance(value, Pod) and value.ending is not None and self._job(_owner(value), value.job_uid):
+        elif isinstance(value, Pod) and value.exit is not None and self._job(_owner(value), value.job_uid):
             self._values[uid] = replace(value, deleting=True)
             self._families[_owner(value)].attempts.pop(value.job_uid, None)
         elif isinstance(value, Job | Pod):
@@ -171,7 +168,7 @@ class Store:
         return list(self._by_key)
 
     def attempts(self, key: Key, uid: str) -> list[Attempt]:
-        """The attempts of an experiment: its jobs with their pods, and pods whose job is gone; none put aside."""
+        """The attempts of an experiment: its jobs with their pods, and pods whose job is gone."""
         family = self._families.get((key, uid), _Family())
         found = []
         for job_uid in family.jobs:
@@ -181,21 +178,6 @@ class Store:
             if attempt.job is not None or attempt.pods:
                 found.append(attempt)
         return found
-
-    def put_aside(self, key: Key, uid: str, attempts: Iterable[Attempt]) -> None:
-        """Has attempts that need no look left out, until something of theirs changes: most of a long search's."""
-        family = self._families.get((key, uid), _Family())
-        for attempt in attempts:
-            job_uid = _job_uid(attempt.job or attempt.pods[0])
-            if family.attempts.get(job_uid) is attempt:  # otherwise it has changed meanwhile
-                family.jobs.pop(job_uid, None)
-                family.aside[job_uid] = None
-
-    def bring_back(self, key: Key, uid: str) -> None:
-        """Has all attempts of an experiment looked at again."""
-        if (family := self._families.get((key, uid))) is not None:
-            family.jobs.update(family.aside)
-            family.aside.clear()
 
     def _job(self, owner: Owner, uid: str) -> Job | None:
         """The job, if it is this experiment's: a pod may name any as its owner."""
@@ -217,8 +199,7 @@ class Store:
             family.pods.pop(job_uid, None)
             if self._job(owner, job_uid) is None:
                 family.jobs.pop(job_uid, None)
-                family.aside.pop(job_uid, None)
-        if not family.jobs and not family.aside:
+        if not family.jobs:
             del self._families[owner]
 
 

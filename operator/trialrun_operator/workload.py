@@ -7,16 +7,25 @@ from typing import Any
 from trainer.experiment.load import load
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling import workload as scheduling
+from trialrun_operator.manifests import baseline_bytes
 from trialrun_operator.names import MAX_ATTEMPT
+
+# The kernel takes no environment variable of more than 128 KiB.
+MAX_ORDER_BYTES = 120_000
 
 
 def workload(document: Mapping[str, Any]) -> scheduling.Workload:
-    """The workload, with what measures the floors of its cells.
+    """The workload, with what measures the floors of a scale test's cells, and a search's baseline.
+
+    A search whose baseline can't be told to a pod has none.
 
     Raises:
         InvalidExperiment: with all mistakes found.
     """
     experiment = load(document)
-    work = scheduling.workload(experiment)
-    floors = scheduling.floor_trials(experiment, work.trials) if isinstance(experiment, ScaleTest) else ()
-    return replace(work, floors=floors, most_attempts=MAX_ATTEMPT)
+    work = replace(scheduling.workload(experiment), most_attempts=MAX_ATTEMPT)
+    if isinstance(experiment, ScaleTest):
+        return replace(work, floors=scheduling.floor_trials(experiment, work.trials))
+    if baseline_bytes(experiment) > MAX_ORDER_BYTES:
+        return work
+    return replace(work, baseline=scheduling.baseline_trial(experiment, work.trials))

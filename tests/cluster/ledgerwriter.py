@@ -11,8 +11,8 @@ import json
 import sys
 
 from trainer.experiment.record import Record
-from trialrun_operator.book import Book
 from trialrun_operator.kube import ApiFailure, Kube
+from trialrun_operator.ledger_store import LedgerStore
 from trialrun_operator.names import Key
 
 
@@ -26,15 +26,15 @@ async def write(namespace: str, name: str, uid: str, writer: str, indices: list[
 
     kube = Kube(called)
     await kube.connect()
-    book = Book(kube, Key("HyperparamSearch", namespace, name), uid)
-    await book.refresh()
+    ledger = LedgerStore(kube, Key("HyperparamSearch", namespace, name), uid)
+    await ledger.refresh()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     written: list[int] = []
     while indices:
         record = Record(id=f"{indices[0]:010x}", index=indices[0], outcome="Succeeded", error=writer)
         try:
-            written += [each.index for each in await book.add([record])]
+            written += [each.index for each in await ledger.add([record])]
             indices.pop(0)
         except ApiFailure:
             indices.append(indices.pop(0))

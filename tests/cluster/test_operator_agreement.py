@@ -16,7 +16,7 @@ from cluster.operatorprocess import Experiments, a_search, trial_of
 from conftest import Sweep
 from eventually import eventually
 from trainer.experiment.expand import Trial, expand
-from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.load import load
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport, Record, decode, decode_report
@@ -65,9 +65,9 @@ def left_by(rng: random.Random, rank: int) -> Left:
 
 def recorded_here(trial: Trial, left: list[Left]) -> Record:
     """As the local runner does it."""
-    endings = [Ending(rank, each.exit_code, report_of(each)) for rank, each in enumerate(left)]
+    endings = [RankExit(rank, each.exit_code, report_of(each)) for rank, each in enumerate(left)]
     now = int(time.time() * 1000)
-    return make_record(trial, attempt=1, endings=endings, metric="validMse", times=Times(now, now, now + 1000))
+    return make_record(trial, attempt=1, exits=endings, metric="validMse", times=Times(now, now, now + 1000))
 
 
 def report_of(left: Left) -> RankReport | None:

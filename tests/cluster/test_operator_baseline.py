@@ -17,7 +17,7 @@ from trainer.experiment.baseline import figures
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load
 from trainer.experiment.record import Environment, RankReport, Record, encode, encode_report
-from trialrun_operator.baseline import decode
+from trialrun_operator.ledger_format import BaselineEntry
 from unit.builders import START, a_record
 
 SEARCH = a_search(trials=3, baseline="Measure")
@@ -40,7 +40,9 @@ def measured(pod: Json) -> Behaviour:
     told = json.loads(next(each["value"] for each in _variables(pod) if each["name"] == "TRIALRUN_BASELINE"))
     search = load(told["search"])
     run = figures(search, expand(search), one_by_one(told["search"]))
-    return Succeeds(encode_report(RankReport(clock=int(time.time() * 1000), run=run)).decode())
+    return Succeeds(
+        encode_report(RankReport(clock=int(time.time() * 1000), run=run)).BaselineEntry.model_validate_json()
+    )
 
 
 def _variables(pod: Json) -> list[Json]:
@@ -111,7 +113,7 @@ def test_the_search_runs_once_more_when_it_is_over_and_the_two_are_compared(
     assert specs[1]["activeDeadlineSeconds"] == 3 * specs[0]["activeDeadlineSeconds"]
     (kept,) = config_maps(experiments)
     assert list(kept["data"]) == ["1"]
-    assert decode(kept["data"]["1"]).figures is not None
+    assert BaselineEntry.model_validate_json(kept["data"]["1"]).figures is not None
     assert len(experiments.entries()) == 3
     assert kept["metadata"]["ownerReferences"] == jobs["search-baseline-1"]["metadata"]["ownerReferences"]
 
@@ -157,7 +159,10 @@ def test_a_baseline_that_is_evicted_is_measured_anew(experiments: Experiments, k
     comparable(experiments, "SameConditions")
     assert baseline_jobs(experiments) == ["search-baseline-1", "search-baseline-2"]
     (kept,) = config_maps(experiments)
-    assert [decode(kept["data"][key]).record.outcome for key in ("1", "2")] == ["Evicted", "Succeeded"]
+    assert [BaselineEntry.model_validate_json(kept["data"][key]).record.outcome for key in ("1", "2")] == [
+        "Evicted",
+        "Succeeded",
+    ]
 
 
 @pytest.mark.usefixtures("operator")

@@ -12,11 +12,11 @@ from cluster.operatorprocess import Experiments, a_search
 from trainer.experiment.expand import Trial
 from trainer.experiment.record import Memory, Record
 from trainer.scheduling.decide import Start
-from trialrun_operator.book import Book
 from trialrun_operator.kube import Kube
-from trialrun_operator.ledger import MAX_VALUE_BYTES
-from trialrun_operator.memory import Memories
+from trialrun_operator.ledger_format import MAX_VALUE_BYTES
+from trialrun_operator.ledger_store import LedgerStore
 from trialrun_operator.names import Key
+from trialrun_operator.state import ExperimentStates
 from trialrun_operator.store import experiment_object
 from trialrun_operator.workload import workload
 
@@ -48,7 +48,7 @@ def a_record(trial: Trial, **fields: object) -> Record:
     return Record(id=trial.id, index=trial.index, outcome="Succeeded", accepted_at=1, **fields)
 
 
-def test_a_book_knows_of_a_record_what_is_read_after_a_restart(
+def test_the_store_knows_of_a_record_what_is_read_after_a_restart(
     experiments: Experiments, connected: Connected
 ) -> None:
     first, second = workload(experiments.create(a_search(trials=2, suspend=True))).trials
@@ -57,10 +57,10 @@ def test_a_book_knows_of_a_record_what_is_read_after_a_restart(
     assert len(large.model_dump_json().encode()) > MAX_VALUE_BYTES
 
     async def compare(kube: Kube) -> None:
-        book, after = (Book(kube, *place(experiments, "search")) for _ in range(2))
-        written = await book.add([large, a_record(second)])
+        store, after = (LedgerStore(kube, *place(experiments, "search")) for _ in range(2))
+        written = await store.add([large, a_record(second)])
         await after.refresh()
-        assert book.records == after.records
+        assert store.records == after.records
         assert [[record] for record in written] == list(after.records.values())
         assert [rank for rank in written[0].memory if rank is not None], "the largest floor and peak stay"
 
@@ -75,12 +75,13 @@ def test_a_range_that_was_not_asked_for_is_read_when_another_operator_has_record
     first, *_, last = work.trials
 
     async def compare(kube: Kube) -> None:
-        memory, other = Memories(kube, time.monotonic).of(seen), Book(kube, *place(experiments, "search"))
-        await memory.refresh(kube, seen.key, work)
+        state = ExperimentStates(kube, time.monotonic).of(seen)
+        other = LedgerStore(kube, *place(experiments, "search"))
+        await state.refresh(kube, seen.key, work)
         await other.add([a_record(last)])
-        assert not await memory.refresh(kube, seen.key, work, [Start(first, 1)])
+        assert not await state.refresh(kube, seen.key, work, [Start(first, 1)])
         await other.add([a_record(first)])
-        assert await memory.refresh(kube, seen.key, work, [Start(first, 1)])
-        assert memory.book.records.keys() == {first.id, last.id}
+        assert await state.refresh(kube, seen.key, work, [Start(first, 1)])
+        assert state.ledger.records.keys() == {first.id, last.id}
 
     connected(compare)

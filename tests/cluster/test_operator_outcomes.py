@@ -36,7 +36,7 @@ from eventually import eventually
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, Outcome
 from trainer.experiment.record import Record, decode
 from trialrun_operator import observe
-from trialrun_operator.verdicts import BACKSTOP_MILLISECONDS
+from trialrun_operator.attempt_state import BACKSTOP_MILLISECONDS
 
 pytestmark = pytest.mark.usefixtures("operator")
 

@@ -25,7 +25,7 @@ from cluster.watch import Watch
 from conftest import TORTURE, Sweep
 from eventually import eventually, throughout, unchanged
 from trainer.experiment.record import decode
-from trialrun_operator.liveness import MAX_SILENCE_SECONDS
+from trialrun_operator.health import MAX_SILENCE_SECONDS
 
 GRACE_SECONDS = 30  # a pod's, by default
 

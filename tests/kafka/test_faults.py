@@ -14,7 +14,7 @@ from train.builders import a_training
 from train.ranks import on_ranks, run_all
 from trainer.data.errors import DataUnavailable
 from trainer.data.kafka import fetch
-from trainer.experiment.judge import Ending, judge
+from trainer.experiment.judge import RankExit, judge
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.training import Data
 
@@ -178,7 +178,7 @@ def test_a_fault_of_one_rank_is_the_outcome_of_the_trial(broker: Broker, tmp_pat
     published(data, samples=199)
     sent(broker, data, b"nonsense")
     reports = [each[0] for each in on_ranks(2, run_all, [tmp_path], tmp_path, [a_training(data=document(data))])]
-    verdict = judge([Ending(report.rank, EXIT_CODES[report.outcome], report) for report in reports], "validLogLoss")
+    verdict = judge([RankExit(report.rank, EXIT_CODES[report.outcome], report) for report in reports], "validLogLoss")
     assert verdict.outcome is Outcome.DATA_UNAVAILABLE
     assert verdict.rank == 1
     assert "partition 0, offset 199" in verdict.error

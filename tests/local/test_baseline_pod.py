@@ -30,7 +30,7 @@ def measure(folder: Path, work: Workload, *options: str | Path) -> tuple[int, Ra
     """The exit code, the termination message and the log of a baseline's pod."""
     message = folder / "message"
     message.write_text("what was there before, which is longer than nothing" * 100)
-    told = {BASELINE_VARIABLE: baseline_document(work, "5f0c6f0e-1", 2)}
+    told = {BASELINE_VARIABLE: baseline_document(work.experiment, "5f0c6f0e-1", 2)}
     done = subprocess.run(
         command("baseline", "--message", message, *options),
         cwd=ROOT, env=environment() | told, capture_output=True, text=True, check=False,
@@ -100,7 +100,7 @@ def test_without_its_data_it_says_so_in_code_and_message(tmp_path: Path) -> None
 
 def test_what_it_does_not_know_it_calls_invalid(tmp_path: Path) -> None:
     work = a_workload(tmp_path)
-    told = json.loads(baseline_document(work, "5f0c6f0e-1", 1))
+    told = json.loads(baseline_document(work.experiment, "5f0c6f0e-1", 1))
     told["search"]["spec"]["training"]["train"]["laterField"] = 1
     message = tmp_path / "message"
     done = subprocess.run(

@@ -13,7 +13,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, MemoryLimit, RankReport, encode_report
 from trainer.local import cells
 from trainer.local.ledger import read_ledger
-from trainer.local.processes import LOG, REPORT, ending
+from trainer.local.processes import LOG, REPORT, rank_exit
 
 FLAT = """
 apiVersion: trialrun.dev/v1alpha1
@@ -67,14 +67,14 @@ def left(folder: Path, *, report: bytes | None = None, log: str | None = None) -
 def test_what_a_rank_leaves_becomes_the_cause(
     report: bytes | None, log: str | None, code: int, outcome: Outcome, error: str, tmp_path: Path
 ) -> None:
-    verdict = judge([ending(left(tmp_path, report=report, log=log), 0, code)], "validMse")
+    verdict = judge([rank_exit(left(tmp_path, report=report, log=log), 0, code)], "validMse")
     assert verdict.outcome is outcome
     assert error in verdict.error
 
 
 def test_a_report_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / REPORT.format(rank=0)).mkdir()
-    assert "rank 0 left what is not readable: " in judge([ending(tmp_path, 0, 0)], "validMse").error
+    assert "rank 0 left what is not readable: " in judge([rank_exit(tmp_path, 0, 0)], "validMse").error
 
 
 def flat(folder: Path, metric: str, task: str = "Regression") -> Path:

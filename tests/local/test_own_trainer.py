@@ -12,7 +12,7 @@ import pytest
 
 from local.cli import ROOT, environment
 from trainer.experiment.expand import Trial, expand
-from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.load import read
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import EXIT_CODES, Outcome
@@ -47,8 +47,8 @@ def test_the_example_trains_its_trials_and_its_report_makes_a_record(tmp_path: P
     losses = {}
     for trial in (work.trials[0], work.trials[-1]):
         code, report = run(work, trial, tmp_path / f"message-{trial.id}")
-        ending = Ending(0, exit_code=code, report=report)
-        record = make_record(trial, attempt=1, endings=[ending], metric=work.metric, times=Times(0, 0, 1))
+        ending = RankExit(0, exit_code=code, report=report)
+        record = make_record(trial, attempt=1, exits=[ending], metric=work.metric, times=Times(0, 0, 1))
         assert (code, record.outcome) == (0, Outcome.SUCCEEDED), record.error
         losses[trial.id] = record.metrics["validMse"]
         assert report.seconds.train > 0

@@ -8,7 +8,7 @@ import pytest
 
 from trainer.experiment.judge import judge
 from trainer.experiment.outcome import Outcome
-from trainer.local.processes import LOG, ending
+from trainer.local.processes import LOG, rank_exit
 
 # Address space beyond what the process has once everything is loaded.
 BOUNDED = """
@@ -164,6 +164,6 @@ def test_a_rank_that_dies_without_a_report_is_judged_by_the_end_of_its_log(
 ) -> None:
     done = python(program, tmp_path / LOG.format(rank=0))
     assert done.returncode == code
-    verdict = judge([ending(tmp_path, 0, done.returncode)], "validMse")
+    verdict = judge([rank_exit(tmp_path, 0, done.returncode)], "validMse")
     assert verdict.outcome is outcome
     assert words in verdict.error

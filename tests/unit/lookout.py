@@ -13,8 +13,7 @@ from cluster import podstatus
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.record import RankReport, Record, decode, encode_report
-from trainer.scheduling.workload import FLOOR
-from trialrun_operator.intake import Intake
+from trialrun_operator.event_handler import EventHandler
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
@@ -90,7 +89,7 @@ class Operator:
         self._heard = len(kube.api.events)
         self._list_at = clock.seconds()
         self._store, self._queue, self._metrics = Store(), Queue(clock.seconds), Metrics(lambda: 0.0)
-        self._intake = Intake(self._store, self._queue, self._metrics)
+        self._handler = EventHandler(self._store, self._queue, self._metrics)
         self._resync = Resync(kube, self._store, self._metrics, ())
         self._reconciler = Reconciler(
             kube, self._store, self._queue, self._metrics, "trainer:1", now=clock.now, clock=clock.seconds
@@ -116,8 +115,8 @@ class Operator:
 
     def hear(self, events: list[Document]) -> None:
         """Is told of changes by its watches."""
-        takes = {JOBS.kind: self._intake.job, PODS.kind: self._intake.pod}
-        takes |= dict.fromkeys(("HyperparamSearch", "ScaleTest"), self._intake.experiment)
+        takes = {JOBS.kind: self._handler.job, PODS.kind: self._handler.pod}
+        takes |= dict.fromkeys(("HyperparamSearch", "ScaleTest"), self._handler.experiment)
         for event in events:
             if event["object"]["kind"] in takes:
                 takes[event["object"]["kind"]](event)
@@ -265,7 +264,7 @@ class Lookout:
     def records(self) -> dict[str, str]:
         """The outcomes in the ledger by their attempt; with ", again" where another follows."""
         return {
-            f"{each.id if each.id.startswith(FLOOR) else each.index}.{each.attempt}": (
+            f"{each.id if each.id.startswith('floor') else each.index}.{each.attempt}": (
                 str(each.outcome) + ("" if each.final else ", again")
             )
             for each in self.ledger()

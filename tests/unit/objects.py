@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 from trainer.experiment.record import RankReport, encode_report
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling.workload import Workload
@@ -58,7 +58,7 @@ def a_pod(trial: Trial, attempt: int = 1, rank: int = 0, **fields: Any) -> Pod:
     whole: dict[str, Any] = {
         "key": KEY, "uid": f"pod-{name}-{rank}", "name": f"{name}-{rank}", "version": 1, "job_uid": f"job-{name}",
         "experiment_uid": UID, "trial": trial.id, "attempt": attempt, "rank": rank, "created": START, "bound": None,
-        "began": None, "started": None, "ended": None, "ending": None, "obstacle": None, "image": "",
+        "began": None, "started": None, "ended": None, "exit": None, "start_failure": None, "image": "",
         "deleting": False,
     }  # fmt: skip
     return Pod(**(whole | fields))
@@ -69,10 +69,10 @@ def a_running_pod(trial: Trial, attempt: int = 1, rank: int = 0, **fields: Any) 
     return a_pod(trial, attempt, rank, **(began | fields))
 
 
-def an_ended_pod(trial: Trial, ending: Ending | None = None, attempt: int = 1, **fields: Any) -> Pod:
+def an_ended_pod(trial: Trial, ending: RankExit | None = None, attempt: int = 1, **fields: Any) -> Pod:
     """A pod that ended; by default well, with a report."""
-    ending = ending or Ending(0, exit_code=0, report=OK)
-    return a_running_pod(trial, attempt, ending.rank, **({"ended": START + 60_000, "ending": ending} | fields))
+    ending = ending or RankExit(0, exit_code=0, report=OK)
+    return a_running_pod(trial, attempt, ending.rank, **({"ended": START + 60_000, "exit": ending} | fields))
 
 
 def pod_document(trial: Trial, rank: int = 0, work: Workload | None = None, **status: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainer.experiment.judge import Ending, Times, Verdict, judge, last_words, make_record
+from trainer.experiment.judge import RankExit, Times, Verdict, judge, last_words, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import (
     Environment,
@@ -23,28 +23,28 @@ from unit.builders import START, a_trial, an_experiment
 METRIC = "validMse"
 
 
-def well(rank: int, **report: Any) -> Ending:
+def well(rank: int, **report: Any) -> RankExit:
     """A rank that succeeded; rank 0 has the metrics."""
     whole = {"rank": rank, "clock": 100, "metrics": {METRIC: 0.5} if rank == 0 else {}}
-    return Ending(rank, 0, RankReport(**(whole | report)))
+    return RankExit(rank, 0, RankReport(**(whole | report)))
 
 
-def failed(rank: int, outcome: Outcome = Outcome.CRASHED, code: int = 1, **report: Any) -> Ending:
+def failed(rank: int, outcome: Outcome = Outcome.CRASHED, code: int = 1, **report: Any) -> RankExit:
     """A rank that reported an error."""
-    return Ending(rank, code, RankReport(**({"rank": rank, "outcome": outcome, "error": f"oops {rank}"} | report)))
+    return RankExit(rank, code, RankReport(**({"rank": rank, "outcome": outcome, "error": f"oops {rank}"} | report)))
 
 
-def lost_peer(rank: int, clock: int = 50) -> Ending:
+def lost_peer(rank: int, clock: int = 50) -> RankExit:
     return failed(rank, error="connection closed by peer", lost_peer=True, clock=clock)
 
 
-def removed(rank: int, outcome: Outcome, **ending: Any) -> Ending:
+def removed(rank: int, outcome: Outcome, **ending: Any) -> RankExit:
     """A rank that the platform ended."""
-    return Ending(rank, **({"exit_code": 137, "platform": outcome, "error": f"{outcome} {rank}"} | ending))
+    return RankExit(rank, **({"exit_code": 137, "platform": outcome, "error": f"{outcome} {rank}"} | ending))
 
 
-def mute(rank: int, code: int | None = -9) -> Ending:
-    return Ending(rank, code)
+def mute(rank: int, code: int | None = -9) -> RankExit:
+    return RankExit(rank, code)
 
 
 def verdict(outcome: Outcome, error: str, rank: int, code: int | None) -> Verdict:
@@ -53,11 +53,11 @@ def verdict(outcome: Outcome, error: str, rank: int, code: int | None) -> Verdic
 
 NO_METRIC = f"the objective {METRIC} was not reported; reported: "
 
-CASES: dict[str, tuple[list[Ending], Verdict]] = {
+CASES: dict[str, tuple[list[RankExit], Verdict]] = {
     "one rank succeeds": ([well(0)], Verdict(Outcome.SUCCEEDED, exit_code=0)),
     "all ranks succeed": ([well(0), well(1)], Verdict(Outcome.SUCCEEDED, exit_code=0)),
     "a report of success whose process has not been seen to end": (
-        [Ending(0, None, well(0).report)],
+        [RankExit(0, None, well(0).report)],
         Verdict(Outcome.SUCCEEDED, exit_code=0),
     ),
     "an error of its own": (
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
         verdict(Outcome.DATA_UNAVAILABLE, "oops 0", 0, 0),
     ),
     "success reported, then a crash on the way out": (
-        [Ending(0, -11, well(0).report)],
+        [RankExit(0, -11, well(0).report)],
         verdict(Outcome.CRASHED, "reported success, then was killed by signal 11", 0, -11),
     ),
     "a mute death by a signal": (
@@ -79,7 +79,7 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
     "a mute exit": ([mute(0, 3)], verdict(Outcome.CRASHED, "ended with exit code 3 without a report", 0, 3)),
     "no process ever ended": ([mute(0, None)], verdict(Outcome.CRASHED, "ended without an exit code", 0, None)),
     "an ending that says why": (
-        [Ending(0, 1, error="exec format error")],
+        [RankExit(0, 1, error="exec format error")],
         verdict(Outcome.CRASHED, "exec format error", 0, 1),
     ),
     "success without a report": (
@@ -87,11 +87,11 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
         verdict(Outcome.METRICS_MISSING, "rank 0 ended without a report", 0, 0),
     ),
     "success with a report that can't be read": (
-        [Ending(0, 0, unread="not a report: note: no such field")],
+        [RankExit(0, 0, unread="not a report: note: no such field")],
         verdict(Outcome.METRICS_MISSING, "rank 0 left what is not a report: note: no such field", 0, 0),
     ),
     "success of both, and one report that can't be read": (
-        [well(0), Ending(1, 0, unread="not a report: note: no such field")],
+        [well(0), RankExit(1, 0, unread="not a report: note: no such field")],
         Verdict(
             Outcome.SUCCEEDED,
             exit_code=0,
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
         verdict(Outcome.DIVERGED, "oops 0; it left what is not a report: x", 0, 66),
     ),
     "an exit with a report that can't be read": (
-        [Ending(0, 3, unread="not a report: x")],
+        [RankExit(0, 3, unread="not a report: x")],
         verdict(
             Outcome.CRASHED,
             "ended with exit code 3 without a report; it left what is not a report: x",
@@ -210,7 +210,7 @@ CASES: dict[str, tuple[list[Ending], Verdict]] = {
 
 
 @pytest.mark.parametrize(("endings", "expected"), CASES.values(), ids=CASES)
-def test_the_verdict_on(endings: list[Ending], expected: Verdict) -> None:
+def test_the_verdict_on(endings: list[RankExit], expected: Verdict) -> None:
     for order in permutations(endings):
         assert judge(order, METRIC) == expected
 
@@ -233,7 +233,7 @@ def test_a_record_holds_what_the_ranks_reported() -> None:
         epochs=20,
         environment=Environment(cpu="A CPU"),
     )
-    record = make_record(trial, attempt=2, endings=[well(1), report], metric=METRIC, times=TIMES)
+    record = make_record(trial, attempt=2, exits=[well(1), report], metric=METRIC, times=TIMES)
     assert record.outcome is Outcome.SUCCEEDED
     assert (record.id, record.index, record.repeat, record.seed, record.workers) == (trial.id, 3, 1, 1, 2)
     assert record.parameters == trial.parameters
@@ -261,7 +261,7 @@ def test_a_failed_trial_keeps_its_times_and_memory_but_no_metrics() -> None:
         memory=Memory(peak_bytes=3, mean_bytes=2),
         seconds=Seconds(data=1),
     )
-    record = make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+    record = make_record(a_trial(), attempt=1, exits=[ending], metric=METRIC, times=TIMES)
     assert record.metrics == {}
     assert record.memory == (Memory(peak_bytes=3, mean_bytes=2),)
     assert record.seconds.data == 1
@@ -271,23 +271,23 @@ def test_a_failed_trial_keeps_its_times_and_memory_but_no_metrics() -> None:
 def test_a_provisional_report_gives_its_figures_and_says_nothing_of_the_end() -> None:
     last = RankReport(provisional=True, samples=845, dataset_bytes=9, memory=Memory(peak_bytes=7, mean_bytes=5))
 
-    def record(ending: Ending) -> Record:
-        return make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+    def record(ending: RankExit) -> Record:
+        return make_record(a_trial(), attempt=1, exits=[ending], metric=METRIC, times=TIMES)
 
-    killed = record(Ending(0, -9, last, Outcome.HOST_OOM, "killed for want of memory", {"oomKills": 1}))
+    killed = record(RankExit(0, -9, last, Outcome.HOST_OOM, "killed for want of memory", {"oomKills": 1}))
     assert (killed.outcome, killed.error, killed.evidence) == (
         Outcome.HOST_OOM,
         "killed for want of memory",
         {"oomKills": 1},
     )
     assert (killed.samples, killed.dataset_bytes, killed.memory) == (845, 9, (last.memory,))
-    assert record(Ending(0, -9, last)).error == "was killed by signal 9 without a report"
-    assert record(Ending(0, 0, last)).outcome is Outcome.METRICS_MISSING
+    assert record(RankExit(0, -9, last)).error == "was killed by signal 9 without a report"
+    assert record(RankExit(0, 0, last)).outcome is Outcome.METRICS_MISSING
 
 
 def test_the_rank_that_failed_is_named_where_there_are_several() -> None:
     trial = a_trial(0, an_experiment(workers=2))
-    record = make_record(trial, attempt=1, endings=[lost_peer(0), failed(1)], metric=METRIC, times=TIMES)
+    record = make_record(trial, attempt=1, exits=[lost_peer(0), failed(1)], metric=METRIC, times=TIMES)
     assert (record.failed_rank, record.error) == (1, "rank 1: oops 1")
 
 
@@ -295,7 +295,7 @@ def test_a_record_does_not_depend_on_the_order_in_which_ranks_are_told_of() -> N
     trial = a_trial(0, an_experiment(workers=3))
     endings = [mute(0), failed(1, seconds=Seconds(train=1.0)), failed(2, seconds=Seconds(train=2.0))]
     records = [
-        make_record(trial, attempt=1, endings=list(order), metric=METRIC, times=TIMES)
+        make_record(trial, attempt=1, exits=list(order), metric=METRIC, times=TIMES)
         for order in permutations(endings)
     ]
     assert records == [records[0]] * 6
@@ -303,8 +303,8 @@ def test_a_record_does_not_depend_on_the_order_in_which_ranks_are_told_of() -> N
 
 
 def test_a_long_or_broken_error_fits_into_a_record() -> None:
-    ending = Ending(0, 1, error="x" * 5000 + "\udc80")
-    record = make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+    ending = RankExit(0, 1, error="x" * 5000 + "\udc80")
+    record = make_record(a_trial(), attempt=1, exits=[ending], metric=METRIC, times=TIMES)
     assert len(record.error) <= 1000
     assert record.error.endswith(r"x\udc80")
 
@@ -323,20 +323,20 @@ def test_only_the_machines_fault_with_retries_left_is_not_final(
     outcome: Outcome, retries_left: bool, final: bool
 ) -> None:
     record = make_record(
-        a_trial(), attempt=1, endings=[removed(0, outcome)], metric=METRIC, times=TIMES, retries_left=retries_left
+        a_trial(), attempt=1, exits=[removed(0, outcome)], metric=METRIC, times=TIMES, retries_left=retries_left
     )
     assert record.final is final
 
 
 def test_clocks_that_went_back_make_no_negative_times() -> None:
     record = make_record(
-        a_trial(), attempt=1, endings=[well(0)], metric=METRIC, times=Times(START, START - 5000, START - 9000)
+        a_trial(), attempt=1, exits=[well(0)], metric=METRIC, times=Times(START, START - 5000, START - 9000)
     )
     assert (record.seconds.queued, record.seconds.total) == (0, 0)
 
 
 def test_nothing_left_behind_still_makes_a_record() -> None:
-    record = make_record(a_trial(), attempt=1, endings=[], metric=METRIC, times=TIMES)
+    record = make_record(a_trial(), attempt=1, exits=[], metric=METRIC, times=TIMES)
     assert record.outcome is Outcome.METRICS_MISSING
     assert record.memory == (None,)
     assert record.environment == Environment()
@@ -345,7 +345,7 @@ def test_nothing_left_behind_still_makes_a_record() -> None:
 def of_metrics(**metrics: float) -> Record:
     """The record of a trial that reported these; validMse is its objective."""
     ending = well(0, metrics={METRIC: 0.5} | metrics)
-    return make_record(a_trial(), attempt=1, endings=[ending], metric=METRIC, times=TIMES)
+    return make_record(a_trial(), attempt=1, exits=[ending], metric=METRIC, times=TIMES)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -395,7 +395,7 @@ def test_an_objective_that_is_undefined_is_named_with_what_can_be_chosen(
 
 def test_what_was_measured_beside_a_missing_objective_stands() -> None:
     ending = well(0, metrics={"validMae": 1.0, undefined_name("validR2"): 1.0})
-    record = make_record(a_trial(), attempt=1, endings=[ending], metric="validR2", times=TIMES)
+    record = make_record(a_trial(), attempt=1, exits=[ending], metric="validR2", times=TIMES)
     assert (record.outcome, record.metrics) == (Outcome.METRICS_MISSING, {"validMae": 1.0})
 
 
@@ -450,4 +450,4 @@ OF_A_RANK = """[rank1]: Traceback (most recent call last):
 )  # fmt: skip
 def test_the_end_of_a_log_gives_the_reason(log: str, words: str, outcome: Outcome) -> None:
     assert last_words(log) == words
-    assert judge([Ending(0, 1, error=log)], METRIC).outcome is outcome
+    assert judge([RankExit(0, 1, error=log)], METRIC).outcome is outcome

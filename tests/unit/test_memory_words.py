@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.experiment.judge import Ending, judge
+from trainer.experiment.judge import RankExit, judge
 from trainer.experiment.memory_words import out_of_memory
 from trainer.experiment.outcome import Outcome
 
@@ -119,5 +119,5 @@ def test_other_words_say_nothing_of_memory(text: str) -> None:
 def test_a_rank_that_died_without_a_report_is_judged_by_its_last_words(
     text: str, outcome: Outcome, code: int
 ) -> None:
-    verdict = judge([Ending(0, code, error=f"Error: {text}")], "validMse")
+    verdict = judge([RankExit(0, code, error=f"Error: {text}")], "validMse")
     assert (verdict.outcome, verdict.error) == (outcome, f"Error: {text}")

@@ -10,8 +10,15 @@ from cluster import podstatus
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
 from trialrun_operator import manifests, observe
+from trialrun_operator.attempt_state import (
+    CONFIRMED_MILLISECONDS,
+    GRACE_MILLISECONDS,
+    Finished,
+    NeedsRelist,
+    Pending,
+    attempt_state,
+)
 from trialrun_operator.observe import Attempt, Job, milliseconds, timestamp
-from trialrun_operator.verdicts import CONFIRMED_MILLISECONDS, GRACE_MILLISECONDS, Doubtful, Over, Waits, verdict
 from unit.builders import START
 from unit.objects import KEY, UID, a_job, a_workload, message, observed, pod_document
 
@@ -129,8 +136,8 @@ def test_the_end_of_a_pod_becomes_an_outcome_with_its_evidence(
     document: dict[str, Any], outcome: Outcome, error: str
 ) -> None:
     attempt = Attempt(a_job(TRIAL), (observed(document),), confirmed=START + 60_000)
-    found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
-    assert isinstance(found, Over)
+    found = attempt_state(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
+    assert isinstance(found, Finished)
     assert found.record.outcome is outcome
     assert error in found.record.error
     assert found.record.final == (outcome not in (Outcome.EVICTED, Outcome.NODE_LOST))
@@ -149,21 +156,21 @@ def test_the_end_of_a_pod_becomes_an_outcome_with_its_evidence(
     ],
 )  # fmt: skip
 def test_the_words_that_prove_an_end_stand_in_its_record(document: dict[str, Any], evidence: dict[str, Any]) -> None:
-    ending = observed(document).ending
+    ending = observed(document).exit
     assert ending is not None
     assert ending.evidence == evidence
 
 
 def test_what_a_killed_pod_had_written_so_far_counts_but_for_its_outcome() -> None:
     pod = observed(after(RUNS, ends(137, SO_FAR + " " * 40, "OOMKilled")))
-    found = verdict(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
-    assert isinstance(found, Over)
+    found = attempt_state(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(found, Finished)
     assert found.record.memory == (Memory(peak_bytes=7, mean_bytes=5),)
     assert (found.record.samples, found.record.metrics, found.record.exit_code) == (845, {}, 137)
 
 
 @pytest.mark.parametrize(
-    ("document", "outcome", "hopeless"),
+    ("document", "outcome", "final"),
     [
         (after(waits_for("ImagePullBackOff", "not found")), Outcome.IMAGE_UNAVAILABLE, False),
         (after(waits_for("InvalidImageName")), Outcome.IMAGE_UNAVAILABLE, True),
@@ -172,32 +179,32 @@ def test_what_a_killed_pod_had_written_so_far_counts_but_for_its_outcome() -> No
          Outcome.UNSCHEDULABLE, False),
     ],
 )  # fmt: skip
-def test_a_pod_that_does_not_start_says_why(document: dict[str, Any], outcome: Outcome, hopeless: bool) -> None:
+def test_a_pod_that_does_not_start_says_why(document: dict[str, Any], outcome: Outcome, final: bool) -> None:
     pod = observed(document)
-    assert pod.ending is None
-    assert pod.obstacle is not None
-    assert (pod.obstacle.outcome, pod.obstacle.hopeless) == (outcome, hopeless)
+    assert pod.exit is None
+    assert pod.start_failure is not None
+    assert (pod.start_failure.outcome, pod.start_failure.final) == (outcome, final)
 
 
 @pytest.mark.parametrize(
     "document", [pod_document(TRIAL), after(RUNS), after(podstatus.in_init), after(RUNS, deleting=True)]
 )
 def test_a_pod_that_runs_or_is_being_set_up_has_not_ended(document: dict[str, Any]) -> None:
-    assert observed(document).ending is None
+    assert observed(document).exit is None
 
 
 def test_missing_metrics_are_not_believed_before_the_pods_were_listed() -> None:
     attempt = Attempt(a_job(TRIAL), (observed(after(RUNS, ends(0))),))
-    found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START)
-    assert isinstance(found, Doubtful)
+    found = attempt_state(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(found, NeedsRelist)
 
 
 def test_a_failed_job_without_pods_has_lost_its_node_once_the_pods_were_listed() -> None:
     job = a_job(TRIAL, ended=START, message="it failed")
-    bare = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START)
-    assert isinstance(bare, Doubtful)
-    sure = verdict(Attempt(job, (), START), TRIAL, WORK, accepted=START, retries_left=True, now=START)
-    assert isinstance(sure, Over)
+    bare = attempt_state(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(bare, NeedsRelist)
+    sure = attempt_state(Attempt(job, (), START), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(sure, Finished)
     assert sure.record.outcome is Outcome.NODE_LOST
     assert "it failed" in sure.record.error
 
@@ -208,24 +215,24 @@ def test_a_job_that_succeeded_while_no_watch_told_of_its_pod_has_not_lost_it() -
         observed(after(RUNS)),
         START + max(GRACE_MILLISECONDS, CONFIRMED_MILLISECONDS),
     )
-    unseen = verdict(Attempt(job, (stale,)), TRIAL, WORK, accepted=START, retries_left=True, now=late)
-    assert isinstance(unseen, Doubtful)
-    old = verdict(Attempt(job, (stale,), START), TRIAL, WORK, accepted=START, retries_left=True, now=late)
-    assert isinstance(old, Doubtful), "a LIST of half a minute ago settles nothing"
-    hangs = verdict(Attempt(job, (stale,), late), TRIAL, WORK, accepted=START, retries_left=True, now=late)
-    assert isinstance(hangs, Over)
+    unseen = attempt_state(Attempt(job, (stale,)), TRIAL, WORK, accepted=START, retries_left=True, now=late)
+    assert isinstance(unseen, NeedsRelist)
+    old = attempt_state(Attempt(job, (stale,), START), TRIAL, WORK, accepted=START, retries_left=True, now=late)
+    assert isinstance(old, NeedsRelist), "a LIST of half a minute ago settles nothing"
+    hangs = attempt_state(Attempt(job, (stale,), late), TRIAL, WORK, accepted=START, retries_left=True, now=late)
+    assert isinstance(hangs, Finished)
     assert hangs.record.outcome is Outcome.NODE_LOST
     assert "its pods have not ended" in hangs.record.error
 
 
 def test_a_pod_that_was_deleted_while_it_ran_is_evicted_unless_its_job_was_deleted() -> None:
     pod = observed(after(RUNS, ends(137), deleting=True))
-    found = verdict(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
-    assert isinstance(found, Over)
+    found = attempt_state(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(found, Finished)
     assert found.record.outcome is Outcome.EVICTED
     for job in (None, a_job(TRIAL, deleting=True)):
-        found = verdict(Attempt(job, (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
-        assert isinstance(found, Waits)
+        found = attempt_state(Attempt(job, (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+        assert isinstance(found, Pending)
 
 
 def test_the_first_end_of_a_rank_counts_when_its_pod_is_made_anew() -> None:
@@ -246,8 +253,8 @@ def timed(document: dict[str, Any], began: int = 46_000) -> Record:
     document["status"]["conditions"].append(scheduled)
     document["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = timestamp(START + began)
     attempt = Attempt(a_job(TRIAL), (observed(document),))
-    found = verdict(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
-    assert isinstance(found, Over)
+    found = attempt_state(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=START + 60_000)
+    assert isinstance(found, Finished)
     return found.record
 
 
@@ -295,14 +302,14 @@ def queued(suspend: bool, **condition: str) -> Job:
 def test_a_job_that_a_queue_held_back_waits_for_its_pods_from_its_release() -> None:
     hour, deadline = 3_600_000, 1000 * WORK.experiment.spec.pending_deadline_seconds
     for job in (queued(True, status="True"), queued(False, status="True", lastTransitionTime=timestamp(START))):
-        held = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
-        assert held == Waits()
+        held = attempt_state(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
+        assert held == Pending()
     job = queued(False, status="False", lastTransitionTime=timestamp(START + hour))
     due = START + hour + deadline
-    early = verdict(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
-    assert early == Waits(due)
-    late = verdict(Attempt(job, (), due), TRIAL, WORK, accepted=START, retries_left=True, now=due)
-    assert isinstance(late, Over)
+    early = attempt_state(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
+    assert early == Pending(due)
+    late = attempt_state(Attempt(job, (), due), TRIAL, WORK, accepted=START, retries_left=True, now=due)
+    assert isinstance(late, Finished)
     assert (late.record.outcome, late.record.seconds.queued) == (Outcome.UNSCHEDULABLE, hour / 1000)
 
 

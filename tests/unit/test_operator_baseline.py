@@ -6,27 +6,28 @@ from typing import Any
 import pytest
 
 from trainer.experiment.baseline import figures, rests_on
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record, encode, hash_number
 from trainer.scheduling.decide import Start
-from trainer.scheduling.workload import BASELINE, Workload
+from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
-from trialrun_operator.baseline import BaselinePlan, Measured, decode, with_baseline
-from trialrun_operator.baseline import encode as encode_measured
+from trialrun_operator.baseline_status import FILE, BaselineStatus, imported, measured
+from trialrun_operator.ledger_format import BASELINE, BaselineEntry, entry_of, line_of
 from trialrun_operator.names import JOBS
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import Plan, plan
-from trialrun_operator.standing import FILE, Standing, imported, measuring
 from unit.builders import START, a_record, an_experiment, four
 from unit.objects import a_job, a_running_pod, a_workload, an_ended_pod
 
 PARAMETERS = [{"name": "model.layers", "choices": [1, 2, 3, 4]}]
 WORK = a_workload(parameters=PARAMETERS, baseline="Measure", maxFailedTrials=1)
+assert WORK.baseline is not None  # so that mypy knows too
+TRIAL = WORK.baseline
 NOW = START + 90_000
 DONE = [a_record(trial) for trial in WORK.trials]
 ONE_BY_ONE = figures(four(), WORK.trials, DONE)
-assert ONE_BY_ONE is not None  # so that mypy knows too
+assert ONE_BY_ONE is not None
 REPORT = RankReport(run=ONE_BY_ONE, clock=START + 60_000)
 
 
@@ -34,39 +35,40 @@ def planned(
     *attempts: Attempt,
     work: Workload = WORK,
     records: list[Record] = DONE,
-    known: tuple[Measured, ...] = (),
+    known: tuple[BaselineEntry, ...] = (),
     accepted: int = START,
     **more: Any,
-) -> tuple[Plan, BaselinePlan]:
-    ledger = {record.id: [record] for record in records}
-    search = plan(work, ledger, attempts, accepted=accepted, now=NOW)
-    return with_baseline(work, search, known, attempts, accepted=accepted, now=NOW, **more)
+) -> Plan:
+    return plan(work, ledger_of(records, known), attempts, accepted=accepted, now=NOW, **more)
+
+
+def ledger_of(records: list[Record], known: tuple[BaselineEntry, ...]) -> dict[str, list[Record]]:
+    measured = {BASELINE: [entry.record for entry in known]} if known else {}
+    return {record.id: [record] for record in records} | measured
 
 
 def created(*attempts: Attempt, **more: Any) -> list[int]:
     """The attempts at the baseline that are to be made."""
-    found, _ = planned(*attempts, **more)
-    return [each.attempt for each in found.creates if each.trial.id == BASELINE]
+    return [each.attempt for each in planned(*attempts, **more).creates if each.trial.id == BASELINE]
 
 
 def running(attempt: int = 1) -> Attempt:
-    return Attempt(a_job(WORK.baseline, attempt), (a_running_pod(WORK.baseline, attempt),))
+    return Attempt(a_job(TRIAL, attempt), (a_running_pod(TRIAL, attempt),))
 
 
-def ended(ending: Ending | None = None, attempt: int = 1) -> Attempt:
-    ending = ending or Ending(0, exit_code=0, report=REPORT)
-    job = a_job(WORK.baseline, attempt, ended=START + 60_000)
-    return Attempt(job, (an_ended_pod(WORK.baseline, ending, attempt, image="sha256:7"),))
+def ended(exit_: RankExit | None = None, attempt: int = 1) -> Attempt:
+    exit_ = exit_ or RankExit(0, exit_code=0, report=REPORT)
+    job = a_job(TRIAL, attempt, ended=START + 60_000)
+    return Attempt(job, (an_ended_pod(TRIAL, exit_, attempt, image="sha256:7"),))
 
 
-def measured_by(attempt: Attempt, **more: Any) -> Measured:
-    _, found = planned(attempt, **more)
-    (only,) = found.measured
+def measured_by(attempt: Attempt, **more: Any) -> BaselineEntry:
+    (only,) = planned(attempt, **more).measured
     return only
 
 
-LOST = Ending(0, platform=Outcome.NODE_LOST, error="DeletionByTaintManager")
-KILLED = Ending(0, exit_code=137, platform=Outcome.HOST_OOM, error="OOMKilled")
+LOST = RankExit(0, platform=Outcome.NODE_LOST, error="DeletionByTaintManager")
+KILLED = RankExit(0, exit_code=137, platform=Outcome.HOST_OOM, error="OOMKilled")
 
 
 def test_it_is_measured_once_the_search_is_over_and_written_down() -> None:
@@ -74,7 +76,7 @@ def test_it_is_measured_once_the_search_is_over_and_written_down() -> None:
     assert created(records=DONE[:3]) == []
     trial = WORK.trials[3]
     last = Attempt(a_job(trial, ended=START + 60_000), (an_ended_pod(trial),))
-    found, _ = planned(last, records=DONE[:3])
+    found = planned(last, records=DONE[:3])
     assert [record.id for record in found.records] == [trial.id], "first its last record is written"
     assert not found.creates
 
@@ -107,7 +109,7 @@ def test_what_its_pod_reported_is_kept_with_the_image_and_how_long_it_ran() -> N
     assert {each.image for each in found.figures.environments} == {"sha256:7"}
     assert found.figures.pod_seconds == found.record.seconds.total > 0
     assert found.figures.wall == ONE_BY_ONE.wall
-    assert decode(encode_measured(found)) == found
+    assert entry_of(BASELINE, line_of(found)) == found
 
 
 def test_a_lost_node_is_another_attempt_and_a_failure_is_the_end() -> None:
@@ -121,7 +123,7 @@ def test_a_lost_node_is_another_attempt_and_a_failure_is_the_end() -> None:
 
 
 def test_the_third_loss_is_the_last() -> None:
-    known: tuple[Measured, ...] = ()
+    known: tuple[BaselineEntry, ...] = ()
     for attempt in (1, 2, 3):
         known = (*known, measured_by(ended(LOST, attempt), known=known))
     assert [each.record.final for each in known] == [False, False, True]
@@ -129,67 +131,73 @@ def test_the_third_loss_is_the_last() -> None:
 
 
 def test_success_without_figures_is_none() -> None:
-    found = measured_by(ended(Ending(0, exit_code=0, report=RankReport(clock=START + 60_000))))
+    found = measured_by(ended(RankExit(0, exit_code=0, report=RankReport(clock=START + 60_000))))
     assert (found.record.outcome, found.figures) == (Outcome.METRICS_MISSING, None)
 
 
 def test_a_search_that_runs_again_waits_until_its_baseline_is_gone() -> None:
-    found, going = planned(running(), records=DONE[:3])
+    found = planned(running(), records=DONE[:3])
     assert [(each.resource, each.name) for each in found.deletes] == [(JOBS, f"{WORK.experiment.name}-baseline-1")]
     assert found.creates == ()
-    assert not going.over
-    dying = replace(running(), job=a_job(WORK.baseline, deleting=True))
-    found, _ = planned(dying, records=DONE[:3])
+    assert not found.idle
+    dying = replace(running(), job=a_job(TRIAL, deleting=True))
+    found = planned(dying, records=DONE[:3])
     assert (found.creates, found.deletes) == ((), ())
-    found, _ = planned(records=DONE[:3])
-    assert found.creates == (Start(WORK.trials[3], 1),)
+    assert planned(records=DONE[:3]).creates == (Start(WORK.trials[3], 1),)
 
 
 def test_a_baseline_is_no_trial_of_the_search() -> None:
-    found, going = planned(running())
-    assert (found.over, found.running, going.running) == (True, frozenset(), 1)
-    one_slot = a_workload(parameters=PARAMETERS, baseline="Measure", parallelTrials=1)
-    search = plan(one_slot, {}, (), accepted=START, now=NOW)
-    assert len(search.creates) == 1
+    found = planned(running())
+    assert (found.over, found.running, found.measuring) == (True, frozenset(), 1)
+    failure = measured_by(ended(KILLED)).record
+    assert failure.outcome is Outcome.HOST_OOM
+    strict = a_workload(parameters=PARAMETERS, baseline="Measure", maxFailedTrials=0)
+    found = plan(strict, ledger_of(DONE, ()) | {BASELINE: [failure]}, (), accepted=START, now=NOW)
+    assert found.worthwhile, "its failure is none of the search's"
+
+
+def deadline(work: Workload) -> int:
+    assert work.baseline is not None
+    return work.deadline_of(work.baseline)
 
 
 def test_it_may_take_as_long_as_its_trials_together() -> None:
     work = a_workload(parameters=PARAMETERS, baseline="Measure", deadlineSeconds=50, workers=2)
-    assert work.deadline_of(work.baseline) == 4 * 2 * 50
+    assert deadline(work) == 4 * 2 * 50
     longest = a_workload(parameters=PARAMETERS, baseline="Measure", deadlineSeconds=31_536_000, repeats=1000)
-    assert longest.deadline_of(longest.baseline) == 2**31 - 1
+    assert deadline(longest) == 2**31 - 1
 
 
 # --- how it stands --------------------------------------------------------------------------------------------------
 
 
-def stands(*attempts: Attempt, known: tuple[Measured, ...] = (), **more: Any) -> tuple[str, str, str]:
-    work = more.get("work", WORK)
-    found, going = planned(*attempts, known=known, **more)
-    return measuring(work, found, going, known, None).verdict
+def status_of(*attempts: Attempt, known: tuple[BaselineEntry, ...] = (), **more: Any) -> BaselineStatus:
+    work, records = more.get("work", WORK), more.get("records", DONE)
+    found = planned(*attempts, known=known, **more)
+    return measured(work, found, ledger_of(records, known), known[-1].figures if known else None, None)
 
 
 def test_the_condition_says_how_far_the_measuring_is() -> None:
-    assert stands(records=DONE[:2])[:2] == ("Unknown", c.BASELINE_PENDING)
-    status, reason, message = stands(running())
+    assert status_of(records=DONE[:2]).verdict[:2] == ("Unknown", c.BASELINE_PENDING)
+    status, reason, message = status_of(running()).verdict
     assert (status, reason) == ("Unknown", c.BASELINE_RUNNING)
     assert f"{WORK.experiment.name}-baseline-1" in message
     assert "2400 s" in message
     killed = measured_by(ended(KILLED))
-    status, reason, message = stands(ended(KILLED), known=(killed,))
+    status, reason, message = status_of(ended(KILLED), known=(killed,)).verdict
     assert (status, reason) == ("False", c.BASELINE_FAILED)
     assert "HostOOM" in message
     assert "spec.rerun" in message
     found = measured_by(ended())
-    assert measuring(WORK, *planned(known=(found,)), (found,), None) == Standing(found.figures)
+    assert status_of(known=(found,)) == BaselineStatus(found.figures)
 
 
 def test_a_measured_baseline_tells_what_it_rests_on() -> None:
     hashes = {"dataHash": hash_number("0123456789ab"), "validationHash": hash_number("fedcba987654")}
-    found = measured_by(ended(Ending(0, exit_code=0, report=REPORT.model_copy(update={"metrics": hashes}))))
-    kept = decode(encode_measured(found))
-    standing = measuring(WORK, *planned(known=(kept,)), (kept,), None)
-    assert standing.rests_on == {"data": "0123456789ab", "validation": "fedcba987654"}
+    found = measured_by(ended(RankExit(0, exit_code=0, report=REPORT.model_copy(update={"metrics": hashes}))))
+    kept = entry_of(BASELINE, line_of(found))
+    assert isinstance(kept, BaselineEntry)
+    assert status_of(known=(kept,)).rests_on == {"data": "0123456789ab", "validation": "fedcba987654"}
 
 
 def test_a_search_too_long_for_one_variable_says_so() -> None:
@@ -201,7 +209,7 @@ def test_a_search_too_long_for_one_variable_says_so() -> None:
     )
     records = [a_record(trial) for trial in long.trials]
     assert created(work=long, records=records) == []
-    status, reason, message = stands(work=long, records=records)
+    status, reason, message = status_of(work=long, records=records).verdict
     assert (status, reason) == ("False", c.BASELINE_TOO_LARGE)
     assert "Import" in message
 

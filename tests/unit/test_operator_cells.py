@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Charged, Memory, RankReport, Record
 from trainer.scheduling.workload import Workload
@@ -56,7 +56,19 @@ def created(found: Plan) -> list[tuple[str, int, str | None]]:
 
 def status_of(*records: Record, found: Plan, work: Workload = WORK) -> dict[str, Any]:
     ledger = {record.id: [record] for record in records}
-    made = status.status(work, KEY, UID, 1, ledger=ledger, plan=found, accepted=START, problem=None, old={}, now=NOW)
+    made = status.status(
+        work,
+        KEY,
+        UID,
+        1,
+        ledger=ledger,
+        plan=found,
+        running=found.running,
+        accepted=START,
+        problem=None,
+        old={},
+        now=NOW,
+    )
     return kept(made, work)
 
 
@@ -81,7 +93,7 @@ def test_cells_wait_until_the_floor_is_written_down() -> None:
     assert (created(found), found.over, found.running) == ([], False, {"floor-1"})
     assert created(plan_of(MEASURED[0])) == [("floor-2", 1, None)]
     report = RankReport(memory=memory(350), clock=START + 60_000)
-    ended = Attempt(a_job(PEERS, ended=NOW), tuple(an_ended_pod(PEERS, Ending(rank, 0, report)) for rank in (0, 1)))
+    ended = Attempt(a_job(PEERS, ended=NOW), tuple(an_ended_pod(PEERS, RankExit(rank, 0, report)) for rank in (0, 1)))
     found = plan_of(MEASURED[0], attempts=(ended,))
     assert [record.id for record in found.records] == ["floor-2"]
     assert (created(found), found.over) == ([], False)
@@ -177,7 +189,7 @@ def test_larger_cells_with_as_many_workers_are_skipped_and_those_with_more_run(o
 
 def test_the_end_of_a_cell_is_heeded_before_it_is_written() -> None:
     one, ten, fifty, *with_peers = UNLIMITED.trials
-    killed = Ending(0, exit_code=137, platform=Outcome.HOST_OOM, error="OOMKilled")
+    killed = RankExit(0, exit_code=137, platform=Outcome.HOST_OOM, error="OOMKilled")
     ended = Attempt(a_job(ten, ended=NOW), (an_ended_pod(ten, killed),))
     found = plan_of(a_record(one), attempts=(ended,), work=UNLIMITED)
     assert [(record.id, record.outcome) for record in found.records] == [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trialrun_operator.liveness import MAX_SILENCE_SECONDS, Pulse
+from trialrun_operator.health import MAX_SILENCE_SECONDS, Health
 from trialrun_operator.settings import Settings, from_environment
 
 
@@ -33,22 +33,22 @@ class Clock:
 
 def test_it_lives_as_long_as_resyncs_go_well() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    health = Health(clock)
     clock.now += MAX_SILENCE_SECONDS + 1
-    assert "no resync" in (pulse.problem(0) or "")
-    pulse.resynced()
-    assert pulse.problem(0) is None
+    assert "no resync" in (health.problem(0) or "")
+    health.resynced()
+    assert health.problem(0) is None
 
 
 def test_experiments_that_wait_while_no_look_ends_are_a_problem_and_an_empty_queue_is_none() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    health = Health(clock)
     clock.now += 10 * MAX_SILENCE_SECONDS
-    pulse.resynced()
-    assert pulse.problem(0) is None
-    assert pulse.problem(3) is None, "they have only begun to wait"
+    health.resynced()
+    assert health.problem(0) is None
+    assert health.problem(3) is None, "they have only begun to wait"
     clock.now += MAX_SILENCE_SECONDS + 1
-    pulse.resynced()
-    assert "3 experiments wait" in (pulse.problem(3) or "")
-    pulse.looked(3)
-    assert pulse.problem(3) is None
+    health.resynced()
+    assert "3 experiments wait" in (health.problem(3) or "")
+    health.looked(3)
+    assert health.problem(3) is None

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.scheduling.history import is_done
 from trainer.scheduling.workload import Workload
-from trialrun_operator.evidence import Obstacle
+from trialrun_operator.attempt_state import GRACE_MILLISECONDS
 from trialrun_operator.names import JOBS, PODS
 from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.plan import Plan, is_done_with, plan
-from trialrun_operator.verdicts import GRACE_MILLISECONDS
+from trialrun_operator.pod_outcome import StartFailure
 from unit.builders import START, a_record
 from unit.objects import KEY, OK, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
 
@@ -89,7 +89,7 @@ def test_a_recorded_pod_that_was_told_to_end_holds_up_nothing_even_if_it_never_d
 
 def test_a_stuck_pod_of_an_ended_job_that_is_kept_holds_up_nothing_once_it_is_recorded() -> None:
     work = a_workload(parallelTrials=1, workers=2)
-    ended = an_ended_pod(work.trials[0], Ending(0, 1), ended=START)
+    ended = an_ended_pod(work.trials[0], RankExit(0, 1), ended=START)
     left = a_running_pod(work.trials[0], rank=1)
     stuck = Attempt(a_job(work.trials[0], ended=START), (ended, replace(left, deleting=True)))
     kept = Attempt(stuck.job, (ended, left))
@@ -143,13 +143,13 @@ def test_a_trial_that_lost_its_node_gets_three_attempts() -> None:
     rest = [a_record(trial) for trial in T[1:]]
     assert created(plan_of([], evicted(T[0], 1), *rest)) == [(0, 2)]
     assert created(plan_of([], evicted(T[0], 1), evicted(T[0], 2), *rest)) == [(0, 3)]
-    third = Attempt(a_job(T[0], 3), (an_ended_pod(T[0], Ending(0, platform=Outcome.EVICTED), 3),))
+    third = Attempt(a_job(T[0], 3), (an_ended_pod(T[0], RankExit(0, platform=Outcome.EVICTED), 3),))
     found = plan_of([third], evicted(T[0], 1), evicted(T[0], 2))
     assert [(record.attempt, record.final) for record in found.records] == [(3, True)]
 
 
 def test_no_attempt_follows_on_a_record_that_is_not_written_yet() -> None:
-    lost = Attempt(a_job(T[0]), (an_ended_pod(T[0], Ending(0, platform=Outcome.NODE_LOST)),))
+    lost = Attempt(a_job(T[0]), (an_ended_pod(T[0], RankExit(0, platform=Outcome.NODE_LOST)),))
     found = plan_of([lost])
     assert [record.final for record in found.records] == [False]
     assert (0, 2) not in created(found)
@@ -166,15 +166,19 @@ def test_rerun_runs_failed_and_missing_trials_only() -> None:
 
 def test_a_rerun_gives_three_attempts_again() -> None:
     before = [evicted(T[0], 1), evicted(T[0], 2), failed(T[0], Outcome.EVICTED, attempt=3)]
-    again = Attempt(a_job(T[0], 4), (an_ended_pod(T[0], Ending(0, platform=Outcome.EVICTED), 4),))
+    again = Attempt(a_job(T[0], 4), (an_ended_pod(T[0], RankExit(0, platform=Outcome.EVICTED), 4),))
     assert [record.final for record in plan_of([again], *before, accepted=START + 1).records] == [False]
 
 
-def test_the_search_is_over_when_every_record_is_written() -> None:
+def test_the_search_is_over_with_its_last_record_and_has_nothing_left_to_do_once_that_is_written() -> None:
     records = [a_record(t) for t in T]
-    assert plan_of([], *records).over
+    written = plan_of([], *records)
+    assert (written.over, written.idle) == (True, True)
     last = Attempt(a_job(T[-1], ended=NOW), (an_ended_pod(T[-1]),))
-    assert not plan_of([last], *records[:-1]).over
+    due = plan_of([last], *records[:-1])
+    assert (len(due.records), due.over, due.idle) == (1, True, False)
+    lost = Attempt(a_job(T[-1], ended=NOW), (an_ended_pod(T[-1], RankExit(0, platform=Outcome.EVICTED)),))
+    assert not plan_of([lost], *records[:-1]).over, "it is run again"
 
 
 @pytest.mark.parametrize(
@@ -203,18 +207,18 @@ def test_a_job_whose_pods_all_ended_is_left_to_say_so_itself() -> None:
 
 
 def test_pods_that_outlive_their_ended_job_are_deleted_and_the_job_is_kept() -> None:
-    left = Attempt(a_job(T[0], ended=START), (an_ended_pod(T[0], Ending(0, 1)), a_pod(T[0], rank=1)))
+    left = Attempt(a_job(T[0], ended=START), (an_ended_pod(T[0], RankExit(0, 1)), a_pod(T[0], rank=1)))
     found = plan_of([left], failed(T[0]))
     assert [(each.resource, each.uid) for each in found.deletes] == [(PODS, left.pods[1].uid)]
 
 
 def test_an_image_that_never_comes_ends_at_the_pending_deadline() -> None:
-    obstacle = Obstacle(Outcome.IMAGE_UNAVAILABLE, "ImagePullBackOff: not found")
-    stuck = Attempt(a_job(T[0]), (a_pod(T[0], obstacle=obstacle),))
+    obstacle = StartFailure(Outcome.IMAGE_UNAVAILABLE, "ImagePullBackOff: not found")
+    stuck = Attempt(a_job(T[0]), (a_pod(T[0], start_failure=obstacle),))
     early = plan_of([stuck], now=START + 599_000)
     assert (early.records, early.wake) == ((), START + 600_000)
     late = plan_of([stuck], now=START + 600_000)
-    assert (late.records, late.doubts) == ((), (stuck.job,)), "its pods are listed first"
+    assert (late.records, late.relists) == ((), (stuck.job,)), "its pods are listed first"
     sure = plan_of([replace(stuck, confirmed=START + 600_000)], now=START + 600_000)
     assert [record.outcome for record in sure.records] == [Outcome.IMAGE_UNAVAILABLE]
 
@@ -280,9 +284,9 @@ class World:
                 )
         elif what < 0.9:
             for rank in range(trial.workers):
-                ending = self.rng.choice([Ending(rank, 0, OK), Ending(rank, 0, OK), Ending(rank, 1),
-                                          Ending(rank, 137, platform=Outcome.HOST_OOM),
-                                          Ending(rank, platform=Outcome.NODE_LOST)])  # fmt: skip
+                ending = self.rng.choice([RankExit(rank, 0, OK), RankExit(rank, 0, OK), RankExit(rank, 1),
+                                          RankExit(rank, 137, platform=Outcome.HOST_OOM),
+                                          RankExit(rank, platform=Outcome.NODE_LOST)])  # fmt: skip
                 pods[rank] = replace(an_ended_pod(trial, ending, job.attempt), started=self.now, ended=self.now)
             if self.rng.random() < 0.8:
                 self.jobs[uid] = (replace(job, ended=self.now), pods)
@@ -325,13 +329,13 @@ def test_any_course_of_events_keeps_the_rules(seed: int, parallel: int, budget: 
 
 def test_a_record_waits_for_all_ranks_or_the_grace_period() -> None:
     work = a_workload(workers=2)
-    first = an_ended_pod(work.trials[0], Ending(0, 1), ended=START + 50_000)
+    first = an_ended_pod(work.trials[0], RankExit(0, 1), ended=START + 50_000)
     attempt = Attempt(a_job(work.trials[0], ended=START + 50_000), (first, a_running_pod(work.trials[0], rank=1)))
     early = plan_of([attempt], work=work, now=START + 51_000)
     assert (early.records, early.wake) == ((), START + 50_000 + GRACE_MILLISECONDS)
     due = START + 50_000 + GRACE_MILLISECONDS
     late = plan_of([attempt], work=work, now=due)
-    assert (late.records, late.doubts) == ((), (attempt.job,)), "its pods are listed first"
+    assert (late.records, late.relists) == ((), (attempt.job,)), "its pods are listed first"
     sure = plan_of([replace(attempt, confirmed=due)], work=work, now=due)
     assert [record.outcome for record in sure.records] == [Outcome.CRASHED]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.experiment.expand import expand
-from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import HASHES, RankReport, decode, encode, encode_report
 from trainer.local.ledger import read_ledger
@@ -47,7 +47,7 @@ def test_version_0_1_reads_the_reports_of_this_version(report: RankReport) -> No
 @given(report=reports)
 def test_version_0_1_reads_the_records_of_this_version(report: RankReport) -> None:
     (trial, *_) = expand(an_experiment())
-    record = make_record(trial, attempt=1, endings=[Ending(0, 0, report)], metric="validMse", times=Times(1, 2, 3))
+    record = make_record(trial, attempt=1, exits=[RankExit(0, 0, report)], metric="validMse", times=Times(1, 2, 3))
     taken(RECORD, encode(record))
     assert not HASHES.keys() & record.metrics.keys()
     for name, key in HASHES.items():

@@ -11,11 +11,11 @@ import pytest
 from cluster import podstatus
 from trainer.__main__ import main
 from trainer.experiment.expand import expand
-from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, decode_report, encode, encode_report
 from trainer.experiment.summary import summarize
-from trainer.local.processes import ending
+from trainer.local.processes import rank_exit
 from trainer.report.live import progress
 from trainer.report.page import write_page
 from trainer.report.results import Results
@@ -60,31 +60,31 @@ def test_what_the_api_server_says() -> None:
     assert S3CRET not in f"{said} {said.message}"
 
 
-def rank_that_raises(_: Path) -> Ending:
+def rank_that_raises(_: Path) -> RankExit:
     report = failure(Ranks(0, 1), RuntimeError(SAID))
     assert S3CRET not in encode_report(report).decode(), "it would stand in a pod's status"
-    return Ending(0, 1, report)
+    return RankExit(0, 1, report)
 
 
-def rank_of_an_own_trainer(_: Path) -> Ending:
-    return Ending(0, 1, decode_report(json.dumps({"outcome": "Crashed", "error": SAID})))
+def rank_of_an_own_trainer(_: Path) -> RankExit:
+    return RankExit(0, 1, decode_report(json.dumps({"outcome": "Crashed", "error": SAID})))
 
 
-def rank_whose_log_ends_so(folder: Path) -> Ending:
+def rank_whose_log_ends_so(folder: Path) -> RankExit:
     (folder / "log-0.txt").write_text("line\n" + SAID + "\n")
-    return ending(folder, 0, 1)
+    return rank_exit(folder, 0, 1)
 
 
-def rank_that_reported_before(_: Path) -> Ending:
-    return Ending(0, -9, RankReport(provisional=True), Outcome.NODE_LOST, SAID)
+def rank_that_reported_before(_: Path) -> RankExit:
+    return RankExit(0, -9, RankReport(provisional=True), Outcome.NODE_LOST, SAID)
 
 
 @pytest.mark.parametrize(
     "died", [rank_that_raises, rank_of_an_own_trainer, rank_whose_log_ends_so, rank_that_reported_before]
 )
-def test_on_this_machine(died: Callable[[Path], Ending], tmp_path: Path) -> None:
+def test_on_this_machine(died: Callable[[Path], RankExit], tmp_path: Path) -> None:
     times = Times(0, 0, 1)
-    record = make_record(a_trial(), attempt=1, endings=[died(tmp_path)], metric="validMse", times=times)
+    record = make_record(a_trial(), attempt=1, exits=[died(tmp_path)], metric="validMse", times=times)
     assert "***" in record.error
     assert S3CRET not in encode(record)
 

@@ -34,7 +34,17 @@ def status_of(
     problem, old = more.get("problem"), more.get("old", {})
     return kept(
         status.status(
-            work, KEY, UID, 3, ledger=ledger, plan=found, accepted=accepted, problem=problem, old=old, now=now
+            work,
+            KEY,
+            UID,
+            3,
+            ledger=ledger,
+            plan=found,
+            running=found.running if found else frozenset(),
+            accepted=accepted,
+            problem=problem,
+            old=old,
+            now=now,
         ),
         work,
     )

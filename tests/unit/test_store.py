@@ -67,44 +67,6 @@ def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
     assert store.attempts(KEY, UID) == []
 
 
-def test_an_attempt_put_aside_comes_back_when_something_of_it_changes() -> None:
-    store = Store()
-    for trial in T[:3]:
-        store.put(a_job(trial, ended=9))
-        store.put(an_ended_pod(trial))
-    store.put_aside(KEY, UID, store.attempts(KEY, UID))
-    assert store.attempts(KEY, UID) == []
-    store.put(a_job(T[0], version=2, ended=9, deleting=True))
-    store.put(an_ended_pod(T[1], version=2, deleting=True))
-    assert {attempt.identity[0] for attempt in store.attempts(KEY, UID)} == {T[0].id, T[1].id}
-    for trial in T[:3]:
-        store.remove(a_job(trial).uid)
-        store.remove(an_ended_pod(trial).uid)
-    store.bring_back(KEY, UID)
-    assert store.attempts(KEY, UID) == []
-
-
-def test_an_attempt_that_changed_after_it_was_looked_at_is_not_put_aside() -> None:
-    store = Store()
-    store.put(a_job(T[0]))
-    store.put(a_job(T[1]))
-    looked_at = store.attempts(KEY, UID)
-    store.put(a_job(T[0], version=2, ended=9))
-    store.put_aside(KEY, UID, looked_at)
-    assert [attempt.identity[0] for attempt in store.attempts(KEY, UID)] == [T[0].id]
-
-
-def test_whatever_was_put_aside_can_be_brought_back() -> None:
-    store = Store()
-    store.put(a_job(T[0]))
-    store.put(a_job(T[1]))
-    before = store.attempts(KEY, UID)
-    store.put_aside(KEY, UID, before[:1])
-    assert store.attempts(KEY, UID) == before[1:]
-    store.bring_back(KEY, UID)
-    assert set(store.attempts(KEY, UID)) == set(before)
-
-
 def test_what_another_namespace_labels_as_ours_is_not_ours() -> None:
     store = Store()
     job, pod = a_job(T[0]), a_running_pod(T[0])

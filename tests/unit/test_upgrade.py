@@ -400,7 +400,7 @@ def orders() -> Iterator[str]:
             continue  # those were its bounds
         yield from (trial_document(work, "uid", trial, 1) for trial in work.trials[:3])
         if work.measures_baseline:
-            yield baseline_document(work, "uid", 1)
+            yield baseline_document(work.experiment, "uid", 1)
 
 
 def test_a_trainer_image_of_0_1_takes_the_orders_of_this_version(version_0_1: Version01) -> None:

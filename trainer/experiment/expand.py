@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -24,12 +25,21 @@ Point = dict[str, Scalar]
 _MOST_MISTAKES = 100
 
 
+class Kind(Enum):
+    """What a run is for: a result of the experiment, the memory that cells are limited by, or a comparison."""
+
+    TRIAL = "trial"
+    FLOOR = "floor"
+    BASELINE = "baseline"
+
+
 @dataclass(frozen=True)
 class Trial:
-    """One thing to train.
+    """One thing to run, most often to train.
 
     `index` counts from 0 in the experiment's listed order, `point` counts its points: repeats share one.
-    `parameters` holds what varies, by path; `training` is whole, its seed the repeat's own.
+    `parameters` holds what varies, by path; `training` is whole, its seed the repeat's own. A run of another `kind`
+    than trial is listed after all trials, and its id is no hash.
     """
 
     index: int
@@ -39,6 +49,7 @@ class Trial:
     repeat: int
     training: Training
     workers: int
+    kind: Kind = Kind.TRIAL
 
     @property
     def name(self) -> str:

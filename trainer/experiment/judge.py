@@ -32,7 +32,7 @@ _MOST_LINES = 5  # of a log that ends without an exception: torch adds four to w
 
 
 @dataclass(frozen=True)
-class Ending:
+class RankExit:
     """How one rank ended.
 
     `platform` is what was done to it from outside, in a sentence in `error` and in figures in `evidence`: killed for
@@ -79,13 +79,13 @@ class Verdict:
     evidence: Mapping[str, Scalar] = field(default_factory=dict)
 
 
-def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
+def judge(exits: Sequence[RankExit], metric: str | None) -> Verdict:
     """The verdict on an attempt whose ranks ended so; `metric` is the objective, which rank 0 must have measured."""
-    causes = [(nearness, end) for end in endings if (nearness := _nearness(end)) is not None]
+    causes = [(nearness, end) for end in exits if (nearness := _nearness(end)) is not None]
     if causes:
         _, end = min(causes, key=lambda cause: (cause[0], _clock(cause[1]), cause[1].rank))
-        return Verdict(_outcome(end), _about(end, endings), end.rank, end.exit_code, end.evidence)
-    first = next((end for end in endings if end.rank == 0), None)
+        return Verdict(_outcome(end), _about(end, exits), end.rank, end.exit_code, end.evidence)
+    first = next((end for end in exits if end.rank == 0), None)
     report = first.said if first is not None else None
     if report is None:
         why = f"rank 0 left what is {first.unread}" if first is not None and first.unread else ""
@@ -94,7 +94,7 @@ def judge(endings: Sequence[Ending], metric: str | None) -> Verdict:
         return Verdict(Outcome.METRICS_MISSING, _missing(metric, report.metrics), 0, 0)
     if metric is not None and not math.isfinite(value := report.metrics[metric]):
         return Verdict(Outcome.DIVERGED, f"the objective {metric} was reported as {value}", 0, 0)
-    unread = "; ".join(f"rank {end.rank} left what is {end.unread}" for end in endings if end.unread)
+    unread = "; ".join(f"rank {end.rank} left what is {end.unread}" for end in exits if end.unread)
     return Verdict(Outcome.SUCCEEDED, exit_code=0, evidence={"unread": unread} if unread else {})
 
 
@@ -102,15 +102,15 @@ def make_record(
     trial: Trial,
     *,
     attempt: int,
-    endings: Sequence[Ending],
+    exits: Sequence[RankExit],
     metric: str | None,
     times: Times,
     retries_left: bool = False,
     oversubscribed: bool = False,
 ) -> Record:
     """The record of an attempt. `metric` is the objective where it is one of the trial's metrics."""
-    verdict = judge(endings, metric)
-    reports = {end.rank: end.report for end in endings if end.report is not None}
+    verdict = judge(exits, metric)
+    reports = {end.rank: end.report for end in exits if end.report is not None}
     lead = reports[min(reports)] if reports else RankReport()
     total = max(0, times.finished - times.started) / 1000
     queued = max(0, times.started - times.accepted) / 1000
@@ -168,7 +168,7 @@ class Nearness(IntEnum):
     LOST_PEER = 5
 
 
-def _nearness(end: Ending) -> Nearness | None:
+def _nearness(end: RankExit) -> Nearness | None:
     """None for a rank that ended well."""
     if end.platform is not None:
         known = {Outcome.HOST_OOM: Nearness.KILLED_FOR_MEMORY, Outcome.TIMED_OUT: Nearness.OUT_OF_TIME}
@@ -189,11 +189,11 @@ def _missing(metric: str, reported: Mapping[str, float]) -> str:
     return f"the objective {metric} was not reported; reported: {', '.join(found) or 'none'}"
 
 
-def _clock(end: Ending) -> int:
+def _clock(end: RankExit) -> int:
     return end.report.clock if end.report is not None else 0
 
 
-def _outcome(end: Ending) -> Outcome:
+def _outcome(end: RankExit) -> Outcome:
     if end.platform is not None:
         return end.platform
     # One that reported success and then failed crashed on its way out.
@@ -202,8 +202,8 @@ def _outcome(end: Ending) -> Outcome:
     return end.said.outcome
 
 
-def _about(end: Ending, endings: Sequence[Ending]) -> str:
-    where = f"rank {end.rank}: " if len(endings) > 1 else ""
+def _about(end: RankExit, exits: Sequence[RankExit]) -> str:
+    where = f"rank {end.rank}: " if len(exits) > 1 else ""
     text = end.error or (end.said.error if end.said is not None else "") or exit_text(end.exit_code, end.said)
     return where + text + (f"; it left what is {end.unread}" if end.unread else "")
 

@@ -19,14 +19,14 @@ from typing import Any, Literal
 from trainer.cgroup import CgroupFactory, Group, cgroup_factory, machine_memory
 from trainer.cgroup import memory_limit as memory_bound
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
 from trainer.local.launcher import QUIET_SECONDS, Begun, Epoch, LauncherEnded, RankEnded
 from trainer.local.lines import Lines
-from trainer.local.processes import LOG, ending, orders
+from trainer.local.processes import LOG, orders, rank_exit
 from trainer.report.wording import memory
 from trainer.scheduling.limits import memory_limit
 
@@ -191,7 +191,7 @@ class Cells:
         floor: int = json.loads(said)["floor"]
         return floor
 
-    def _gone(self, one: _Rank) -> Ending:
+    def _gone(self, one: _Rank) -> RankExit:
         """Forgets a rank whose process ends, and says how it ended."""
         self._selector.unregister(one.events)
         os.close(one.events)
@@ -199,10 +199,10 @@ class Cells:
         code = one.process.wait()
         if one.process.stdin is not None:
             one.process.stdin.close()
-        ending = _ending(one, code)
+        end = _exit(one, code)
         if one.group is not None:
             one.group.remove()
-        return ending
+        return end
 
 
 def _give(one: _Rank, order: dict[str, Any]) -> None:
@@ -239,9 +239,9 @@ def resident_bytes_of(pid: int) -> int:
     return int(told.stdout.strip() or 0) * 1024
 
 
-def _ending(one: _Rank, code: int) -> Ending:
+def _exit(one: _Rank, code: int) -> RankExit:
     """How a rank ended that exited with `code`, with what the kernel and the watchdog know of it."""
-    left = ending(one.folder, one.rank, code)
+    left = rank_exit(one.folder, one.rank, code)
     report = left.report
     evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
     if one.limit is not None:
@@ -254,11 +254,11 @@ def _ending(one: _Rank, code: int) -> Ending:
     if code == -signal.SIGKILL and kills:
         bound, words = _bound(one.limit)
         error = f"killed by the kernel for want of memory; {words}"
-        return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence | bound)
+        return RankExit(one.rank, code, report, Outcome.HOST_OOM, error, evidence | bound)
     if code == -signal.SIGKILL and one.seen and one.limit is not None:
         evidence["residentBytes"] = one.seen
         error = f"killed by the watchdog: {memory(one.seen)} were resident, its limit is {memory(one.limit.bytes)}"
-        return Ending(one.rank, code, report, Outcome.HOST_OOM, error, evidence)
+        return RankExit(one.rank, code, report, Outcome.HOST_OOM, error, evidence)
     if left.said is not None and left.said.outcome is Outcome.HOST_OOM:
         bound, words = _bound(one.limit)
         return replace(left, report=report, error=f"{left.said.error}; {words}", evidence=evidence | bound)

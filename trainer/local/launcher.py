@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 
 QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 
@@ -46,7 +46,7 @@ class RankEnded:
     """
 
     trial: str
-    ending: Ending
+    exit: RankExit
 
 
 Event = Epoch | Begun | Waits | RankEnded

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending, exit_text, last_words
+from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Unreadable, decode_report
 from trainer.local.child import Child
@@ -80,7 +80,7 @@ class Processes:
                 yield Epoch(event["trial"], event["figures"])
             elif event["event"] == "ended":
                 folder = self._folders[event["trial"]]
-                yield RankEnded(event["trial"], ending(folder, event["rank"], event["code"]))
+                yield RankEnded(event["trial"], rank_exit(folder, event["rank"], event["code"]))
 
 
 def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) -> list[dict[str, Any]]:
@@ -105,15 +105,15 @@ def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) 
     ]
 
 
-def ending(folder: Path, rank: int, code: int) -> Ending:
+def rank_exit(folder: Path, rank: int, code: int) -> RankExit:
     """How a rank ended that exited with `code`, by what it left in its folder."""
     report, unread = _left_report(folder, rank)
     said = report if report is not None and not report.provisional else None
     if code == 0 or (said is not None and said.outcome is not Outcome.SUCCEEDED):
-        return Ending(rank, code, report, unread=unread)
+        return RankExit(rank, code, report, unread=unread)
     words = " ".join(_log_words(folder, rank).split())
     error = exit_text(code, said) + (f"; its log ends: {words}" if words else "")
-    return Ending(rank, code, report, error=error, unread=unread)
+    return RankExit(rank, code, report, error=error, unread=unread)
 
 
 def _left_report(folder: Path, rank: int) -> tuple[RankReport | None, str]:

@@ -1,4 +1,4 @@
-"""Runs an experiment on this machine: starts what the scheduler says, and records each ending as it comes."""
+"""Runs an experiment on this machine: starts what the scheduler says, and records each attempt as it ends."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.cgroup import cores
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record
 from trainer.local.folder import trial_folder
@@ -32,13 +32,13 @@ class _Running:
     started: int
     begun: int
     deadline: float
-    endings: dict[int, Ending] = field(default_factory=dict)
+    exits: dict[int, RankExit] = field(default_factory=dict)
     killed: Outcome | None = None
     first_failed: int | None = None
 
     @property
     def over(self) -> bool:
-        return len(self.endings) == self.trial.workers
+        return len(self.exits) == self.trial.workers
 
 
 def run(
@@ -100,32 +100,32 @@ def _take(event: Event, running: Mapping[str, _Running], progress: Progress) -> 
         one.deadline = time.monotonic() + one.seconds
     elif isinstance(event, Waits):
         progress.waits(f"trial {one.trial.index}: {event.why}")
-    elif event.ending.rank not in one.endings:
-        _take_ending(one, event)
+    elif event.exit.rank not in one.exits:
+        _take_exit(one, event)
 
 
-def _take_ending(one: _Running, event: RankEnded) -> None:
-    ending = event.ending
-    if one.killed is not None and ending.platform is None and ending.said is None:
-        ending = _killed(one, ending)
-    one.endings[ending.rank] = ending
-    if ending.exit_code != 0 and one.first_failed is None:
-        one.first_failed = ending.rank
+def _take_exit(one: _Running, event: RankEnded) -> None:
+    end = event.exit
+    if one.killed is not None and end.platform is None and end.said is None:
+        end = _killed(one, end)
+    one.exits[end.rank] = end
+    if end.exit_code != 0 and one.first_failed is None:
+        one.first_failed = end.rank
         one.deadline = min(one.deadline, time.monotonic() + _PEER_GRACE_SECONDS)
 
 
-def _killed(one: _Running, ending: Ending) -> Ending:
-    """The ending of a rank that this runner has killed, with why."""
+def _killed(one: _Running, end: RankExit) -> RankExit:
+    """The exit of a rank that this runner has killed, with why."""
     if one.killed is Outcome.TIMED_OUT:
         seconds = (now() - one.begun) / 1000
-        evidence = {**ending.evidence, "secondsUntilKilled": seconds}
+        evidence = {**end.evidence, "secondsUntilKilled": seconds}
         error = f"killed by its deadline after {seconds:.1f} s"
-        return replace(ending, platform=Outcome.TIMED_OUT, error=error, evidence=evidence)
+        return replace(end, platform=Outcome.TIMED_OUT, error=error, evidence=evidence)
     lost = f"killed: it did not notice that rank {one.first_failed} had failed"
-    report = (ending.report or RankReport(rank=ending.rank)).model_copy(
+    report = (end.report or RankReport(rank=end.rank)).model_copy(
         update={"outcome": Outcome.CRASHED, "error": lost, "lost_peer": True, "provisional": False, "clock": now()}
     )
-    return replace(ending, report=report, error="")
+    return replace(end, report=report, error="")
 
 
 def _until_next_deadline(running: Iterable[_Running]) -> float | None:
@@ -143,7 +143,7 @@ def _record(one: _Running, metric: str | None, accepted: int, jobs: int) -> Reco
     return make_record(
         one.trial,
         attempt=one.attempt,
-        endings=[one.endings[rank] for rank in sorted(one.endings)],
+        exits=[one.exits[rank] for rank in sorted(one.exits)],
         metric=metric,
         times=Times(accepted, one.started, now()),
         oversubscribed=jobs * one.trial.workers * one.trial.training.train.threads > cores(),

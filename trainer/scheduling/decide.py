@@ -25,15 +25,19 @@ class Start:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do. `skipped` are records of what need not run. `over` says that nothing runs and nothing will.
+    """What to do. `skipped` are records of what need not run, `stops` the runs whose attempt is no longer wanted.
 
-    `worthwhile` says that it is over and went well enough for a baseline to be measured.
+    `over` says that no trial runs and none will, `worthwhile` that it went well enough for a baseline to be measured,
+    and `idle` that nothing is left to do, the baseline included. The first two count on what has `ended` being written
+    down.
     """
 
     starts: tuple[Start, ...]
+    stops: tuple[str, ...]
     skipped: tuple[Record, ...]
     over: bool
     worthwhile: bool
+    idle: bool
 
 
 def decide(
@@ -53,21 +57,36 @@ def decide(
     runs that are `unclear` it is not known whether they have ended; `blocked` attempts can't be started at present.
     """
     busy = {*live, *unclear}
+    baseline = work.baseline.id if work.baseline is not None else ""
     skips = _skips(work, history, busy, ended, now)
     done = {record.id: record for record in (*ended, *skips) if is_done(work, record, history.accepted)}
-    failed = len(history.failed) - len(history.failed & {record.id for record in ended})
-    failed += sum(is_failure(record) for record in done.values())
+    failed = len(history.failed - {record.id for record in ended})
+    failed += sum(is_failure(record) for record in done.values() if record.id != baseline)
     exhausted = work.max_failed_trials is not None and failed > work.max_failed_trials
+
     starts: list[Start] = []
-    for trial in history.left if not exhausted else ():
+    for trial in history.left if not exhausted and baseline not in busy else ():
         if len(starts) >= free:
             break
-        attempt = history.next_attempt(trial)
-        if not (trial.id in busy or trial.id in done or (trial.id, attempt) in blocked):
-            starts.append(Start(trial, attempt, None if history.limits is None else history.limits.of(trial)))
+        if trial.id not in busy and trial.id not in done and (start := _start(history, trial, blocked)) is not None:
+            starts.append(start)
     nothing_left = history.limits is not None and all(trial.id in done for trial in history.left)
-    over = not busy and not starts and (exhausted or nothing_left)
-    return Decision(tuple(starts), tuple(skips), over, over and not exhausted and failed < len(work.trials))
+    over = not busy - {baseline} and not starts and (exhausted or nothing_left)
+    worthwhile = over and not exhausted and failed < len(work.trials)
+
+    # The search goes first, and all of it is written down: a baseline is measured after it, never beside it.
+    wanted = work.measures_baseline and worthwhile and all(record.id == baseline for record in ended)
+    to_measure = wanted and work.baseline is not None and not history.is_done(work.baseline) and baseline not in done
+    if to_measure and baseline not in busy and free > 0 and work.baseline is not None:
+        starts += filter(None, [_start(history, work.baseline, blocked)])
+    return Decision(
+        starts=tuple(starts),
+        stops=(baseline,) if baseline in live and not wanted else (),
+        skipped=tuple(skips),
+        over=over,
+        worthwhile=worthwhile,
+        idle=over and not to_measure and baseline not in busy and not ended and not skips,
+    )
 
 
 def reason_to_skip(test: ScaleTest, trial: Trial, ended: Iterable[Record]) -> str | None:
@@ -113,6 +132,14 @@ def _skips(
         for trial in history.left
         if trial.id not in busy and (reason := reason_to_skip(work.experiment, trial, passed)) is not None
     ]
+
+
+def _start(history: History, trial: Trial, blocked: Collection[tuple[str, int]]) -> Start | None:
+    """Its next attempt, None while that can't be started."""
+    attempt = history.next_attempt(trial)
+    if (trial.id, attempt) in blocked:
+        return None
+    return Start(trial, attempt, None if history.limits is None else history.limits.of(trial))
 
 
 def _size(record: Record) -> int:

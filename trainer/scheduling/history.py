@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from trainer.experiment.expand import Trial
+from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
@@ -48,10 +48,9 @@ class History:
 
     def __init__(self, work: Workload, ledger: Ledger, accepted: int) -> None:
         self.accepted = accepted
-        self.failed: set[str] = set()  # runs that are done with and failed
+        self.failed: set[str] = set()  # trials that are done with and failed
         self.out_of_memory: list[Record] = []  # of runs that are done with
         self._work = work
-        self._floors = {trial.id for trial in work.floors}
         self._records: dict[str, list[Record]] = {}
         self._done: dict[str, Record] = {}
         self._left = {trial.id: trial for trial in work.order}
@@ -66,7 +65,7 @@ class History:
         records = self._records.setdefault(record.id, [])
         records.append(record)
         self._weigh(records)
-        if record.id in self._floors:
+        if record.id in self._work.by_id and self._work.by_id[record.id].kind is Kind.FLOOR:
             self.limits = limits(self._work, self._records, self._done)
 
     @property
@@ -85,6 +84,10 @@ class History:
         tried = (trial for trial in self._left.values() if trial.id in self._records)
         return chain((trial for trial in self._left.values() if trial.id not in self._records), tried)
 
+    def is_done(self, trial: Trial) -> bool:
+        """Whether it is done with."""
+        return trial.id in self._done
+
     def next_attempt(self, trial: Trial) -> int:
         """The number of its next attempt: it follows on what is written, which no crash can lose."""
         return self._records[trial.id][-1].attempt + 1 if trial.id in self._records else 1
@@ -92,25 +95,22 @@ class History:
     def _weigh(self, records: Sequence[Record]) -> None:
         """Sorts a run in by its records."""
         latest = records[-1]
-        if not is_done(self._work, latest, self.accepted) or self._must_tell_floor(records):
+        trial = self._work.by_id.get(latest.id)
+        if trial is None or not is_done(self._work, latest, self.accepted) or self._must_tell_floor(trial, records):
             return
-        self._done[latest.id] = latest
-        self._left.pop(latest.id, None)
-        if is_failure(latest):
-            self.failed.add(latest.id)
+        self._done[trial.id] = latest
+        self._left.pop(trial.id, None)
+        if trial.kind is Kind.TRIAL and is_failure(latest):
+            self.failed.add(trial.id)
         else:
-            self.failed.discard(latest.id)
-        if latest.outcome in OUT_OF_MEMORY:
+            self.failed.discard(trial.id)
+        if trial.kind is not Kind.BASELINE and latest.outcome in OUT_OF_MEMORY:
             self.out_of_memory.append(latest)
 
-    def _must_tell_floor(self, records: Sequence[Record]) -> bool:
+    def _must_tell_floor(self, trial: Trial, records: Sequence[Record]) -> bool:
         """Whether these should have told the floor that limits count from, and another attempt may yet."""
         test, latest = self._work.experiment, records[-1]
-        if (
-            latest.id not in self._floors
-            or not isinstance(test, ScaleTest)
-            or test.spec.cell.memory_limit is not None
-        ):
+        if trial.kind is not Kind.FLOOR or not isinstance(test, ScaleTest) or test.spec.cell.memory_limit is not None:
             return False
         again = latest.accepted_at < self.accepted and may_go_on(self._work, latest)
         return again and not tells_floor(records)

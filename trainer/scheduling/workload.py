@@ -6,14 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from trainer.experiment.doubts import doubts, ignored
-from trainer.experiment.expand import Trial, expand
+from trainer.experiment.expand import Kind, Trial, expand
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 
-# In place of a trial's id: no id has letters beyond f. An experiment's baseline runs as one more trial.
-BASELINE = "baseline"
-# The same of what is trained before a scale test's cells, to measure the memory that a worker starts with.
-FLOOR = "floor"
 # The longest that Kubernetes lets a pod run.
 _MAX_SECONDS = 2**31 - 1
 _MAX_TRIAL_SECONDS = 31_536_000
@@ -23,29 +19,26 @@ _MAX_TRIAL_SECONDS = 31_536_000
 class Workload:
     """What there is to run. `order` holds the trials as they start, `trials` as they are listed.
 
-    `floors` are no trials of the experiment, but go before the first, so that its cells' memory can be limited.
-    `doubts` are what a new experiment is refused for, and one that was accepted before is warned of; `ignored` is
-    what it gives and no trial reads. A run has at most `most_attempts`, None for as many as are asked for.
+    `floors` go before the first trial, so that a scale test's cells can be limited; `baseline` is run when a search
+    is over. `doubts` are what a new experiment is refused for, and one that was accepted before is warned of;
+    `ignored` is what it gives and no trial reads. A run has at most `most_attempts`, None for as many as are asked
+    for.
     """
 
     experiment: Experiment
     trials: tuple[Trial, ...]
     order: tuple[Trial, ...]
     floors: tuple[Trial, ...] = ()
+    baseline: Trial | None = None
     doubts: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     most_attempts: int | None = None
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
-        """The trials, and what goes before them, by their identity."""
-        return {trial.id: trial for trial in (*self.trials, *self.floors)}
-
-    @cached_property
-    def baseline(self) -> Trial:
-        """What a pod that measures the baseline is to the operator: one more trial, of one worker."""
-        training = self.experiment.spec.training
-        return Trial(len(self.trials), len(self.trials), BASELINE, {}, 0, training, 1)
+        """All runs by their identity."""
+        others = self.floors if self.baseline is None else (*self.floors, self.baseline)
+        return {trial.id: trial for trial in (*self.trials, *others)}
 
     @property
     def measures_baseline(self) -> bool:
@@ -58,14 +51,15 @@ class Workload:
         return isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.baseline == "Import"
 
     def metric_of(self, trial: Trial) -> str | None:
-        """The objective where this trial's ranks report it; None where they are to report none."""
-        return None if trial.id == BASELINE else self.metric
+        """The objective where this run's ranks report it; None where they are to report none."""
+        return None if trial.kind is Kind.BASELINE else self.metric
 
     def deadline_of(self, trial: Trial) -> int:
-        """The longest an attempt at this trial may run, in seconds."""
-        if trial.id == BASELINE and isinstance(self.experiment, HyperparamSearch):
-            return baseline_deadline(self.experiment, len(self.trials))
-        if trial in self.floors:  # the first pods of all: they may have to pull the image
+        """The longest an attempt at this run may take, in seconds."""
+        if trial.kind is Kind.BASELINE and isinstance(self.experiment, HyperparamSearch):
+            # Its trials run one after another.
+            return min(_MAX_SECONDS, one_at_a_time(self.experiment).spec.deadline_seconds * len(self.trials))
+        if trial.kind is Kind.FLOOR:  # the first pods of all: they may have to pull the image
             return self.deadline_seconds + self.experiment.spec.pending_deadline_seconds
         return self.deadline_seconds
 
@@ -103,8 +97,13 @@ def workload(experiment: Experiment) -> Workload:
     """
     trials = expand(experiment)
     order = tuple(running_order(experiment, trials))
-    doubted, unread = tuple(doubts(experiment, trials)), tuple(ignored(experiment, trials))
-    return Workload(experiment, tuple(trials), order, (), doubted, unread)
+    return Workload(
+        experiment,
+        tuple(trials),
+        order,
+        doubts=tuple(doubts(experiment, trials)),
+        ignored=tuple(ignored(experiment, trials)),
+    )
 
 
 def running_order(experiment: Experiment, trials: Sequence[Trial]) -> Sequence[Trial]:
@@ -126,9 +125,9 @@ def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
     return search.model_copy(update={"spec": spec.model_copy(update={"workers": 1, "deadline_seconds": longer})})
 
 
-def baseline_deadline(search: HyperparamSearch, trials: int) -> int:
-    """The longest that the baseline of so many trials may run, in seconds: what they may take one after another."""
-    return min(_MAX_SECONDS, one_at_a_time(search).spec.deadline_seconds * trials)
+def baseline_trial(search: HyperparamSearch, trials: Sequence[Trial]) -> Trial:
+    """What measures a search's baseline: one more run, of one worker."""
+    return Trial(len(trials), len(trials), "baseline", {}, 0, search.spec.training, 1, Kind.BASELINE)
 
 
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
@@ -141,12 +140,11 @@ def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
     smallest: dict[bool, Trial] = {}
     for trial in sorted(trials, key=lambda each: (each.training.data.multiplier, each.workers, each.index)):
         smallest.setdefault(trial.workers > 1, trial)
-    return tuple(
-        replace(_once(trial), id=f"{FLOOR}-{trial.workers}", index=len(trials) + number, point=len(trials) + number)
-        for number, (_, trial) in enumerate(sorted(smallest.items()))
-    )
+    return tuple(_floor(smallest[several], len(trials) + number) for number, several in enumerate(sorted(smallest)))
 
 
-def _once(trial: Trial) -> Trial:
-    train = trial.training.train.model_copy(update={"epochs": 1})
-    return replace(trial, training=trial.training.model_copy(update={"train": train}))
+def _floor(cell: Trial, index: int) -> Trial:
+    train = cell.training.train.model_copy(update={"epochs": 1})
+    training = cell.training.model_copy(update={"train": train})
+    identity = f"floor-{cell.workers}"
+    return replace(cell, id=identity, index=index, point=index, training=training, kind=Kind.FLOOR)

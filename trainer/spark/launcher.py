@@ -19,7 +19,7 @@ from typing import Any
 
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode_report
 from trainer.local.child import Child
@@ -198,7 +198,7 @@ class Spark:
                 call.job.ended.add(call.rank)
                 report = None if event["report"] is None else decode_report(event["report"])
                 said = {"error": event["error"], "unread": event["unread"]}
-                yield RankEnded(event["trial"], Ending(call.rank, event["code"], report, **said))
+                yield RankEnded(event["trial"], RankExit(call.rank, event["code"], report, **said))
 
     def _expected(self, call: _Call, event: Any) -> _Job | None:
         """The job of a rank that says who it is and is waited for; None for a stranger and who comes too late."""
@@ -226,24 +226,24 @@ class Spark:
         yield Begun(job.trial.id)
 
     def _lost(self, job: _Job) -> Iterator[RankEnded]:
-        """The endings of ranks that will never tell of one: Spark's job is over and they are not on the line."""
+        """The exits of ranks that will never tell of one: Spark's job is over and they are not on the line."""
         if job.error is None:
             return
         for rank in sorted(set(range(job.trial.workers)) - job.ended - set(job.calls)):
             job.ended.add(rank)
-            yield RankEnded(job.trial.id, self._ending(job, rank))
+            yield RankEnded(job.trial.id, self._exit(job, rank))
 
-    def _ending(self, job: _Job, rank: int) -> Ending:
+    def _exit(self, job: _Job, rank: int) -> RankExit:
         if job.killed:
-            return Ending(rank)
+            return RankExit(rank)
         if not job.error:
             words = f"its process on the executor ended without a word; see {self.log}"
-            return Ending(rank, platform=Outcome.CRASHED, error=words)
+            return RankExit(rank, platform=Outcome.CRASHED, error=words)
         outcome = next((outcome for sign, outcome in _SIGNS.items() if sign in job.error), Outcome.CRASHED)
         words = f"Spark: {job.error}"
         if outcome is Outcome.UNSCHEDULABLE and job.slots is not None:
             words = f"waited for {_slots_words(job)}. {words}"
-        return Ending(rank, platform=outcome, error=words)
+        return RankExit(rank, platform=outcome, error=words)
 
     def _hang_up(self, call: _Call) -> None:
         self._selector.unregister(call.connection)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from trainer.experiment.judge import Ending
+    from trainer.experiment.judge import RankExit
 
 _CALL_SECONDS = 60.0
 _SIOCGIFADDR = 0x8915  # Linux: the address of an interface
@@ -51,13 +51,13 @@ def main(told: dict[str, Any]) -> None:
             tell(runner.fileno(), event="ended", trial=order["trial"], rank=ranks.rank, **said)
 
 
-def _carried_out(order: dict[str, Any], runner: socket.socket) -> "Ending":
+def _carried_out(order: dict[str, Any], runner: socket.socket) -> "RankExit":
     """How the child ended that carried out the order."""
     from trainer import atomic
     from trainer.experiment.errors import UserError
-    from trainer.experiment.judge import Ending
+    from trainer.experiment.judge import RankExit
     from trainer.experiment.outcome import EXIT_CODES
-    from trainer.local.processes import REPORT, ending
+    from trainer.local.processes import REPORT, rank_exit
     from trainer.training.distributed import Ranks
     from trainer.training.trial import failure
 
@@ -71,10 +71,10 @@ def _carried_out(order: dict[str, Any], runner: socket.socket) -> "Ending":
             f"{socket.gethostname()})"
         )
         said = failure(Ranks(order["rank"], order["ranks"]), mistake)
-        return Ending(order["rank"], EXIT_CODES[said.outcome], said)
+        return RankExit(order["rank"], EXIT_CODES[said.outcome], said)
     if Path(order["cwd"]).is_dir():
         os.chdir(order["cwd"])  # where relative paths of the experiment begin
-    return ending(folder, order["rank"], _in_child(order, runner))
+    return rank_exit(folder, order["rank"], _in_child(order, runner))
 
 
 def _in_child(order: dict[str, Any], runner: socket.socket) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.experiment.judge import LAST_SIGNAL, Ending
+from trainer.experiment.judge import LAST_SIGNAL, RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, Unreadable, cut_error, decode_report
 from trainer.experiment.spec import Scalar
@@ -38,20 +38,20 @@ _IMAGE_REASONS = frozenset(
      "RegistryUnavailable", "SignatureValidationFailed"}
 )  # fmt: skip
 # Waiting does not mend these; a registry or a network may.
-_HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_FINAL = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a pod has not started, and whether waiting cannot help."""
+class StartFailure:
+    """Why a pod has not started; `final` when waiting can't help."""
 
     outcome: Outcome
     error: str
-    hopeless: bool = False
+    final: bool = False
 
 
-def ending_of(document: Document, terminated: Document, rank: int) -> Ending | None:
+def rank_exit(document: Document, terminated: Document, rank: int) -> RankExit | None:
     """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state."""
     status = document.get("status") or {}
     over = status.get("phase") in ("Succeeded", "Failed")
@@ -66,22 +66,24 @@ def ending_of(document: Document, terminated: Document, rank: int) -> Ending | N
     if platform is None and silent:
         reason, message = status.get("reason") or "", status.get("message") or ""
         error = "; ".join(filter(None, (_said(reason, message) if reason else "", _silent(terminated, words))))
-    return Ending(rank, exit_code, report, platform, error, _evidence(status, terminated), unread)
+    return RankExit(rank, exit_code, report, platform, error, _evidence(status, terminated), unread)
 
 
-def obstacle_of(document: Document) -> Obstacle | None:
+def start_failure(document: Document) -> StartFailure | None:
     """Why a pod that has not ended has not started either, as far as its status tells."""
     status = document.get("status") or {}
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         if reason in _IMAGE_REASONS:
-            return Obstacle(Outcome.IMAGE_UNAVAILABLE, _said(reason, message), reason in _HOPELESS)
+            return StartFailure(Outcome.IMAGE_UNAVAILABLE, _said(reason, message), reason in _FINAL)
         if reason in _CONFIG_REASONS:
-            return Obstacle(Outcome.INVALID_CONFIG, _said(reason, message))
+            return StartFailure(Outcome.INVALID_CONFIG, _said(reason, message))
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition.get("status") == "False":
-            return Obstacle(Outcome.UNSCHEDULABLE, _said(condition.get("reason", ""), condition.get("message", "")))
+            return StartFailure(
+                Outcome.UNSCHEDULABLE, _said(condition.get("reason", ""), condition.get("message", ""))
+            )
     return None
 
 
@@ -93,9 +95,9 @@ def _platform(document: Document, terminated: Document) -> tuple[Outcome | None,
         return Outcome.HOST_OOM, f"{killed}; {_memory_limit(document)}"
     reason, message = status.get("reason") or "", status.get("message") or ""
     if reason == "DeadlineExceeded" and not terminated:
-        obstacle = obstacle_of({"status": status})
-        if obstacle is not None:
-            return obstacle.outcome, obstacle.error
+        failure = start_failure({"status": status})
+        if failure is not None:
+            return failure.outcome, failure.error
     if reason in _POD_REASONS:
         return _POD_REASONS[reason], _said(reason, message)
     if reason.startswith("OutOf"):

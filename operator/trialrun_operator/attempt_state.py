@@ -1,13 +1,13 @@
 """Whether an attempt is over, and with which record: the rules of waiting, of deadlines and of evidence. Pure."""
 
-import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trainer.experiment.expand import Trial
-from trainer.experiment.judge import Ending, Times, make_record
+from trainer.experiment.expand import Kind, Trial
+from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import RETRIED, Outcome
 from trainer.experiment.record import RankReport, Record
-from trainer.scheduling.workload import BASELINE, Workload
+from trainer.scheduling.workload import Workload
 from trialrun_operator.observe import Attempt, Job, Pod
 
 # How long the other ranks are waited for once a job, or a rank of it, has ended badly.
@@ -21,165 +21,157 @@ _CLOCK_MILLISECONDS = 2_000
 
 
 @dataclass(frozen=True)
-class Over:
+class Finished:
     """The attempt is over; this is its record."""
 
     record: Record
 
 
 @dataclass(frozen=True)
-class Waits:
+class Pending:
     """The attempt goes on; without news the next look is due at `until` (milliseconds since 1970)."""
 
     until: int | None = None
 
 
 @dataclass(frozen=True)
-class Doubtful:
+class NeedsRelist:
     """A pod, its end or its report was not seen; a LIST of this job's pods must confirm that first."""
 
     job: Job
 
 
-def verdict(
+AttemptState = Finished | Pending | NeedsRelist
+
+
+def attempt_state(
     attempt: Attempt, trial: Trial, work: Workload, *, accepted: int, retries_left: bool, now: int
-) -> Over | Waits | Doubtful:
-    """What to make of an attempt that has no record yet. It is thought over again only when time may change it."""
-    asked = (accepted, retries_left)
-    said: _Said | None = attempt.said.get("verdict")
-    if said is None or said.asked != asked or said.work() is not work or not said.holds(now):
-        found = _think(attempt, trial, work, accepted, retries_left, now)
-        said = attempt.said["verdict"] = _Said(weakref.ref(work), asked, now, found)
-    return said.found
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A verdict, with what it was asked for; it keeps no experiment alive that has been changed since."""
-
-    work: weakref.ref[Workload]
-    asked: tuple[int, bool]
-    now: int
-    found: Over | Waits | Doubtful
-
-    def holds(self, now: int) -> bool:
-        """Whether time has not changed it."""
-        until = self.found.until if isinstance(self.found, Waits) else None
-        return self.now <= now and (until is None or now < until)
-
-
-def _think(
-    attempt: Attempt, trial: Trial, work: Workload, accepted: int, retries_left: bool, now: int
-) -> Over | Waits | Doubtful:
+) -> AttemptState:
+    """The state of an attempt that has no record yet."""
     ranks, job = attempt.ranks, attempt.job
-    endings = [pod.ending for pod in ranks.values() if pod.ending is not None]
+    exits = [pod.exit for pod in ranks.values() if pod.exit is not None]
+
+    def finished(exits: list[RankExit]) -> Finished | NeedsRelist:
+        record = _record(attempt, trial, work, exits, accepted=accepted, retries_left=retries_left, now=now)
+        return _confirmed(attempt, trial, record, now)
+
     withdrawn = job is None or job.deleting
-    if len(endings) == trial.workers and not (withdrawn and any(ending.platform in RETRIED for ending in endings)):
-        return _record(attempt, trial, work, endings, accepted, retries_left, now)
+    if len(exits) == trial.workers and not (withdrawn and any(each.platform in RETRIED for each in exits)):
+        return finished(exits)
     if job is None or job.deleting:  # deleted by hand: what it leaves is waited for, then the trial is run again
-        return Waits()
+        return Pending()
     if (since := _ended_badly(job, ranks)) is not None:
         if now < since + GRACE_MILLISECONDS and ranks:
-            return Waits(since + GRACE_MILLISECONDS)
-        if not endings:
-            said = f"; the job says: {job.message}" if job.message else ""
-            what = "its pods have not ended" if ranks else "its pods are gone"
-            endings = [Ending(0, platform=Outcome.NODE_LOST, error=f"{what}{said}")]
-        return _record(attempt, trial, work, endings, accepted, retries_left, now)
+            return Pending(since + GRACE_MILLISECONDS)
+        return finished(exits or [_lost(job, ranks)])
     due, late = _deadline(job, ranks, trial, work, now)
     if late is None:
-        return Waits(due)
-    return _record(
-        attempt, trial, work, [late, *(e for e in endings if e.rank != late.rank)], accepted, retries_left, now
-    )
+        return Pending(due)
+    return finished([late, *(each for each in exits if each.rank != late.rank)])
+
+
+def _lost(job: Job, ranks: Mapping[int, Pod]) -> RankExit:
+    """What is put down of a job that has ended and of which no pod tells anything."""
+    said = f"; the job says: {job.message}" if job.message else ""
+    what = "its pods have not ended" if ranks else "its pods are gone"
+    return RankExit(0, platform=Outcome.NODE_LOST, error=f"{what}{said}")
 
 
 def _ended_badly(job: Job, ranks: dict[int, Pod]) -> int | None:
     """Since when the ranks that are left can make no difference: the job has ended, or a rank has failed."""
-    moments = [pod.ended for pod in ranks.values() if pod.ending is not None and not _succeeded(pod.ending)]
+    moments = [pod.ended for pod in ranks.values() if pod.exit is not None and not _succeeded(pod.exit)]
     return min((moment for moment in (job.ended, *moments) if moment is not None), default=None)
 
 
-def _succeeded(ending: Ending) -> bool:
-    return ending.platform is None and ending.exit_code == 0
+def _succeeded(rank: RankExit) -> bool:
+    return rank.platform is None and rank.exit_code == 0
 
 
 def _deadline(
     job: Job, ranks: dict[int, Pod], trial: Trial, work: Workload, now: int
-) -> tuple[int | None, Ending | None]:
-    """When the next deadline of a running or waiting attempt is, and the ending of the rank that has missed one."""
+) -> tuple[int | None, RankExit | None]:
+    """When the next deadline of an attempt that goes on is; else what is put down of the rank that has missed one."""
     missing = [rank for rank in range(trial.workers) if rank not in ranks or _waits(ranks[rank])]
     due: list[int] = []
     for rank in missing:
-        obstacle = ranks[rank].obstacle if rank in ranks else None
-        if obstacle is not None and obstacle.hopeless:
-            return None, Ending(rank, platform=obstacle.outcome, error=obstacle.error)
+        failure = ranks[rank].start_failure if rank in ranks else None
+        if failure is not None and failure.final:
+            return None, RankExit(rank, platform=failure.outcome, error=failure.error)
     if missing and not job.suspended:
         seconds = work.experiment.spec.pending_deadline_seconds
         due.append(job.released + 1000 * seconds)
         if now >= due[-1]:
             return None, _not_started(missing, ranks, seconds)
     for rank, pod in ranks.items():
-        if pod.began is not None and pod.ending is None:
+        if pod.began is not None and pod.exit is None:
             due.append(pod.began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
             if now >= due[-1]:
                 error = f"still ran after its deadline of {work.deadline_of(trial)} s; the operator ended it"
-                return None, Ending(rank, platform=Outcome.TIMED_OUT, error=error)
+                return None, RankExit(rank, platform=Outcome.TIMED_OUT, error=error)
     return min(due, default=None), None
 
 
 def _waits(pod: Pod) -> bool:
-    return pod.started is None and pod.ending is None
+    return pod.started is None and pod.exit is None
 
 
-def _not_started(missing: list[int], ranks: dict[int, Pod], seconds: int) -> Ending:
+def _not_started(missing: list[int], ranks: dict[int, Pod], seconds: int) -> RankExit:
     waited = f"not started within pendingDeadlineSeconds ({seconds})"
     for rank in missing:
-        if rank in ranks and (obstacle := ranks[rank].obstacle) is not None:
-            return Ending(rank, platform=obstacle.outcome, error=f"{waited}: {obstacle.error}")
+        if rank in ranks and (failure := ranks[rank].start_failure) is not None:
+            return RankExit(rank, platform=failure.outcome, error=f"{waited}: {failure.error}")
     rank = missing[0]
     why = "its container was never made" if rank in ranks else "no pod was made for it; describe the job to see why"
-    return Ending(rank, platform=Outcome.UNSCHEDULABLE, error=f"{waited}: {why}")
+    return RankExit(rank, platform=Outcome.UNSCHEDULABLE, error=f"{waited}: {why}")
 
 
 def _record(
-    attempt: Attempt, trial: Trial, work: Workload, endings: list[Ending], accepted: int, retries_left: bool, now: int
-) -> Over | Doubtful:
+    attempt: Attempt,
+    trial: Trial,
+    work: Workload,
+    exits: list[RankExit],
+    *,
+    accepted: int,
+    retries_left: bool,
+    now: int,
+) -> Record:
     record = make_record(
         trial,
         attempt=attempt.identity[1],
-        endings=endings,
+        exits=exits,
         metric=work.metric_of(trial),
-        times=_times(attempt, endings, accepted, now),
+        times=_times(attempt, exits, accepted, now),
         retries_left=retries_left,
     )
-    unseen = sum(pod.ending is not None for pod in attempt.ranks.values()) < trial.workers
-    doubtful = unseen or record.outcome is Outcome.METRICS_MISSING
-    if doubtful and attempt.job is not None and not _is_confirmed(attempt, now):
-        return Doubtful(attempt.job)
     if record.outcome is Outcome.TIMED_OUT:
         ran = record.seconds.total - record.seconds.start
-        limit = "deadlineSeconds" if trial.id != BASELINE else "what its trials may take together,"
+        limit = "what its trials may take together," if trial.kind is Kind.BASELINE else "deadlineSeconds"
         trained = f" It trained for {ran:.0f} s of {limit} {work.deadline_of(trial)}."
         record = record.model_copy(update={"error": record.error + trained})
     if (lead := attempt.ranks.get(0)) is not None and lead.image:
         environment = record.environment.model_copy(update={"image": lead.image})
         record = record.model_copy(update={"environment": environment})
-    return Over(record)
+    return record
 
 
-def _is_confirmed(attempt: Attempt, now: int) -> bool:
-    return attempt.confirmed is not None and now < attempt.confirmed + CONFIRMED_MILLISECONDS
+def _confirmed(attempt: Attempt, trial: Trial, record: Record, now: int) -> Finished | NeedsRelist:
+    """The record, but only once a LIST has confirmed what it says of pods or reports that were not seen."""
+    unseen = sum(pod.exit is not None for pod in attempt.ranks.values()) < trial.workers
+    doubtful = unseen or record.outcome is Outcome.METRICS_MISSING
+    listed = attempt.confirmed is not None and now < attempt.confirmed + CONFIRMED_MILLISECONDS
+    if doubtful and attempt.job is not None and not listed:
+        return NeedsRelist(attempt.job)
+    return Finished(record)
 
 
-def _times(attempt: Attempt, endings: list[Ending], accepted: int, now: int) -> Times:
+def _times(attempt: Attempt, exits: list[RankExit], accepted: int, now: int) -> Times:
     """An attempt starts when its first pod has a node, and ends with its last container."""
     pods = list(attempt.ranks.values())
     job = attempt.job
     ended = [pod.ended for pod in pods if pod.ended is not None]
-    all_known = len(ended) == len(endings)
+    all_known = len(ended) == len(exits)
     finished = max(ended) if ended and all_known else (job.ended if job is not None else None) or now
-    lead = next((ending.report for ending in endings if ending.rank == 0), None)
+    lead = next((each.report for each in exits if each.rank == 0), None)
     if lead is not None and abs(lead.clock - finished) <= _CLOCK_MILLISECONDS:
         finished = lead.clock
     first = attempt.ranks.get(0)

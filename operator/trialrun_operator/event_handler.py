@@ -1,4 +1,4 @@
-"""Takes in what watches deliver: puts values into the store, and their experiments into the queue."""
+"""Feeds watch events to the store, and the experiments that they are about to the queue."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from trialrun_operator.store import Store, Value, experiment_object
 Event = Mapping[str, Any]  # `type` and `object`, as the API server sends them
 
 
-class Intake:
-    """The ear of the operator. Its methods take an event of a watch each, in whatever order they come."""
+class EventHandler:
+    """Its methods take an event of a watch each, in whatever order they come."""
 
     def __init__(self, store: Store, queue: Queue, metrics: Metrics) -> None:
         self._store = store

@@ -1,28 +1,84 @@
-"""How records lie in ConfigMaps: ranges of 200 trials, a key per attempt, values of bounded size. Pure."""
+"""How records are kept in ConfigMaps: ranges of 200 trials, a key per attempt, values of bounded size. Pure.
+
+The attempts at a baseline have a ConfigMap of their own, and the figures of the run beside each record.
+"""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.record import Environment, Memory, Record, cut_error, decode, encode
+from trainer.experiment.record import (
+    Environment,
+    Memory,
+    Record,
+    Reported,
+    RunFigures,
+    cut_error,
+    decode,
+    encode,
+)
 
+Shard = int | Literal["baseline"]
+BASELINE: Literal["baseline"] = "baseline"
 SHARD_TRIALS = 200
 MAX_VALUE_BYTES = 4096
 # A ConfigMap may have 1 MiB with its keys and metadata; the latest of each of its trials always fits below this.
 MAX_SHARD_BYTES = 900 * 1024
 
 
-def shard_of(index: int) -> int:
-    """The range that a trial's records lie in."""
+class BaselineEntry(Reported):
+    """An attempt at measuring a baseline: how it ended, and the figures of its run if it came to that."""
+
+    record: Record
+    figures: RunFigures | None = None
+
+
+Entry = Record | BaselineEntry
+
+
+def range_of(index: int) -> int:
+    """The range that a trial or a floor is in."""
     return index // SHARD_TRIALS
 
 
-def entry_key(record: Record) -> str:
-    """The key of an attempt's record: keys sort as the trials are listed."""
-    return f"{record.index:04d}-{record.id}.{record.attempt}"
+def shard_of_run(trial: Trial) -> Shard:
+    """The ConfigMap for the entries of a run."""
+    return BASELINE if trial.kind is Kind.BASELINE else range_of(trial.index)
 
 
-def entry(record: Record) -> str:
+def shard_of(entry: Entry) -> Shard:
+    """The ConfigMap for an entry."""
+    return range_of(entry.index) if isinstance(entry, Record) else BASELINE
+
+
+def key_of(entry: Entry) -> str:
+    """The key of an attempt: keys sort as the trials are listed."""
+    if isinstance(entry, Record):
+        return f"{entry.index:04d}-{entry.id}.{entry.attempt}"
+    return str(entry.record.attempt)
+
+
+def line_of(entry: Entry) -> str:
+    """The line that an entry is written as."""
+    return shortened(entry) if isinstance(entry, Record) else entry.model_dump_json(by_alias=True)
+
+
+def entry_of(shard: Shard, line: str) -> Entry:
+    """The entry that a line of a ConfigMap holds.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    return BaselineEntry.model_validate_json(line) if shard == BASELINE else decode(line)
+
+
+def record_of(entry: Entry) -> Record:
+    """How the attempt ended that an entry is about."""
+    return entry if isinstance(entry, Record) else entry.record
+
+
+def shortened(record: Record) -> str:
     """A record's line, shortened to at most `MAX_VALUE_BYTES`: first its error, then what can be recomputed.
 
     Before the environment goes the memory of most ranks: the largest floor and the largest peak tell what a limit and

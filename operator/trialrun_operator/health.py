@@ -11,7 +11,7 @@ from trialrun_operator.metrics import CONTENT_TYPE, Metrics
 MAX_SILENCE_SECONDS = 300.0
 
 
-class Pulse:
+class Health:
     """When a resync last went well, and a look at an experiment last came to an end, well or not."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -44,15 +44,15 @@ class Pulse:
         return None
 
 
-async def serve(port: int, pulse: Pulse, waiting: Callable[[], int], metrics: Metrics) -> web.AppRunner:
+async def serve(port: int, health: Health, waiting: Callable[[], int], metrics: Metrics) -> web.AppRunner:
     """Starts the server; `cleanup()` on what it gives ends it."""
 
     async def livez(_: web.Request) -> web.Response:
-        problem = pulse.problem(waiting())
+        problem = health.problem(waiting())
         return web.Response(status=503 if problem else 200, text=problem or "ok")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(status=200 if pulse.ready else 503, text="ok" if pulse.ready else "still listing")
+        return web.Response(status=200 if health.ready else 503, text="ok" if health.ready else "still listing")
 
     async def figures(_: web.Request) -> web.Response:
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
