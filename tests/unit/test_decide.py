@@ -2,15 +2,17 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.experiment.expand import Kind
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
 from trainer.scheduling.decide import Decision, Start, decide
 from trainer.scheduling.history import History, by_run, is_done, is_failure
-from trainer.scheduling.workload import Workload, workload
+from trainer.scheduling.workload import Workload, baseline_trial, workload
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import plan
 from unit.builders import START, a_record, an_experiment
@@ -22,7 +24,9 @@ OUTCOMES = [Outcome.SUCCEEDED, Outcome.CRASHED, Outcome.HOST_OOM, Outcome.TIMED_
 
 def a_search(**spec: object) -> Workload:
     parameters = [{"name": "model.layers", "choices": [1, 2, 3, 4]}, {"name": "model.hiddenSize", "choices": [8, 16]}]
-    return workload(an_experiment(**{"parameters": parameters} | spec))
+    search = an_experiment(**{"parameters": parameters} | spec)
+    work = workload(search)
+    return replace(work, baseline=baseline_trial(search, work.trials))
 
 
 def a_test(**spec: object) -> Workload:
@@ -34,7 +38,8 @@ def some_work(rng: random.Random) -> Workload:
     order = rng.choice(["Listed", "Shuffled"])
     if rng.random() < 0.5:
         return a_test(order=order)
-    return a_search(order=order, maxFailedTrials=rng.randrange(9), repeats=rng.choice([1, 2]))
+    baseline = rng.choice(["None", "Measure"])
+    return a_search(order=order, maxFailedTrials=rng.randrange(9), repeats=rng.choice([1, 2]), baseline=baseline)
 
 
 def state(history: History) -> tuple[object, ...]:
@@ -67,9 +72,13 @@ class Place:
     def carry_out(self, decision: Decision) -> None:
         for record in decision.skipped:
             self._ended(record)
+        for identity in decision.stops:
+            del self.live[identity]
         for start in decision.starts:
             assert start.trial.id not in self.live, "one attempt at a time"
             self.live[start.trial.id] = start
+        kinds = [start.trial.kind for start in self.live.values()]
+        assert Kind.BASELINE not in kinds or len(kinds) == 1, "a baseline runs alone"
 
     def happen(self) -> None:
         """Some of what runs ends."""
@@ -104,7 +113,7 @@ def run(place: Place, slots: int) -> None:
             "as from the ledger"
         )
         done = {each for each, records in ledger.items() if is_done(place.work, records[-1], place.history.accepted)}
-        if decision.over:
+        if decision.idle:
             assert not place.live
             return
         if place.live:
@@ -119,7 +128,7 @@ def test_any_course_of_events_keeps_the_rules_also_when_it_is_run_again(seed: in
     work = some_work(rng)
     first = Place(work, {}, START, rng)
     run(first, slots)
-    ended = {record.id: record for record in first.records}
+    ended = {record.id: record for record in first.records if work.by_id[record.id].kind is Kind.TRIAL}
     failures = sum(is_failure(record) for record in ended.values())
     budget = work.max_failed_trials
     assert len(ended) == len(work.trials) or (budget is not None and failures > budget)
@@ -149,7 +158,7 @@ def test_a_cluster_starts_what_this_machine_would(seed: int, slots: int, steps: 
         if place.live:
             place.happen()
     spec = work.experiment.spec.model_copy(update={"parallel_trials": slots})
-    there = workload(work.experiment.model_copy(update={"spec": spec}))
+    there = replace(work, experiment=work.experiment.model_copy(update={"spec": spec}))
     jobs = [
         Attempt(
             a_job(each.trial, each.attempt),
@@ -161,7 +170,19 @@ def test_a_cluster_starts_what_this_machine_would(seed: int, slots: int, steps: 
     here = place.decide(slots)
     assert found.creates == here.starts
     assert {record.id for record in found.records} == {record.id for record in here.skipped}
-    assert (found.over, found.worthwhile) == (here.over, here.worthwhile)
+    assert [each.name for each in found.deletes] == [a_job(work.by_id[each]).name for each in here.stops]
+    assert (found.over, found.worthwhile, found.idle) == (here.over, here.worthwhile, here.idle)
+
+
+def test_a_baseline_is_stopped_when_its_search_runs_again_and_measured_afterwards() -> None:
+    work = a_search(baseline="Measure", maxFailedTrials=8)
+    assert work.baseline is not None
+    ledger = {trial.id: [a_record(trial)] for trial in work.order}
+    ledger[work.order[0].id] = [a_record(work.order[0], outcome=Outcome.CRASHED)]
+    assert decide(work, History(work, ledger, START), [], free=2, now=START).starts == (Start(work.baseline, 1),)
+    again = decide(work, History(work, ledger, AGAIN), [work.baseline.id], free=2, now=START)
+    assert (again.stops, again.starts) == ((work.baseline.id,), ())
+    assert decide(work, History(work, ledger, AGAIN), [], free=2, now=START).starts == (Start(work.order[0], 2),)
 
 
 def test_what_was_never_tried_comes_before_what_failed() -> None:
