@@ -118,11 +118,10 @@ def winding_up(failed: int, budget: int, count: int) -> str:
     )
 
 
-def finished(done: int, total: int) -> str:
-    """The sentence of a finished experiment."""
-    return (
-        f"{done} of {total} trials are done; nothing more will run. Raise spec.rerun to run failed and missing ones."
-    )
+def finished(done: int, total: int, used_up: str = "") -> str:
+    """The sentence of a finished experiment; `used_up` says so of its failure budget."""
+    advice = used_up or "Raise spec.rerun to run failed and missing ones."
+    return f"{done} of {total} trials are done; nothing more will run. {advice}"
 
 
 def succeeded(succeeded: int, total: int, others: str) -> str:
@@ -130,12 +129,9 @@ def succeeded(succeeded: int, total: int, others: str) -> str:
     return f"{succeeded} of {total} trials succeeded." + (f" The others: {others}." if others else "")
 
 
-def too_many_failures(failed: int, budget: int, outcomes: str, advice: str) -> str:
-    """The sentence of an experiment whose failure budget is used up."""
-    return (
-        f"{_trials(failed)} failed, more than maxFailedTrials ({budget}): {outcomes}. {advice} "
-        "Then raise spec.rerun, or apply the experiment under another name."
-    )
+def too_many_failures(used_up: str, outcomes: str, advice: str) -> str:
+    """The sentences of a search whose failure budget is used up."""
+    return f"{used_up} The failed: {outcomes}. {advice}"
 
 
 def no_trial_succeeded(outcomes: str, advice: str) -> str:

@@ -170,10 +170,10 @@ def _verdicts(
             verdicts[kind] = (value, *_no_limit(limits.problem))
     elif over:
         reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
-        sentence = c.finished(counts.done, counts.total)
+        sentence = c.finished(counts.done, counts.total, summary.caveats[0] if exhausted else "")
         verdicts[c.PROGRESSING] = ("False", reason, sentence)
         verdicts[c.FINISHED] = ("True", reason, sentence)
-        verdicts[c.SUCCEEDED] = _succeeded(summary, budget if exhausted else None)
+        verdicts[c.SUCCEEDED] = _succeeded(summary, exhausted=exhausted)
     else:
         verdicts[c.FINISHED] = ("False", c.UNFINISHED, c.UNFINISHED_MESSAGE)
         verdicts[c.SUCCEEDED] = ("Unknown", c.UNFINISHED, c.UNFINISHED_MESSAGE)
@@ -201,14 +201,14 @@ def _no_limit(problem: FloorUnknown | LimitBelowFloor) -> tuple[str, str]:
     return found.reason, found.message
 
 
-def _succeeded(summary: Summary, exceeded: int | None) -> tuple[str, str, str]:
+def _succeeded(summary: Summary, *, exhausted: bool) -> tuple[str, str, str]:
     counts = summary.counts
     others = {name: count for name, count in counts.outcomes.items() if name != Outcome.SUCCEEDED}
     listed = ", ".join(f"{count} {name}" for name, count in others.items())
     # The most frequent failure's advice; of equals, the first by name.
     advice = ADVICE[Outcome(max(others, key=lambda name: others[name]))] if others else ""
-    if exceeded is not None:
-        return "False", c.TOO_MANY_FAILURES, c.too_many_failures(counts.failed, exceeded, listed, advice)
+    if exhausted:
+        return "False", c.TOO_MANY_FAILURES, c.too_many_failures(summary.caveats[0], listed, advice)
     if not counts.succeeded:
         return "False", c.NO_TRIAL_SUCCEEDED, c.no_trial_succeeded(listed, advice)
     sentences = (c.succeeded(counts.succeeded, counts.total, listed), *summary.caveats)

@@ -1,4 +1,4 @@
-"""Sentences beside a best trial: what it was not compared with, and whether it has learnt anything. Pure."""
+"""Sentences beside a best trial: what never ran or was not compared with it, and whether it has learnt. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,6 +32,19 @@ def caveats(experiment: Experiment, ranking: Ranking) -> Iterator[str]:
             f"The data of {_trials(ranking.unverified)} is unverified: the records don't tell what was trained on. "
             "Those of version 0.1 and of other trainers don't."
         )
+
+
+def budget_used_up(search: HyperparamSearch, failed: int, left: int) -> str:
+    """That no further trial starts because too many failed, and how the `left` ones come to run."""
+    budget = search.spec.max_failed_trials
+    said = f"{_trials(failed)} failed, more than spec.maxFailedTrials ({budget})"
+    if not left:
+        return f"{said}."
+    again = "raise spec.rerun" if search.metadata.uid is not None else "run it again"
+    return (
+        f"{said}, so nothing more starts; {_trials(left)} {'is' if left == 1 else 'are'} left. Mend what failed, "
+        f"or set spec.maxFailedTrials to more than {failed}, and {again}: trials that were never tried start first."
+    )
 
 
 def against_naive(leader: Best, naive: Naive) -> str:

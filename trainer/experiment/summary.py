@@ -4,14 +4,14 @@ Only what was measured is computed. Anything that can't be is None, never a gues
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.best import Best, Naive, Ranked, Ranking, rank
-from trainer.experiment.caveats import caveats
+from trainer.experiment.caveats import budget_used_up, caveats
 from trainer.experiment.comparable import comparable, contents
 from trainer.experiment.comparison import Comparison, compare, differing_digests, remark
 from trainer.experiment.cost import worker_hour
@@ -111,7 +111,7 @@ def summarize(
         groups=ranking.groups[:MOST_GROUPS] if len(ranking.groups) > 1 else (),
         other_data=len(ranking.other),
         unverified=ranking.unverified,
-        caveats=tuple(caveats(experiment, ranking)),
+        caveats=(*_budget(experiment, counts), *caveats(experiment, ranking)),
         timing=times,
         cost=None if rate is None or times is None else rate * spent(attempts).total / 3600,
         comparison=compared,
@@ -155,6 +155,11 @@ def _counts(trials: Sequence[Trial], counted: dict[str, Record]) -> Counts:
         skipped=skipped,
         outcomes=dict(sorted(outcomes.items())),
     )
+
+
+def _budget(experiment: Experiment, counts: Counts) -> Iterator[str]:
+    if isinstance(experiment, HyperparamSearch) and counts.failed > experiment.spec.max_failed_trials:
+        yield budget_used_up(experiment, counts.failed, counts.total - counts.done)
 
 
 def _state(experiment: Experiment, counts: Counts) -> Literal["Incomplete", "Succeeded", "Failed"]:

@@ -27,9 +27,9 @@ class Start:
 class Decision:
     """What to do. `skipped` are records of what need not run, `stops` the runs whose attempt is no longer wanted.
 
-    `over` says that no trial runs and none will, `worthwhile` that it went well enough for a baseline to be measured,
-    and `idle` that nothing is left to do, the baseline included. The first two count on what has `ended` being written
-    down.
+    `over` says that no trial runs and none will, `worthwhile` that it went well enough for a baseline to be measured;
+    both count on it that what has `ended` is written down. `idle` says that nothing is left to do, for a baseline
+    neither.
     """
 
     starts: tuple[Start, ...]
