@@ -79,8 +79,13 @@ def _lost(job: Job, ranks: Mapping[int, Pod]) -> RankExit:
 
 def _ended_badly(job: Job, ranks: dict[int, Pod]) -> int | None:
     """Since when the ranks that are left can make no difference: the job has ended, or a rank has failed."""
-    moments = [pod.ended for pod in ranks.values() if pod.exit is not None and not _succeeded(pod.exit)]
+    moments = [_noticed(pod) for pod in ranks.values() if pod.exit is not None and not _succeeded(pod.exit)]
     return min((moment for moment in (job.ended, *moments) if moment is not None), default=None)
+
+
+def _noticed(pod: Pod) -> int | None:
+    """When a pod was seen to have ended: its node's clock may be minutes off."""
+    return pod.ended if pod.noticed is None else pod.noticed
 
 
 def _succeeded(rank: RankExit) -> bool:
@@ -104,7 +109,8 @@ def _deadline(
             return None, _not_started(missing, ranks, seconds)
     for rank, pod in ranks.items():
         if pod.began is not None and pod.exit is None:
-            due.append(pod.began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
+            began = max(pod.began, pod.bound or 0)  # its node's clock may be slow, the scheduler's is not its own
+            due.append(began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
             if now >= due[-1]:
                 error = f"still ran after its deadline of {work.deadline_of(trial)} s; the operator ended it"
                 return None, RankExit(rank, platform=Outcome.TIMED_OUT, error=error)

@@ -45,7 +45,11 @@ def main() -> int:
 
 async def run(chosen: settings.Settings) -> int:
     """Runs the operator in this event loop until a signal, or until it has to be started anew (exit code 1)."""
-    store, queue = Store(), Queue(time.monotonic)
+
+    def now() -> int:
+        return time.time_ns() // 1_000_000
+
+    store, queue = Store(now), Queue(time.monotonic)
     metrics = Metrics(lambda: float(queue.depth))
     kube = Kube(metrics.api_called)
     await kube.connect()
@@ -55,7 +59,7 @@ async def run(chosen: settings.Settings) -> int:
         queue,
         metrics,
         chosen.image,
-        now=lambda: time.time_ns() // 1_000_000,
+        now=now,
         clock=time.monotonic,
     )
     resync = Resync(kube, store, metrics, chosen.namespaces)

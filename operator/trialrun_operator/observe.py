@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from trainer.experiment.judge import RankExit
+from trainer.experiment.outcome import Outcome
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONTAINER,
@@ -19,7 +20,7 @@ from trialrun_operator.names import (
     UID_LABEL,
     Key,
 )
-from trialrun_operator.pod_outcome import StartFailure, rank_exit, start_failure
+from trialrun_operator.pod_outcome import StartFailure, is_over, rank_exit, start_failure
 
 Document = Mapping[str, Any]
 
@@ -52,7 +53,8 @@ class Pod:
     """A pod of one rank. `exit` says how it ended, `start_failure` why it hasn't started, both None otherwise.
 
     `bound` is when it was given a node, `began` when a kubelet took it up: its deadline counts from there. `started`
-    is when its container started.
+    and `ended` are when its container did. These are by its node's clock, but for `bound`; `noticed` is when the
+    operator first saw that it had ended, by its own. It `lingers` when containers run on beside the one that ended.
     """
 
     key: Key
@@ -73,11 +75,13 @@ class Pod:
     start_failure: StartFailure | None
     image: str
     deleting: bool
+    lingers: bool = False
+    noticed: int | None = None
 
     @property
     def stays(self) -> bool:
         """Whether it may still use its node: it has not ended, nor is it lost with its node."""
-        return self.exit is None
+        return self.exit is None or self.lingers
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,10 @@ def pod(document: Document) -> Pod | None:
         start_failure=start_failure(document) if not started and exit_ is None else None,
         image=container.get("imageID") or "",
         deleting="deletionTimestamp" in metadata,
+        lingers=bool(terminated)
+        and not is_over(document)
+        and exit_ is not None
+        and exit_.platform is not Outcome.NODE_LOST,
     )
 
 

@@ -12,7 +12,7 @@ from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History, Ledger
 from trainer.scheduling.limits import Limits
 from trainer.scheduling.workload import Workload
-from trialrun_operator.attempt_state import Finished, NeedsRelist, Pending, attempt_state
+from trialrun_operator.attempt_state import GRACE_MILLISECONDS, Finished, NeedsRelist, Pending, attempt_state
 from trialrun_operator.ledger_format import BaselineEntry
 from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource
 from trialrun_operator.observe import Attempt, Job
@@ -171,6 +171,11 @@ def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int,
         if job is None or job.deleting or not _recorded(ledger, job.trial, job.attempt):
             continue
         staying = [pod for pod in attempt.pods if pod.stays and not pod.deleting]
+        # What runs beside a trainer that has ended, such as a service mesh's proxy, may end by itself.
+        patient = [due for pod in staying if pod.lingers and (due := _lingers_until(pod)) > now]
+        if len(patient) == len(staying) > 0:
+            wakes.append(min(patient))
+            continue
         lost = [pod for pod in attempt.pods if pod.exit is not None and pod.deleting]
         if job.ended is None:
             # All pods ended by themselves: the job is about to say so. Otherwise it would run on, or start pods anew.
@@ -185,6 +190,10 @@ def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int,
             else:
                 wakes.append(due)
     return deletes
+
+
+def _lingers_until(pod: Pod) -> int:
+    return (pod.noticed or pod.ended or pod.created) + GRACE_MILLISECONDS
 
 
 def _delete(job: Job, why: str) -> Delete:

@@ -54,7 +54,8 @@ class StartFailure:
 def rank_exit(document: Document, terminated: Document, rank: int) -> RankExit | None:
     """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state."""
     status = document.get("status") or {}
-    over = status.get("phase") in ("Succeeded", "Failed")
+    # The end of the training container is the rank's, whatever else was put into its pod and runs on.
+    over = is_over(document) or bool(terminated)
     platform, error = _platform(document, terminated) if over else _lost(document, status)
     if not over and platform is None:
         return None
@@ -67,6 +68,11 @@ def rank_exit(document: Document, terminated: Document, rank: int) -> RankExit |
         reason, message = status.get("reason") or "", status.get("message") or ""
         error = "; ".join(filter(None, (_said(reason, message) if reason else "", _silent(terminated, words))))
     return RankExit(rank, exit_code, report, platform, error, _evidence(status, terminated), unread)
+
+
+def is_over(document: Document) -> bool:
+    """Whether all containers of a pod have ended."""
+    return (document.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def start_failure(document: Document) -> StartFailure | None:
@@ -102,7 +108,7 @@ def _platform(document: Document, terminated: Document) -> tuple[Outcome | None,
         return _POD_REASONS[reason], _said(reason, message)
     if reason.startswith("OutOf"):
         return Outcome.EVICTED, _said(reason, message)
-    if status.get("phase") != "Failed":
+    if status.get("phase") == "Succeeded" or terminated.get("exitCode") == 0:
         return None, ""
     outcome, error = _disruption(status)
     if outcome is None and reason and not _ever_started(status):

@@ -70,9 +70,13 @@ class _Family:
 
 
 class Store:
-    """The one memory of the cluster's state; handlers and LISTs fill it, reconciles read it."""
+    """The one memory of the cluster's state; handlers and LISTs fill it, reconciles read it.
 
-    def __init__(self) -> None:
+    `now` gives milliseconds since 1970.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
         self._values: dict[str, Value] = {}
         self._by_key: dict[Key, str] = {}
         self._families: dict[Owner, _Family] = {}
@@ -84,6 +88,9 @@ class Store:
         known = self._values.get(value.uid)
         if value.uid in self._deleted or (known is not None and known.version >= value.version):
             return False
+        if isinstance(value, Pod) and value.exit is not None:
+            noticed = known.noticed if isinstance(known, Pod) else None
+            value = replace(value, noticed=noticed or self._now())
         self._values[value.uid] = value
         if isinstance(value, ExperimentObject):
             current = self._values.get(self._by_key.get(value.key, ""))

@@ -88,7 +88,7 @@ class Operator:
         self._clock = clock
         self._heard = len(kube.api.events)
         self._list_at = clock.seconds()
-        self._store, self._queue, self._metrics = Store(), Queue(clock.seconds), Metrics(lambda: 0.0)
+        self._store, self._queue, self._metrics = Store(clock.now), Queue(clock.seconds), Metrics(lambda: 0.0)
         self._handler = EventHandler(self._store, self._queue, self._metrics)
         self._resync = Resync(kube, self._store, self._metrics, ())
         self._reconciler = Reconciler(
