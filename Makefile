@@ -15,8 +15,11 @@ ARGS ?=
 # The first tier of tests needs no service; the second has whole runs, a control plane, Kafka, Spark and wheels; the third
 # real pods.
 ALONE := tests/unit tests/repo tests/train tests/data_sources tests/local
-SERVICES := tests/cluster tests/chart tests/kafka tests/spark tests/install
-# Files stay whole, in their order: those with a control plane take longest and go first. They wait most of the time.
+# Of the second tier those with a control plane go first, by themselves: each process of pytest keeps what it has started
+# to its end, and control planes are never idle.
+CONTROL_PLANE := tests/cluster tests/chart
+SERVICES := tests/kafka tests/spark tests/install
+# Files stay whole, in their order.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 # Some machines forbid bytecode files; every start would then compile the project again.
@@ -42,7 +45,8 @@ test: .venv/dev.stamp ## Test all that needs no service: minutes, without Go, Ja
 	$(BIN)/python -m pytest $(or $(TESTS),$(ALONE)) -m "not slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
 
 test-services: .venv/dev.stamp programs ## Test whole runs, wheels, and on a control plane, Kafka and Spark (Go, Java)
-	$(BIN)/python -m pytest $(or $(TESTS),$(SERVICES) $(ALONE)) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest $(or $(TESTS),$(CONTROL_PLANE)) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)
+	$(if $(TESTS),,$(BIN)/python -m pytest $(SERVICES) $(ALONE) -m "service or slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS))
 
 test-all: test test-services ## Test everything but real pods (make e2e)
 

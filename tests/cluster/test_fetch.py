@@ -62,9 +62,8 @@ def test_a_cluster_search_becomes_a_folder_like_a_local_run_s(
     experiments.finished("other")
     refused = trainer(cluster, "fetch", "hps/other", folder, "-n", experiments.namespace)
     assert refused.returncode == 2
-    assert refused.stderr == (
-        f"trialrun: {folder}: holds results that are not those of hps/other; "
-        "name another folder, or delete this one\n"
+    assert refused.stderr.splitlines()[-1] == (  # before it, what it waited for on a busy machine
+        f"trialrun: {folder}: holds results that are not those of hps/other; name another folder, or delete this one"
     )
     assert read_ledger(folder) == records
 

@@ -68,7 +68,9 @@ def test_the_commands_of_the_page_run_and_compare_the_four_experiments(broker: B
 
 @pytest.mark.slow
 def test_the_command_of_the_page_runs_an_experiment_through_torch_distributor(broker: Broker, tmp_path: Path) -> None:
-    a_file(tmp_path, broker, "there", **{"[Avro, JSON]": "[Avro]", "[LZ4, None]": "[LZ4]"})
+    a_file(
+        tmp_path, broker, "there", **{"[Avro, JSON]": "[Avro]", "[LZ4, None]": "[LZ4]", "workers: 3": "workers: 1"}
+    )
     for line in COMMANDS.splitlines():
         if "publish" in line or "spark" in line:
             ran(line, tmp_path)
