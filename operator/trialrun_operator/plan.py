@@ -15,7 +15,7 @@ from trainer.scheduling.workload import Workload
 from trialrun_operator.attempt_state import GRACE_MILLISECONDS, Finished, NeedsRelist, Pending, attempt_state
 from trialrun_operator.ledger_format import BaselineEntry
 from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource
-from trialrun_operator.observe import Attempt, Job
+from trialrun_operator.observe import Attempt, Job, Pod
 
 MAX_ATTEMPTS = 3  # for each acceptance
 # A finished job is kept at least so long: a create under way meets it, instead of running its trial again.

@@ -62,7 +62,7 @@ def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
     ended = an_ended_pod(T[0])
     store.put(ended)
     store.remove(ended.uid)
-    assert store.attempts(KEY, UID)[0].pods == (replace(ended, deleting=True),)
+    assert store.attempts(KEY, UID)[0].pods == (replace(ended, deleting=True, noticed=START),)
     assert store.replace([], 99, lambda value: isinstance(value, Pod)) == set(), "a LIST has no news of it"
     store.remove(a_job(T[0]).uid)
     assert store.attempts(KEY, UID) == []
