@@ -109,8 +109,7 @@ def _deadline(
             return None, _not_started(missing, ranks, seconds)
     for rank, pod in ranks.items():
         if pod.began is not None and pod.exit is None:
-            began = max(pod.began, pod.bound or 0)  # its node's clock may be slow, the scheduler's is not its own
-            due.append(began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
+            due.append(pod.began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
             if now >= due[-1]:
                 error = f"still ran after its deadline of {work.deadline_of(trial)} s; the operator ended it"
                 return None, RankExit(rank, platform=Outcome.TIMED_OUT, error=error)

@@ -1,7 +1,7 @@
 """Turns jobs and pods of the API server into values. Only `manifests` knows their looks too. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -53,8 +53,8 @@ class Pod:
     """A pod of one rank. `exit` says how it ended, `start_failure` why it hasn't started, both None otherwise.
 
     `bound` is when it was given a node, `began` when a kubelet took it up: its deadline counts from there. `started`
-    and `ended` are when its container did. These are by its node's clock, but for `bound`; `noticed` is when the
-    operator first saw that it had ended, by its own. It `lingers` when containers run on beside the one that ended.
+    and `ended` are when its container did: by its node's clock, set right where that is seen to be off. `noticed` is
+    when the operator first saw that it had ended, by its own. It `lingers` when containers run on beside that one.
     """
 
     key: Key
@@ -179,9 +179,14 @@ def pod(document: Document) -> Pod | None:
     terminated = state.get("terminated") or {}
     started = (state.get("running") or terminated).get("startedAt")
     exit_ = rank_exit(document, terminated, rank)
+    bound, began = _bound_at(status), milliseconds(status["startTime"]) if status.get("startTime") else None
+    # No kubelet takes a pod up before it has a node: its clock is so far behind. Times have whole seconds, cut off.
+    behind = bound - began if bound is not None and began is not None and bound - began > 1000 else 0
     ended = None
-    if exit_ is not None:
-        ended = milliseconds(terminated.get("finishedAt") or _disrupted_at(status) or metadata["creationTimestamp"])
+    if terminated.get("finishedAt"):
+        ended = milliseconds(terminated["finishedAt"]) + behind
+    elif exit_ is not None:
+        ended = milliseconds(_disrupted_at(status) or metadata["creationTimestamp"])
     return Pod(
         key=Key(labels[KIND_LABEL], metadata["namespace"], labels[EXPERIMENT_LABEL]),
         uid=metadata["uid"],
@@ -193,9 +198,9 @@ def pod(document: Document) -> Pod | None:
         attempt=int(labels[ATTEMPT_LABEL]),
         rank=rank,
         created=milliseconds(metadata["creationTimestamp"]),
-        bound=_bound_at(status),
-        began=milliseconds(status["startTime"]) if status.get("startTime") else None,
-        started=milliseconds(started) if started else None,
+        bound=bound,
+        began=began + behind if began is not None else None,
+        started=milliseconds(started) + behind if started else None,
         ended=ended,
         exit=exit_,
         start_failure=start_failure(document) if not started and exit_ is None else None,
@@ -206,6 +211,13 @@ def pod(document: Document) -> Pod | None:
         and exit_ is not None
         and exit_.platform is not Outcome.NODE_LOST,
     )
+
+
+def noticed(pod: Pod, moment: int) -> Pod:
+    """A pod first seen to have ended at `moment`. Where it says that it ended later, its node's clock is ahead."""
+    ahead = max(0, pod.ended - moment) if pod.ended is not None else 0
+    started = pod.started - ahead if pod.started is not None else None
+    return replace(pod, noticed=moment, started=started, ended=pod.ended - ahead if pod.ended is not None else None)
 
 
 def milliseconds(text: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trialrun_operator.names import Key
-from trialrun_operator.observe import Attempt, Job, Pod
+from trialrun_operator.observe import Attempt, Job, Pod, noticed
 
 # More than can be deleted between two LISTs; beyond it the oldest are forgotten.
 _REMEMBERED_DELETIONS = 100_000
@@ -89,8 +89,8 @@ class Store:
         if value.uid in self._deleted or (known is not None and known.version >= value.version):
             return False
         if isinstance(value, Pod) and value.exit is not None:
-            noticed = known.noticed if isinstance(known, Pod) else None
-            value = replace(value, noticed=noticed or self._now())
+            before = known.noticed if isinstance(known, Pod) else None
+            value = noticed(value, before or self._now())
         self._values[value.uid] = value
         if isinstance(value, ExperimentObject):
             current = self._values.get(self._by_key.get(value.key, ""))

@@ -61,6 +61,19 @@ def succeeds(**report: Any) -> Stage:
     return stage
 
 
+def beside_a_proxy(stage: Stage) -> Stage:
+    """Of a pod that was given a second container, which never ends, the trainer becomes what the stage says."""
+
+    def beside(pod: Document, now: str) -> Document:
+        if len(pod["status"]["containerStatuses"]) > 1:
+            return dict(pod["status"])  # it has ended before
+        (trainer,) = (told := stage(pod, now))["containerStatuses"]
+        proxy = {**trainer, "name": "proxy", "state": {"running": {"startedAt": now}}}
+        return {"phase": "Running", "containerStatuses": [proxy, trainer], "conditions": told["conditions"]}
+
+    return beside
+
+
 CRASHES: Stage = partial(podstatus.ended, exit_code=1, message="boom")
 RUNS_OUT_OF_MEMORY: Stage = partial(podstatus.ended, exit_code=137, reason="OOMKilled")
 IS_EVICTED: Stage = partial(podstatus.ended_by_kubelet, reason="Evicted", message="the node was low on memory")
@@ -230,7 +243,11 @@ class Lookout:
                 self._pod_becomes(pod, podstatus.running)
 
     def pods_end(self, script: Script = lambda _: succeeds()) -> None:
-        """Every pod that runs ends as the script says, and with the last of them their job; deleted pods go."""
+        """Every pod that runs ends as the script says, and with the last of them their job; deleted pods go.
+
+        So do pods of jobs that are gone.
+        """
+        self.api.collect()
         for pod in self.of(PODS):
             stage = script(attempt(pod))
             if "deletionTimestamp" in pod["metadata"]:

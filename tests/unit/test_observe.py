@@ -7,20 +7,24 @@ from typing import Any
 import pytest
 
 from cluster import podstatus
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
 from trialrun_operator import manifests, observe
 from trialrun_operator.attempt_state import (
+    BACKSTOP_MILLISECONDS,
     CONFIRMED_MILLISECONDS,
     GRACE_MILLISECONDS,
+    AttemptState,
     Finished,
     NeedsRelist,
     Pending,
     attempt_state,
 )
 from trialrun_operator.observe import Attempt, Job, milliseconds, timestamp
+from trialrun_operator.store import Store
 from unit.builders import START
-from unit.objects import KEY, UID, a_job, a_workload, message, observed, pod_document
+from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, an_ended_pod, message, observed, pod_document
 
 WORK = a_workload()
 TRIAL = WORK.trials[0]
@@ -345,3 +349,59 @@ def test_a_pod_with_a_label_that_nobody_of_ours_writes_is_nobodys(label: str, va
 def test_times_survive_the_api_server() -> None:
     assert milliseconds(timestamp(START + 123)) == START + 123
     assert milliseconds("2023-11-14T22:13:20Z") == START
+
+
+def on_a_node(behind: int, *stages: Any) -> dict[str, Any]:
+    """A pod bound at START + 10 s to a node whose clock is so far behind, after it went through statuses there."""
+    document = pod_document(TRIAL)
+    for seconds, stage in zip((11, 40), stages, strict=False):
+        document["status"] |= stage(document, timestamp(START + 1000 * seconds - behind))
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp(START + 10_000)}
+    document["status"]["conditions"].append(scheduled)
+    return document
+
+
+@pytest.mark.parametrize("behind", [-90_000, 0, 30_000, 90_000])
+def test_a_node_whose_clock_is_off_ends_no_attempt_before_its_deadline(behind: int) -> None:
+    pod = observed(on_a_node(behind, RUNS))
+
+    def state(now: int) -> AttemptState:
+        return attempt_state(
+            Attempt(a_job(TRIAL), (pod,), confirmed=now), TRIAL, WORK, accepted=START, retries_left=True, now=now
+        )
+
+    ends = START + 10_000 + 1000 * WORK.deadline_of(TRIAL) + BACKSTOP_MILLISECONDS
+    assert isinstance(state(START + 12_000), Pending)
+    assert isinstance(state(ends - 1000), Pending)
+    late = state(ends + 1000 + max(0, -behind))
+    assert isinstance(late, Finished)
+    assert late.record.outcome is Outcome.TIMED_OUT
+
+
+@pytest.mark.parametrize("behind", [-90_000, 0, 30_000, 90_000])
+def test_how_long_an_attempt_took_is_told_by_one_clock(behind: int) -> None:
+    store = Store(lambda: START + 41_000)
+    store.put(observed(on_a_node(behind, RUNS, ends(0, message(clock=START + 40_000 - behind)))))
+    found = attempt_state(
+        *(store.attempts(KEY, UID)[0], TRIAL, WORK), accepted=START, retries_left=True, now=START + 41_000
+    )
+    assert isinstance(found, Finished)
+    assert found.record.seconds.total == pytest.approx(30, abs=2)
+    assert found.record.seconds.start == pytest.approx(1, abs=2)
+
+
+@pytest.mark.parametrize("behind", [-90_000, 0, 90_000])
+def test_other_ranks_are_waited_for_from_when_a_failure_was_noticed(behind: int) -> None:
+    work, seen = a_workload(workers=2), START + 60_000
+    trial = work.trials[0]
+    store = Store(lambda: seen)
+    store.put(a_job(trial))
+    store.put(an_ended_pod(trial, RankExit(0, 1), ended=seen - behind))
+    store.put(a_running_pod(trial, rank=1))
+    (attempt,) = store.attempts(KEY, UID)
+
+    def state(now: int) -> AttemptState:
+        return attempt_state(attempt, trial, work, accepted=START, retries_left=True, now=now)
+
+    assert state(seen + GRACE_MILLISECONDS - 1) == Pending(seen + GRACE_MILLISECONDS)
+    assert not isinstance(state(seen + GRACE_MILLISECONDS), Pending)

@@ -11,7 +11,16 @@ from trialrun_operator import conditions as c
 from trialrun_operator.names import CONFIG_MAPS, JOBS, PODS
 from unit.builders import a_document
 from unit.fakekube import Document
-from unit.lookout import CRASHES, IS_EVICTED, RUNS_OUT_OF_MEMORY, Lookout, a_search, succeeds
+from unit.lookout import (
+    CRASHES,
+    IS_EVICTED,
+    NAMESPACE,
+    RUNS_OUT_OF_MEMORY,
+    Lookout,
+    a_search,
+    beside_a_proxy,
+    succeeds,
+)
 
 JOB, LEDGER, STATUS = "create pytorchjobs", "create configmaps", "patch hyperparamsearches/status"
 EVENT, MORE, DELETED = "create events", "patch configmaps", "delete pytorchjobs"
@@ -282,3 +291,30 @@ def test_a_baseline_is_measured_by_one_pod_after_the_search() -> None:
     here.restart()
     here.wait(100)
     assert here.kube.writes == before
+
+
+def test_a_trainer_s_end_is_its_trial_s_whatever_else_runs_in_its_pod() -> None:
+    here = applied(a_search(6, parallelTrials=2))
+    scripts = {"1.1": CRASHES, "2.1": RUNS_OUT_OF_MEMORY}
+    here.play(
+        lambda attempt: IS_EVICTED if attempt == "3.1" else beside_a_proxy(scripts.get(attempt, succeeds())),
+        seconds=400,
+    )
+    ended = {"1.1": "Crashed", "2.1": "HostOOM", "3.1": "Evicted, again", "3.2": "Succeeded"}
+    assert here.records() == dict.fromkeys(("0.1", "4.1", "5.1"), "Succeeded") | ended
+    assert (here.status()["phase"], here.jobs(), len(here.of(PODS))) == ("Succeeded", ["3.1"], 1), "none runs on"
+
+
+def test_a_pod_whose_other_containers_end_soon_after_its_trainer_keeps_its_job() -> None:
+    here = applied(a_search(1))
+    here.pods_run()
+    here.pods_end(lambda _: beside_a_proxy(succeeds()))
+    here.wait(20)
+    assert (here.records(), here.jobs()) == ({"0.1": "Succeeded"}, ["0.1"]), "it is recorded at once"
+    for pod in here.of(PODS):
+        here.api.ask(
+            "PATCH", f"{PODS.path(NAMESPACE, pod['metadata']['name'])}/status", {"status": {"phase": "Succeeded"}}
+        )
+    here.pods_end(lambda _: None)
+    here.wait(100)
+    assert (here.condition("Finished"), here.jobs()) == (("True", c.ALL_TRIALS_DONE), ["0.1"])

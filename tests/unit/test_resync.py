@@ -14,6 +14,8 @@ from trialrun_operator.store import Store
 from unit.builders import START
 from unit.objects import KEY, UID, a_workload, pod_document
 
+NOW = START + 61_000
+
 T = a_workload().trials
 
 
@@ -36,7 +38,7 @@ class Cluster(Kube):
 
 
 def a_resync(cluster: Cluster, *namespaces: str) -> Resync:
-    return Resync(cluster, Store(lambda: START), Metrics(lambda: 0.0), namespaces)
+    return Resync(cluster, Store(lambda: NOW), Metrics(lambda: 0.0), namespaces)
 
 
 def test_a_namespace_that_can_not_be_read_is_left_out_and_the_others_are_not() -> None:
@@ -73,7 +75,7 @@ def test_a_role_that_lacks_a_right_is_an_error(resource: Resource, namespace: st
 
 
 def test_what_can_not_be_read_is_left_out_and_everything_else_is_not(caplog: pytest.LogCaptureFixture) -> None:
-    cluster, store = Cluster(), Store(lambda: START)
+    cluster, store = Cluster(), Store(lambda: NOW)
     odd, pod = pod_document(T[0]), pod_document(T[1])
     odd["status"]["startTime"] = "this morning"
     cluster.items[PODS] = [odd, pod]

@@ -13,18 +13,20 @@ from trialrun_operator.store import Store
 from unit.builders import START
 from unit.objects import KEY, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
 
+NOW = START + 61_000
+
 T = a_workload().trials
 
 
 def test_an_older_version_never_replaces_a_newer_one() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     assert store.put(a_job(T[0], version=5, ended=7))
     assert not store.put(a_job(T[0], version=4))
     assert store.attempts(KEY, UID)[0].job == a_job(T[0], version=5, ended=7)
 
 
 def test_what_is_deleted_does_not_come_back() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     store.put(a_job(T[0], version=5))
     store.remove(a_job(T[0]).uid)
     assert not store.put(a_job(T[0], version=6))
@@ -32,7 +34,7 @@ def test_what_is_deleted_does_not_come_back() -> None:
 
 
 def test_a_list_removes_what_is_gone_and_keeps_what_is_newer() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     store.put(a_job(T[0], version=5))
     store.put(a_job(T[1], version=20))
     news = store.replace([a_job(T[2], version=9)], 10, lambda value: isinstance(value, Job))
@@ -41,14 +43,14 @@ def test_a_list_removes_what_is_gone_and_keeps_what_is_newer() -> None:
 
 
 def test_a_list_of_pods_leaves_jobs_alone() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     store.put(a_job(T[0], version=5))
     store.replace([], 10, lambda value: isinstance(value, Pod))
     assert len(store.attempts(KEY, UID)) == 1
 
 
 def test_pods_without_their_job_are_an_attempt_until_they_go() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     pod = a_pod(T[0])
     store.put(pod)
     assert store.attempts(KEY, UID)[0].pods == (pod,)
@@ -57,19 +59,19 @@ def test_pods_without_their_job_are_an_attempt_until_they_go() -> None:
 
 
 def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     store.put(a_job(T[0]))
     ended = an_ended_pod(T[0])
     store.put(ended)
     store.remove(ended.uid)
-    assert store.attempts(KEY, UID)[0].pods == (replace(ended, deleting=True, noticed=START),)
+    assert store.attempts(KEY, UID)[0].pods == (replace(ended, deleting=True, noticed=NOW),)
     assert store.replace([], 99, lambda value: isinstance(value, Pod)) == set(), "a LIST has no news of it"
     store.remove(a_job(T[0]).uid)
     assert store.attempts(KEY, UID) == []
 
 
 def test_what_another_namespace_labels_as_ours_is_not_ours() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     job, pod = a_job(T[0]), a_running_pod(T[0])
     elsewhere = replace(KEY, namespace="team-b")
     theirs = Key(KEY.kind, "team-b", "theirs")
@@ -88,7 +90,7 @@ def test_what_another_namespace_labels_as_ours_is_not_ours() -> None:
 
 
 def test_a_pod_whose_labels_were_changed_by_hand_goes_over() -> None:
-    store = Store(lambda: START)
+    store = Store(lambda: NOW)
     store.put(a_job(T[0]))
     store.put(a_running_pod(T[0]))
     assert len(store.attempts(KEY, UID)[0].pods) == 1
@@ -112,7 +114,7 @@ def test_any_order_of_the_same_events_leaves_the_same_memory(seed: int) -> None:
     events.append(("remove", a_pod(T[1])))
 
     def memory(order: list[tuple[str, Job | Pod]]) -> set[object]:
-        store = Store(lambda: START)
+        store = Store(lambda: NOW)
         for what, value in order:
             store.put(value) if what == "put" else store.remove(value.uid)
         return set(store.attempts(KEY, UID))
