@@ -169,7 +169,8 @@ def _environment(order: _Order, trial: Trial, chosen: Pod) -> list[Document]:
         "HOME": "/tmp",  # noqa: S108 - in the pod
     }
     theirs = {variable.name: variable.value for variable in chosen.env}
-    return [{"name": name, "value": value} for name, value in (theirs | ours).items()]
+    # A kubelet makes $ of $$, and puts another variable's value in place of $(NAME).
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in (theirs | ours).items()]
 
 
 def _order(work: Workload, uid: str, trial: Trial, attempt: int) -> _Order:

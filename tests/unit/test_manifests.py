@@ -1,6 +1,8 @@
 """The job of a trial: what it is told, what it may do, and that nothing of a user's spec reaches beyond that."""
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -45,6 +47,31 @@ def test_failed_pods_are_kept_as_evidence() -> None:
     assert made["spec"]["runPolicy"] == {"cleanPodPolicy": "None"}
     assert {replica["restartPolicy"] for replica in made["spec"]["pytorchReplicaSpecs"].values()} == {"Never"}
     assert pod_of(made)["activeDeadlineSeconds"] == 600
+
+
+def as_a_kubelet_expands(variables: Sequence[dict[str, str]]) -> dict[str, str]:
+    """What a container sees of its variables: $$ is $, and $(NAME) the value of one that stands before."""
+    seen: dict[str, str] = {}
+    for each in variables:
+        seen[each["name"]] = re.sub(
+            r"\$\$|\$\(([^)]*)\)",
+            lambda found: "$" if found.group() == "$$" else seen.get(found.group(1), found.group()),
+            each["value"],
+        )
+    return seen
+
+
+def test_text_reaches_the_container_as_it_was_written() -> None:
+    columns, path = ["Close", "Fees $$", "$"], "$(FIRST)/a$$b$(HOME).csv"
+    env = {"FIRST": "INFO", "SECOND": "$(FIRST) $$$ $x"}
+    made = job(
+        training={"data": {"source": "csv", "path": path, "columns": columns, "window": 5}},
+        pod={"env": [{"name": name, "value": value} for name, value in env.items()]},
+    )
+    seen = as_a_kubelet_expands(pod_of(made)["containers"][0]["env"])
+    assert {name: seen[name] for name in env} == env
+    told = json.loads(seen[TRIAL_VARIABLE])["training"]["data"]
+    assert (told["path"], told["columns"]) == (path, columns)
 
 
 def test_the_trial_is_told_all_it_needs_in_one_variable() -> None:
