@@ -155,7 +155,7 @@ def test_a_cell_that_ran_out_of_memory_says_what_bounds_it(
         outcome=Outcome.HOST_OOM, error="MemoryError: no", memory=Memory(peak_bytes=7, mean_bytes=5, limit=limit)
     )
     left(tmp_path, report=encode_report(report))
-    found = cells._ending(rank_of(tmp_path, limit), 68)
+    found = cells._exit(rank_of(tmp_path, limit), 68)
     verdict = judge([found], None)
     assert (verdict.outcome, verdict.evidence.items() >= evidence.items()) == (Outcome.HOST_OOM, True)
     assert verdict.error.startswith("MemoryError: no; " + words)
