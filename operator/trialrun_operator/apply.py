@@ -103,6 +103,7 @@ class Applier:
             elif not state.backing_off():
                 _log.warning("%s: job %s was refused: %s", key, name, failure.message)
                 state.back_off(creation_refused(name, failure.message))
+                state.crowded = state.crowded or _is_of_objects(failure.message)
             return False
         self._take_in(made)
         state.unblock(start)
@@ -151,3 +152,8 @@ class Applier:
     def _take_in(self, made: Document) -> None:
         if (job := observe.job(made)) is not None:
             self._store.put(job)
+
+
+def _is_of_objects(refusal: str) -> bool:
+    """Whether a quota refuses the job for the number of jobs that there are, ended ones included."""
+    return "exceeded quota" in refusal and f"count/{JOBS.plural}.{JOBS.group}" in refusal

@@ -213,6 +213,10 @@ BASELINE_PENDING_MESSAGE = "The baseline is measured when the search has finishe
 BASELINE_SUSPENDED_MESSAGE = "The baseline is not measured while spec.suspend is true."
 SEARCH_FAILED_MESSAGE = "The search failed, so its baseline is not measured. Raise spec.rerun once it can succeed."
 MEASURING_FLOOR_MESSAGE = "What a worker has before it holds a sample is measured; the cells run after that."
+MADE_ROOM_MESSAGE = (
+    "A quota takes no more jobs, so ended ones are deleted for others; the ledger keeps their records."
+)
+KEPT_MESSAGE = "Its jobs go a day after they ended, by default of spec.ttlSecondsAfterFinished; the ledger stays."
 NOT_STARTED_MESSAGE = "No trial has started yet."
 UNFINISHED_MESSAGE = "Trials are still to be run."
 VALID_MESSAGE = "All fields are valid."

@@ -20,6 +20,8 @@ from trialrun_operator.observe import Attempt, Job, Pod
 MAX_ATTEMPTS = 3  # for each acceptance
 # A finished job is kept at least so long: a create under way meets it, instead of running its trial again.
 KEPT_MILLISECONDS = 10_000
+# And no longer than this where the experiment doesn't say: the ledger has its record.
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Delete:
 class Plan:
     """What to do. `running` are the trials and floors with a live attempt, `measuring` is that of the baseline.
 
-    `measured` are attempts at the baseline to record beside `records`. `relists` are jobs whose pods must be
-    listed before their end is believed. `over`, `worthwhile` and `idle` are the decision's. `limits` are those of
-    cells; None while what they count from is measured. At `wake`, in milliseconds since 1970, time changes the plan.
+    `measured` are attempts at the baseline to record beside `records`. `relists` are jobs whose pods must be listed
+    before their end is believed. `room` are recorded jobs that go for others; none is created while it
+    `waits_for_room`. `over`, `worthwhile` and `idle` are the decision's. `limits` are those of cells; None while what
+    they count from is measured. At `wake`, in milliseconds since 1970, time changes the plan.
     """
 
     records: tuple[Record, ...]
@@ -48,6 +51,8 @@ class Plan:
     deletes: tuple[Delete, ...]
     running: frozenset[str]
     measuring: int | None
+    room: tuple[Delete, ...]
+    waits_for_room: bool
     over: bool
     worthwhile: bool
     idle: bool
@@ -63,13 +68,15 @@ def plan(
     accepted: int,
     now: int,
     blocked: frozenset[tuple[str, int]] = frozenset(),
+    crowded: bool = False,
 ) -> Plan:
     """The plan at `now`; `accepted` is when the experiment, or its rerun, was taken up (milliseconds since 1970).
 
-    `blocked` are attempts whose jobs can't be created at present.
+    `blocked` are attempts whose jobs can't be created at present; `crowded` says that a quota takes no more jobs.
     """
     history = History(work, ledger, accepted)
-    attempts = sorted((each for each in attempts if not is_done_with(work, ledger, each)), key=_age)
+    everything = sorted(attempts, key=_age)
+    attempts = [each for each in everything if each.live or not _recorded(ledger, *each.identity)]
     # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
     live = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
     baseline = work.baseline.id if work.baseline is not None else ""
@@ -88,7 +95,12 @@ def plan(
         blocked=blocked,
     )
     stopped = [each.job for each in live if each.identity[0] in decision.stops]
-    deletes = _tidy(work, ledger, attempts, now, wakes)
+    deletes = _tidy(ledger, attempts, now, wakes)
+    deletes += _expired(work, ledger, everything, now, wakes)
+    room = _room(work, ledger, everything) if crowded and decision.starts else []
+    old = [job for job, moment in room if now >= moment + KEPT_MILLISECONDS][: len(decision.starts)]
+    wakes += [moment + KEPT_MILLISECONDS for _, moment in room if now < moment + KEPT_MILLISECONDS]
+    waits_for_room = bool(room) or (crowded and bool(records))
     deletes += [
         _delete(job, "its search runs again, or wants no baseline") for job in stopped if job and not job.deleting
     ]
@@ -96,22 +108,18 @@ def plan(
         records=(*(record for record in records if record.id != baseline), *decision.skipped),
         measured=tuple(_measured(record, attempts) for record in records if record.id == baseline),
         relists=tuple(relists),
-        creates=decision.starts,
+        creates=decision.starts if not waits_for_room else (),
         deletes=tuple(deletes),
         running=frozenset(running),
         measuring=max(measuring, default=None),
+        room=tuple(_delete(job, "its trial is recorded, and a quota takes no more jobs") for job in old),
+        waits_for_room=waits_for_room,
         over=decision.over,
         worthwhile=decision.worthwhile,
         idle=decision.idle,
         wake=min(wakes, default=None),
         limits=history.limits,
     )
-
-
-def is_done_with(work: Workload, ledger: Ledger, attempt: Attempt) -> bool:
-    """Whether an attempt is over and recorded, and its job is not to be deleted in time: nothing is left to do."""
-    kept = work.experiment.spec.ttl_seconds_after_finished is None
-    return kept and not attempt.live and _recorded(ledger, *attempt.identity)
 
 
 def _judge(
@@ -162,10 +170,9 @@ def _measured(record: Record, attempts: Sequence[Attempt]) -> BaselineEntry:
     return BaselineEntry(record=record, figures=figures)
 
 
-def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
-    """What may go, now that its record is in the ledger; when more may go is added to `wakes`."""
+def _tidy(ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+    """What still runs of attempts whose record is in the ledger; when more may go is added to `wakes`."""
     deletes: list[Delete] = []
-    ttl = work.experiment.spec.ttl_seconds_after_finished
     for attempt in attempts:
         job = attempt.job
         if job is None or job.deleting or not _recorded(ledger, job.trial, job.attempt):
@@ -177,19 +184,42 @@ def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int,
             wakes.append(min(patient))
             continue
         lost = [pod for pod in attempt.pods if pod.exit is not None and pod.deleting]
-        if job.ended is None:
-            # All pods ended by themselves: the job is about to say so. Otherwise it would run on, or start pods anew.
-            if staying or lost or not attempt.pods:
-                deletes.append(_delete(job, "its trial is recorded and it has not ended"))
-            continue
-        deletes += [Delete(PODS, pod.name, pod.uid, "its job has ended without it") for pod in staying]
-        if ttl is not None:
-            due = job.ended + max(1000 * ttl, KEPT_MILLISECONDS)
-            if now >= due:
-                deletes.append(_delete(job, f"it ended ttlSecondsAfterFinished ({ttl}) ago"))
-            else:
-                wakes.append(due)
+        if job.ended is not None:
+            deletes += [Delete(PODS, pod.name, pod.uid, "its job has ended without it") for pod in staying]
+        elif staying or lost or not attempt.pods:
+            # Otherwise it would run on, or start pods anew. One whose pods all ended by themselves is about to end.
+            deletes.append(_delete(job, "its trial is recorded and it has not ended"))
     return deletes
+
+
+def _expired(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+    """Recorded jobs that have been kept long enough; when the next has is added to `wakes`."""
+    ttl = work.experiment.spec.ttl_seconds_after_finished
+    kept, why = 1000 * DAY_SECONDS, "it ended a day ago"
+    if ttl is not None:
+        kept, why = max(1000 * ttl, KEPT_MILLISECONDS), f"it ended ttlSecondsAfterFinished ({ttl}) ago"
+    ended = _finished(ledger, attempts)
+    wakes += [moment + kept for _, moment in ended if now < moment + kept]
+    return [_delete(job, why) for job, moment in ended if now >= moment + kept]
+
+
+def _room(work: Workload, ledger: Ledger, attempts: Sequence[Attempt]) -> list[tuple[Job, int]]:
+    """Recorded jobs that may go for others, and when they ended; the failed last, whose pods are looked at most."""
+    if work.experiment.spec.ttl_seconds_after_finished is not None:  # they are kept as long as was asked for
+        return []
+    return sorted(_finished(ledger, attempts), key=lambda one: (not _succeeded(ledger, one[0]), one[1]))
+
+
+def _finished(ledger: Ledger, attempts: Sequence[Attempt]) -> list[tuple[Job, int]]:
+    """The jobs that have ended, when, and whose record is in the ledger."""
+    jobs = [attempt.job for attempt in attempts if attempt.job is not None and not attempt.job.deleting]
+    return [(job, job.ended) for job in jobs if job.ended is not None and _recorded(ledger, job.trial, job.attempt)]
+
+
+def _succeeded(ledger: Ledger, job: Job) -> bool:
+    return any(
+        record.attempt == job.attempt and record.outcome is Outcome.SUCCEEDED for record in ledger.get(job.trial, ())
+    )
 
 
 def _lingers_until(pod: Pod) -> int:

@@ -89,6 +89,7 @@ class Reconciler:
     async def _carry_on(self, seen: ExperimentObject, state: ExperimentState, work: Workload, accepted: int) -> float:
         """A look at an experiment that was accepted."""
         await self._applier.find(seen, state)
+        crowded = state.crowded
         found, computed = await self._plan(seen, state, work, accepted)
         writes = state.may_write()
         if not writes:
@@ -98,21 +99,26 @@ class Reconciler:
         recorded, created, _ = await all_of(
             self._record(seen, state, work, found),
             self._applier.create(seen, state, work, () if self.backend_missing else found.creates),
-            self._applier.delete(seen, state, found.deletes),
+            self._applier.delete(seen, state, (*found.deletes, *found.room)),
         )
         missing = work.imports_baseline and (state.imported is None or state.imported.figures is None)
         state.idle = found.idle and not missing
+        if found.room:
+            state.made_room()
+        became_crowded = state.crowded and not crowded
         pending = len(found.records) + len(found.measured)
         if writes and len(recorded) == pending:  # otherwise another operator was first, with another record perhaps
             began = time.thread_time()
             running = found.running | {each.trial.id for each in created if each.trial.kind is not Kind.BASELINE}
             problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem()
+            problem = None if became_crowded or found.waits_for_room else problem
             made = self._status(seen, state, work, found, running, accepted, problem)
             computed += time.thread_time() - began
             await self._write_status(seen, made)
+        again = bool(pending or created) or became_crowded
         all_created = self.backend_missing or state.backing_off() or len(created) == len(found.creates)
-        all_deleted = all(state.deleted(each.uid) for each in found.deletes)
-        self._schedule(seen.key, state, found, again=bool(pending or created) or not (all_created and all_deleted))
+        all_deleted = all(state.deleted(each.uid) for each in (*found.deletes, *found.room))
+        self._schedule(seen.key, state, found, again=again or not (all_created and all_deleted))
         return computed
 
     async def _plan(
@@ -127,7 +133,15 @@ class Reconciler:
         for _ in range(_TRIES):
             attempts = self._store.attempts(seen.key, seen.uid)
             began, now, blocked = time.thread_time(), self._now(), state.blocked()
-            found = plan(work, state.ledger.records, attempts, accepted=accepted, now=now, blocked=blocked)
+            found = plan(
+                work,
+                state.ledger.records,
+                attempts,
+                accepted=accepted,
+                now=now,
+                blocked=blocked,
+                crowded=state.crowded,
+            )
             computed += time.thread_time() - began
             if found.relists:
                 await self._relist(found.relists)
@@ -137,8 +151,8 @@ class Reconciler:
         return replace(found, creates=()), computed
 
     async def _refresh(self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan) -> bool:
-        """Whether the ledger is another than a plan was made of, which has something created."""
-        asks = bool(found.creates) or not state.fresh
+        """Whether the ledger is another than a plan was made of by which jobs are created, or deleted for others."""
+        asks = bool(found.creates) or not state.fresh or bool(found.room) or (state.idle and bool(found.deletes))
         return asks and await state.refresh(self._kube, seen.key, work, found.creates)
 
     async def _record(
@@ -220,6 +234,7 @@ class Reconciler:
             baseline=baseline,
             accepted=accepted,
             problem=problem,
+            makes_room=state.makes_room,
             old=seen.status,
             now=self._now(),
         )

@@ -41,6 +41,8 @@ class ExperimentState:
     fresh: bool = False  # whether ledger and baseline were compared with the cluster since the last resync
     imported: BaselineStatus | None = None
     idle: bool = False
+    crowded: bool = False  # whether a quota has refused a job, and no room was made since
+    makes_room: bool = False  # whether jobs were deleted for that
     # Jobs that may exist: it is not known whether they were created.
     unanswered: set[str] = field(default_factory=set)
     _generation: int = -1
@@ -114,7 +116,12 @@ class ExperimentState:
 
     def created(self) -> None:
         """A job was created, so others may be."""
-        self._backoff = None
+        self._backoff, self.crowded = None, False
+
+    def made_room(self) -> None:
+        """Jobs were deleted for others. It takes a moment until a quota counts them no longer."""
+        self.makes_room, self.crowded = True, False
+        self._backoff = _longer(None, None, self.clock())
 
     def backing_off(self) -> bool:
         """Whether no job is to be created at present."""

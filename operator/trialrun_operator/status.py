@@ -53,10 +53,13 @@ def status(
     baseline: BaselineStatus = NONE,
     accepted: int | None,
     problem: c.Problem | None,
+    makes_room: bool = False,
     old: Mapping[str, Any],
     now: int,
 ) -> Status:
     """The status of a valid experiment, of which `running` are the trials and floors with a live attempt.
+
+    `makes_room` says that recorded jobs were deleted for others.
 
     `plan` and `accepted` are None until it is taken up; `old` is the status before.
     """
@@ -73,6 +76,9 @@ def status(
     over = plan is not None and plan.over
     limits = plan.limits if plan is not None else Limits()
     verdicts = _verdicts(work, summary, len(running), over, problem, limits)
+    if makes_room:
+        value, reason, message = verdicts[c.PROGRESSING]
+        verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"
     if isinstance(work.experiment, HyperparamSearch):
         verdicts[c.COMPARABLE] = comparable(baseline, summary)
     result: Status = {
@@ -172,7 +178,8 @@ def _verdicts(
         reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
         sentence = c.finished(counts.done, counts.total, summary.caveats[0] if exhausted else "")
         verdicts[c.PROGRESSING] = ("False", reason, sentence)
-        verdicts[c.FINISHED] = ("True", reason, sentence)
+        kept = f" {c.KEPT_MESSAGE}" if spec.ttl_seconds_after_finished is None else ""
+        verdicts[c.FINISHED] = ("True", reason, f"{sentence}{kept}")
         verdicts[c.SUCCEEDED] = _succeeded(summary, exhausted=exhausted)
     else:
         verdicts[c.FINISHED] = ("False", c.UNFINISHED, c.UNFINISHED_MESSAGE)

@@ -43,6 +43,7 @@ class FakeApi:
         self.objects: dict[str, Document] = {}
         self.events: list[Document] = []
         self.unknown: set[str] = set()  # kinds that are not installed, by their plural
+        self.quotas: dict[str, int] = {}  # how many objects a namespace may have, by "pytorchjobs.kubeflow.org"
 
     def ask(self, method: str, path: str, body: Any = None, *, brief: bool = False, **query: str) -> Document:
         """The answer to a request, `brief` for metadata only; raises `Refused`."""
@@ -51,6 +52,7 @@ class FakeApi:
         if plural in self.unknown or (method != "POST" and name and path not in self.objects):
             raise refused(404, "NotFound", request=f"{method} {path}")
         if method == "POST":
+            self._count(root, path, plural)
             answer = self._create(path, plural, body)
         elif method == "PATCH":
             answer = self._patch(path, plural, body, bool(subresource))
@@ -82,6 +84,13 @@ class FakeApi:
             self.ask("DELETE", path)
         if orphans:
             self.collect()
+
+    def _count(self, root: str, path: str, plural: str) -> None:
+        kind = ".".join(filter(None, [plural, *root.split("/")[2:3]]))
+        used = sum(each.rpartition("/")[0] == path for each in self.objects)
+        if used >= self.quotas.get(kind, used + 1):
+            said = f"requested: count/{kind}=1, used: count/{kind}={used}, limited: count/{kind}={self.quotas[kind]}"
+            raise refused(403, "Forbidden", f"forbidden: exceeded quota: objects, {said}", request=f"POST {path}")
 
     def _create(self, path: str, plural: str, body: Document) -> Document:
         path = f"{path}/{body['metadata']['name']}"
@@ -194,9 +203,11 @@ def _parts(path: str) -> tuple[str, str | None, str, str | None, str | None]:
     return root, namespace, plural, name, subresource
 
 
-def refused(code: int, reason: str = "", *, retry_after: float | None = None, request: str = "a request") -> Refused:
+def refused(
+    code: int, reason: str = "", message: str = "", *, retry_after: float | None = None, request: str = "a request"
+) -> Refused:
     """What `Kube` raises for an answer of this code."""
-    return Refused(request, code, reason, "", retry_after)
+    return Refused(request, code, reason, message, retry_after)
 
 
 def _merged(old: Any, patch: Any) -> Any:

@@ -326,6 +326,29 @@ def test_what_a_quota_refuses_is_told_and_tried_again_at_growing_intervals() -> 
     assert outcome(here) == undisturbed()[0]
 
 
+def test_a_quota_of_jobs_holds_up_no_search_whose_ended_jobs_fill_it() -> None:
+    here = Lookout()
+    here.api.quotas["pytorchjobs.kubeflow.org"] = 6
+    here.apply(a_search(18, parallelTrials=6))
+    here.play(seconds=150)
+    assert here.records() == {f"{index}.1": "Succeeded" for index in range(18)}
+    assert (here.condition("Finished"), len(here.jobs())) == (("True", c.ALL_TRIALS_DONE), 6)
+    progressing = next(each["message"] for each in here.status()["conditions"] if each["type"] == c.PROGRESSING)
+    assert c.MADE_ROOM_MESSAGE in progressing
+    assert c.CREATION_REFUSED not in here.told()
+
+
+def test_a_quota_that_others_fill_is_told() -> None:
+    here = Lookout()
+    here.api.quotas["pytorchjobs.kubeflow.org"] = 0
+    here.apply(a_search(3))
+    here.wait(30)
+    assert here.condition() == ("False", c.CREATION_REFUSED)
+    here.api.quotas.clear()
+    here.play(seconds=100)
+    assert here.condition("Finished") == ("True", c.ALL_TRIALS_DONE)
+
+
 def test_of_a_job_that_has_ended_unseen_pods_are_asked_for_before_anything_is_believed() -> None:
     here = started()
     here.wait(3)

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from trainer.scheduling.workload import Workload
 from trialrun_operator.attempt_state import GRACE_MILLISECONDS
 from trialrun_operator.names import JOBS, PODS
 from trialrun_operator.observe import Attempt, Job, Pod
-from trialrun_operator.plan import Plan, is_done_with, plan
+from trialrun_operator.plan import DAY_SECONDS, Plan, plan
 from trialrun_operator.pod_outcome import StartFailure
 from unit.builders import START, a_record
 from unit.objects import KEY, OK, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
@@ -39,7 +40,7 @@ def plan_of(
     work: Workload = WORK,
     now: int = NOW,
     accepted: int = START,
-    **more: frozenset[tuple[str, int]],
+    **more: Any,
 ) -> Plan:
     return plan(work, ledger_of(*records), attempts, accepted=accepted, now=now, **more)
 
@@ -195,6 +196,35 @@ def test_a_recorded_job_goes_by_its_ttl(age: int, gone: bool) -> None:
     assert plan_of([ended], work=work).deletes == ()  # not before it is recorded
 
 
+def test_a_recorded_job_goes_after_a_day_where_no_ttl_is_given() -> None:
+    def at(moment: int, *records: Record, **spec: object) -> Plan:
+        ended = Attempt(a_job(T[0], ended=START), (an_ended_pod(T[0], ended=START),))
+        return plan_of([ended], *records, work=a_workload(parallelTrials=4, **spec), now=moment)
+
+    day = START + 1000 * DAY_SECONDS
+    assert (at(day - 1, a_record(T[0])).deletes, at(day - 1, a_record(T[0])).wake) == ((), day)
+    assert [each.resource for each in at(day, a_record(T[0])).deletes] == [JOBS]
+    assert at(day).deletes == (), "not before it is recorded"
+    assert at(day, a_record(T[0]), ttlSecondsAfterFinished=10 * DAY_SECONDS).deletes == ()
+
+
+def test_room_is_made_by_recorded_jobs_of_which_the_failed_go_last() -> None:
+    ended = [Attempt(a_job(t, ended=START + t.index), (an_ended_pod(t),)) for t in T[:4]]
+    records = [failed(T[0]), a_record(T[1]), a_record(T[2])]
+
+    def gone(now: int = NOW, **spec: object) -> list[str]:
+        found = plan_of(ended, *records, work=a_workload(**{"parallelTrials": 3} | spec), now=now, crowded=True)
+        assert found.waits_for_room == (not found.creates)
+        return [each.name for each in found.room]
+
+    names = [attempt.job.name for attempt in ended if attempt.job is not None]
+    assert gone() == [names[1], names[2], names[0]], "the fourth is not recorded"
+    assert gone(parallelTrials=2) == [names[1], names[2]], "no more than what starts"
+    assert gone(now=START + 9_000) == [], "a create that is under way meets them"
+    assert gone(ttlSecondsAfterFinished=600) == [], "so long they are kept"
+    assert not plan_of(ended, *records, now=NOW).waits_for_room
+
+
 def test_a_recorded_attempt_that_has_not_ended_is_deleted() -> None:
     hung = Attempt(a_job(T[0]), (a_running_pod(T[0]),))
     found = plan_of([hung], failed(T[0], Outcome.TIMED_OUT))
@@ -299,16 +329,12 @@ class World:
 def test_any_course_of_events_keeps_the_rules(seed: int, parallel: int, budget: int, workers: int) -> None:
     work = a_workload(parallelTrials=parallel, maxFailedTrials=budget, workers=workers)
     world = World(work, seed)
-    done_with: list[Attempt] = []
     for _ in range(60):
         settled = {identity for identity, records in world.ledger.items() if is_done(WORK, records[-1], START)}
         found = world.plan()
         assert found == world.plan(), "the order of observation makes no difference"
         assert not settled & {create.trial.id for create in found.creates}, "a finished trial never comes back"
         world.apply(found)
-        still = [each for each in world.attempts() if each in done_with]
-        done_with = [each for each in world.attempts() if is_done_with(work, world.ledger, each)]
-        assert all(each in done_with for each in still), "an attempt that is done with stays so until it changes"
         again = world.plan()
         assert not again.records, "planning again finds no record that was just written"
         assert len(again.running) <= max(parallel, 0), "never more than parallelTrials are live"

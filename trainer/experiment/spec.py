@@ -107,7 +107,8 @@ class Common(Section):
         600, description="How long a trial's pods may wait for a node or an image (cluster)."
     )
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = Field(
-        None, description="How long finished jobs are kept; by default as long as the experiment (cluster)."
+        None,
+        description="How long finished jobs are kept; by default a day, or until a quota needs the room (cluster).",
     )
     suspend: bool = Field(False, description="Start no new trials; running ones finish (cluster).")
     rerun: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
