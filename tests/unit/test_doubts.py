@@ -14,6 +14,7 @@ from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.metrics import OBJECTIVES
 from unit.builders import an_experiment
+from unit.podcases import REFUSED, SENSELESS, TAKEN
 
 
 def doubts_of(*parameters: dict[str, Any], **spec: Any) -> list[str]:
@@ -392,3 +393,22 @@ def test_the_template_is_beyond_doubt_whatever_its_metric() -> None:
             text = text.replace("task: Regression ", f"task: {known.task or 'Regression'} ")
             assert f"metric: {metric} " in text
             assert doubts(load(text), expand(load(text))) == []
+
+
+@pytest.mark.parametrize(("pod", "path"), (REFUSED | SENSELESS).values(), ids=REFUSED | SENSELESS)
+def test_a_pod_that_no_cluster_would_start_is_refused_with_its_path(pod: dict[str, Any], path: str) -> None:
+    (only,) = doubts_of(pod=pod)
+    assert only.startswith(f"spec.pod.{path}"), only
+    assert ": must " in only
+
+
+@pytest.mark.parametrize("pod", TAKEN.values(), ids=TAKEN)
+def test_any_other_pod_is_taken(pod: dict[str, Any]) -> None:
+    assert doubts_of(pod=pod) == []
+
+
+def test_a_request_beyond_the_limit_of_cells_is_none() -> None:
+    pod = {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}
+    axes = {"multipliers": [1], "workers": [1]}
+    test = an_experiment(kind="ScaleTest", name="scale", axes=axes, pod=pod, cell={"memoryLimit": "512Mi"})
+    assert doubts(test, expand(test)) == []

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from trainer.experiment import pod_rules
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.sentences import show
@@ -193,7 +194,13 @@ def why_without_effect(path: str, case: Case) -> str | None:
 
 def doubts(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
     """The sentences, each `<yaml path>: <what, and what to do>`; `trials` are the experiment's."""
-    return [*_spelling(experiment), *_objective(experiment), *_columns(experiment), *_parameters(experiment, trials)]
+    return [
+        *_spelling(experiment),
+        *_objective(experiment),
+        *_columns(experiment),
+        *_parameters(experiment, trials),
+        *pod_rules.refusals(experiment),
+    ]
 
 
 def ignored(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
