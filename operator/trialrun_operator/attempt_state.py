@@ -9,6 +9,7 @@ from trainer.experiment.outcome import RETRIED, Outcome
 from trainer.experiment.record import RankReport, Record
 from trainer.scheduling.workload import Workload
 from trialrun_operator.observe import Attempt, Job, Pod
+from trialrun_operator.pod_outcome import StartFailure
 
 # How long the other ranks are waited for once a job, or a rank of it, has ended badly.
 GRACE_MILLISECONDS = 30_000
@@ -18,6 +19,9 @@ BACKSTOP_MILLISECONDS = 30_000
 CONFIRMED_MILLISECONDS = 30_000
 # An API server's times have whole seconds, cut off; a report's clock, in milliseconds, is believed within this.
 _CLOCK_MILLISECONDS = 2_000
+# When a job has had no pod for so long, its Events are asked why; and how often.
+PODLESS_MILLISECONDS = 10_000
+ASKED_MILLISECONDS = 30_000
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,14 @@ class NeedsRelist:
     job: Job
 
 
-AttemptState = Finished | Pending | NeedsRelist
+@dataclass(frozen=True)
+class NeedsReason:
+    """A rank of this job has no pod; the job's Events may say why, and that it never will."""
+
+    job: Job
+
+
+AttemptState = Finished | Pending | NeedsRelist | NeedsReason
 
 
 def attempt_state(
@@ -64,10 +75,15 @@ def attempt_state(
         if now < since + GRACE_MILLISECONDS and ranks:
             return Pending(since + GRACE_MILLISECONDS)
         return finished(exits or [_lost(job, ranks)])
-    due, late = _deadline(job, ranks, trial, work, now)
-    if late is None:
-        return Pending(due)
-    return finished([late, *(each for each in exits if each.rank != late.rank)])
+    due, late = _deadline(attempt, job, trial, work, now)
+    if late is not None:
+        return finished([late, *(each for each in exits if each.rank != late.rank)])
+    if not job.suspended and any(rank not in ranks for rank in range(trial.workers)):
+        asks = max(job.released + PODLESS_MILLISECONDS, attempt.asked + ASKED_MILLISECONDS if attempt.asked else 0)
+        if now >= asks:
+            return NeedsReason(job)
+        due = asks if due is None else min(due, asks)
+    return Pending(due)
 
 
 def _lost(job: Job, ranks: Mapping[int, Pod]) -> RankExit:
@@ -93,20 +109,21 @@ def _succeeded(rank: RankExit) -> bool:
 
 
 def _deadline(
-    job: Job, ranks: dict[int, Pod], trial: Trial, work: Workload, now: int
+    attempt: Attempt, job: Job, trial: Trial, work: Workload, now: int
 ) -> tuple[int | None, RankExit | None]:
     """When the next deadline of an attempt that goes on is; else what is put down of the rank that has missed one."""
+    ranks = attempt.ranks
     missing = [rank for rank in range(trial.workers) if rank not in ranks or _waits(ranks[rank])]
+    failures = {rank: ranks[rank].start_failure if rank in ranks else attempt.refusal for rank in missing}
     due: list[int] = []
-    for rank in missing:
-        failure = ranks[rank].start_failure if rank in ranks else None
+    for rank, failure in failures.items():
         if failure is not None and failure.final:
             return None, RankExit(rank, platform=failure.outcome, error=failure.error)
     if missing and not job.suspended:
         seconds = work.experiment.spec.pending_deadline_seconds
         due.append(job.released + 1000 * seconds)
         if now >= due[-1]:
-            return None, _not_started(missing, ranks, seconds)
+            return None, _not_started(failures, ranks, seconds)
     for rank, pod in ranks.items():
         if pod.began is not None and pod.exit is None:
             due.append(pod.began + 1000 * work.deadline_of(trial) + BACKSTOP_MILLISECONDS)
@@ -120,12 +137,13 @@ def _waits(pod: Pod) -> bool:
     return pod.started is None and pod.exit is None
 
 
-def _not_started(missing: list[int], ranks: dict[int, Pod], seconds: int) -> RankExit:
+def _not_started(failures: Mapping[int, StartFailure | None], ranks: Mapping[int, Pod], seconds: int) -> RankExit:
+    """What is put down of a rank that waited too long: one of which it is known why, if there is one."""
     waited = f"not started within pendingDeadlineSeconds ({seconds})"
-    for rank in missing:
-        if rank in ranks and (failure := ranks[rank].start_failure) is not None:
+    for rank, failure in failures.items():
+        if failure is not None:
             return RankExit(rank, platform=failure.outcome, error=f"{waited}: {failure.error}")
-    rank = missing[0]
+    rank = min(failures)
     why = "its container was never made" if rank in ranks else "no pod was made for it; describe the job to see why"
     return RankExit(rank, platform=Outcome.UNSCHEDULABLE, error=f"{waited}: {why}")
 

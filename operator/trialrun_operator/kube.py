@@ -98,10 +98,17 @@ class Kube:
         return await self.request("GET", path, accept=_accept(metadata_only))
 
     async def pages(
-        self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selector: str = "",
+        *,
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> AsyncIterator[tuple[list[Document], int]]:
         """All objects of a kind, in pages of the same moment, with that moment's resourceVersion."""
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        query |= {"fieldSelector": fields} if fields else {}
         accept = f"{_METADATA.format(list='List')},{_JSON}" if metadata_only else _JSON
         while True:
             page = await self.request("GET", resource.path(namespace), query=query, accept=accept, verb="list")

@@ -88,12 +88,15 @@ class Pod:
 class Attempt:
     """A job with its pods; None when only pods are left.
 
-    `confirmed` is when its pods were listed because of a doubt (milliseconds since 1970), None if they were not.
+    `confirmed` is when its pods were listed because of a doubt (milliseconds since 1970), None if they were not;
+    `asked` the same of its Events, of which `refusal` is why no pod could be made.
     """
 
     job: Job | None
     pods: tuple[Pod, ...]
     confirmed: int | None = None
+    asked: int | None = None
+    refusal: StartFailure | None = None
 
     @cached_property
     def identity(self) -> tuple[str, int]:

@@ -12,7 +12,14 @@ from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History, Ledger
 from trainer.scheduling.limits import Limits
 from trainer.scheduling.workload import Workload
-from trialrun_operator.attempt_state import GRACE_MILLISECONDS, Finished, NeedsRelist, Pending, attempt_state
+from trialrun_operator.attempt_state import (
+    GRACE_MILLISECONDS,
+    Finished,
+    NeedsReason,
+    NeedsRelist,
+    Pending,
+    attempt_state,
+)
 from trialrun_operator.ledger_format import BaselineEntry
 from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource
 from trialrun_operator.observe import Attempt, Job, Pod
@@ -38,15 +45,17 @@ class Delete:
 class Plan:
     """What to do. `running` are the trials and floors with a live attempt, `measuring` is that of the baseline.
 
-    `measured` are attempts at the baseline to record beside `records`. `relists` are jobs whose pods must be listed
-    before their end is believed. `room` are recorded jobs that go for others; none is created while it
-    `waits_for_room`. `over`, `worthwhile` and `idle` are the decision's. `limits` are those of cells; None while what
-    they count from is measured. At `wake`, in milliseconds since 1970, time changes the plan.
+    `measured` are attempts at the baseline to record beside `records`. Of the jobs `relists` pods must be listed
+    before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
+    that go for others; none is created while it `waits_for_room`. `over`, `worthwhile` and `idle` are the decision's.
+    `limits` are those of cells; None while what they count from is measured. At `wake`, in milliseconds since 1970,
+    time changes the plan.
     """
 
     records: tuple[Record, ...]
     measured: tuple[BaselineEntry, ...]
     relists: tuple[Job, ...]
+    podless: tuple[Job, ...]
     creates: tuple[Start, ...]
     deletes: tuple[Delete, ...]
     running: frozenset[str]
@@ -83,7 +92,7 @@ def plan(
     measuring = [number for identity, number in (each.identity for each in live) if identity == baseline]
     running = [identity for identity, _ in (each.identity for each in live) if identity != baseline]
 
-    records, relists, unclear, wakes = _judge(work, ledger, attempts, accepted, now)
+    records, relists, podless, unclear, wakes = _judge(work, ledger, attempts, accepted, now)
     decision = decide(
         work,
         history,
@@ -108,6 +117,7 @@ def plan(
         records=(*(record for record in records if record.id != baseline), *decision.skipped),
         measured=tuple(_measured(record, attempts) for record in records if record.id == baseline),
         relists=tuple(relists),
+        podless=tuple(podless),
         creates=decision.starts if not waits_for_room else (),
         deletes=tuple(deletes),
         running=frozenset(running),
@@ -124,10 +134,11 @@ def plan(
 
 def _judge(
     work: Workload, ledger: Ledger, attempts: Sequence[Attempt], accepted: int, now: int
-) -> tuple[list[Record], list[Job], set[str], list[int]]:
-    """The records that are due, the jobs to list pods of, the runs that wait for either, and when to look again."""
+) -> tuple[list[Record], list[Job], list[Job], set[str], list[int]]:
+    """The records that are due, the jobs to list pods and Events of, what is not clear, and when to look again."""
     records: dict[tuple[str, int], Record] = {}
     relists: list[Job] = []
+    podless: list[Job] = []
     unclear: set[str] = set()
     wakes: list[int] = []
     for attempt in attempts:
@@ -144,6 +155,8 @@ def _judge(
             continue
         if isinstance(found, NeedsRelist):
             relists.append(found.job)
+        elif isinstance(found, NeedsReason):
+            podless.append(found.job)
         elif isinstance(found, Pending) and found.until is not None:
             wakes.append(found.until)
         if attempt.job is not None:
@@ -151,7 +164,7 @@ def _judge(
     latest = {record.id: record for _, record in sorted(records.items())}
     # The next attempt follows once this one is written down.
     unclear |= {identity for identity, record in latest.items() if not record.final}
-    return list(records.values()), relists, unclear, wakes
+    return list(records.values()), relists, podless, unclear, wakes
 
 
 def _measured(record: Record, attempts: Sequence[Attempt]) -> BaselineEntry:

@@ -70,6 +70,14 @@ def rank_exit(document: Document, terminated: Document, rank: int) -> RankExit |
     return RankExit(rank, exit_code, report, platform, error, _evidence(status, terminated), unread)
 
 
+def refusal_of(message: str) -> StartFailure:
+    """Why no pod could be made, from the message of the job's Event; `final` where asking again is answered alike."""
+    error = message.removeprefix("Error creating: ")
+    waits = "exceeded quota" in error or "error looking up service account" in error  # its namespace is new
+    final = not waits and any(sign in error for sign in (" is forbidden: ", " is invalid: ", "denied the request"))
+    return StartFailure(Outcome.INVALID_CONFIG if final else Outcome.UNSCHEDULABLE, error, final)
+
+
 def is_over(document: Document) -> bool:
     """Whether all containers of a pod have ended."""
     return (document.get("status") or {}).get("phase") in ("Succeeded", "Failed")

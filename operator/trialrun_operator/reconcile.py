@@ -17,9 +17,10 @@ from trialrun_operator import baseline_status, conditions, events, observe, stat
 from trialrun_operator.apply import Applier
 from trialrun_operator.kube import Kube, Refused, all_of
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import ATTEMPT_LABEL, PODS, TRIAL_LABEL, UID_LABEL, Key
+from trialrun_operator.names import ATTEMPT_LABEL, EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key
 from trialrun_operator.observe import Job, Pod
 from trialrun_operator.plan import Plan, plan
+from trialrun_operator.pod_outcome import refusal_of
 from trialrun_operator.queue import Queue
 from trialrun_operator.state import ExperimentState, ExperimentStates
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
@@ -145,6 +146,8 @@ class Reconciler:
             computed += time.thread_time() - began
             if found.relists:
                 await self._relist(found.relists)
+            elif found.podless and state.may_ask():
+                await self._ask_why(found.podless)
             elif not await self._refresh(seen, state, work, found):
                 return found, computed
         self._queue.add(seen.key)  # it keeps changing: nothing is created now
@@ -169,6 +172,8 @@ class Reconciler:
             self._queue.add(key)
         if found.wake is not None:
             self._queue.add(key, max(0.0, (found.wake - self._now()) / 1000))
+        if found.podless:
+            self._queue.add(key, state.until_ask())
         if (wait := state.until_retry()) is not None:
             self._queue.add(key, wait)
 
@@ -262,6 +267,20 @@ class Reconciler:
                 raise
             self._store.remove(seen.uid)
         self._queue.add(seen.key)
+
+    async def _ask_why(self, jobs: Sequence[Job]) -> None:
+        """LISTs the Events in which the training operator says that it could not make a job's pods."""
+        said: dict[str, str] = {}
+        fields = f"reason=FailedCreatePod,involvedObject.kind={JOBS.kind}"
+        try:
+            async for page, _ in self._kube.pages(EVENTS, jobs[0].key.namespace, fields=fields):
+                page.sort(key=lambda event: str(event.get("lastTimestamp") or ""))
+                said |= {event["involvedObject"]["uid"]: event.get("message") or "" for event in page}
+        except Refused as refused:
+            if refused.code != 403:  # a role of version 0.1
+                raise
+        for job in jobs:
+            self._store.asked(job, self._now(), refusal_of(said[job.uid]) if job.uid in said else None)
 
     async def _relist(self, jobs: Sequence[Job]) -> None:
         """LISTs the pods of some jobs, before an end is believed that rests on a pod, or a report, not seen."""

@@ -21,6 +21,8 @@ WRITE_INTERVAL_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 2.0
 _MAX_BACKOFF_SECONDS = 60.0
 _DELETION_SECONDS = 30.0
+# Events, of which a namespace may have thousands, are listed at most once in so long.
+_ASK_INTERVAL_SECONDS = 10.0
 _NEVER = float("-inf")
 
 
@@ -48,6 +50,7 @@ class ExperimentState:
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
     _last_write: float = _NEVER
+    _last_ask: float = _NEVER
     _blocked: dict[tuple[str, int], _Backoff] = field(default_factory=dict)
     _backoff: _Backoff | None = None
     _deleted: dict[str, float] = field(default_factory=dict)
@@ -95,6 +98,17 @@ class ExperimentState:
     def until_write(self) -> float:
         """Seconds until ledger and status may be written again."""
         return max(0.0, self._last_write + WRITE_INTERVAL_SECONDS - self.clock())
+
+    def may_ask(self) -> bool:
+        """Whether Events may be listed now; if so, that is noted."""
+        if self.until_ask() > 0:
+            return False
+        self._last_ask = self.clock()
+        return True
+
+    def until_ask(self) -> float:
+        """Seconds until Events may be listed again."""
+        return max(0.0, self._last_ask + _ASK_INTERVAL_SECONDS - self.clock())
 
     def block(self, start: Start, problem: Problem | None) -> None:
         """Keeps an attempt's job from being created for a while: its name is taken."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from trialrun_operator.names import Key
 from trialrun_operator.observe import Attempt, Job, Pod, noticed
+from trialrun_operator.pod_outcome import StartFailure
 
 # More than can be deleted between two LISTs; beyond it the oldest are forgotten.
 _REMEMBERED_DELETIONS = 100_000
@@ -81,6 +82,7 @@ class Store:
         self._by_key: dict[Key, str] = {}
         self._families: dict[Owner, _Family] = {}
         self._confirmed: dict[str, int] = {}
+        self._asked: dict[str, tuple[int, StartFailure | None]] = {}
         self._deleted: dict[str, None] = {}
 
     def put(self, value: Value) -> bool:
@@ -128,6 +130,7 @@ class Store:
         elif isinstance(value, Job | Pod):
             if isinstance(value, Job):
                 self._confirmed.pop(uid, None)
+                self._asked.pop(uid, None)
                 pods = self._families[_owner(value)].pods
                 for pod in [pod for pod in pods.get(uid, ()) if pod in self._deleted]:
                     self._values.pop(pod, None)
@@ -165,6 +168,12 @@ class Store:
         if (family := self._families.get(_owner(job))) is not None:
             family.attempts.pop(job.uid, None)
 
+    def asked(self, job: Job, now: int, refusal: StartFailure | None) -> None:
+        """Notes that a job's Events were listed at `now`, and why they say that no pod could be made."""
+        self._asked[job.uid] = now, refusal
+        if (family := self._families.get(_owner(job))) is not None:
+            family.attempts.pop(job.uid, None)
+
     def experiment(self, key: Key) -> ExperimentObject | None:
         """The experiment of this name, None where there is none."""
         value = self._values.get(self._by_key.get(key, ""))
@@ -193,7 +202,8 @@ class Store:
 
     def _attempt(self, owner: Owner, job_uid: str, uids: Iterable[str]) -> Attempt:
         pods = tuple(pod for uid in uids if isinstance(pod := self._values.get(uid), Pod))
-        return Attempt(self._job(owner, job_uid), pods, self._confirmed.get(job_uid))
+        asked, refusal = self._asked.get(job_uid, (None, None))
+        return Attempt(self._job(owner, job_uid), pods, self._confirmed.get(job_uid), asked, refusal)
 
     def _drop(self, value: Job | Pod) -> None:
         """Takes a job or pod, which has changed or is known no longer, out of its family."""

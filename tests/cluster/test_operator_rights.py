@@ -121,6 +121,7 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     scale["spec"]["cell"] = {"memoryLimit": "1Gi"}
     experiments.create(a_search(trials=4, pendingDeadlineSeconds=5, ttlSecondsAfterFinished=0))
     experiments.create(a_search("pair", trials=1, workers=2, pendingDeadlineSeconds=5))
+    experiments.create(a_search("refused", trials=1, pod={"priorityClassName": "missing"}))
     experiments.create(a_search("invalid", objective={"metric": "validMsee"}))
     experiments.create(taken)
     experiments.create(scale)
@@ -132,6 +133,9 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     assert experiments.finished("invalid")["status"]["phase"] == "Invalid"
     assert experiments.finished("sp500-scale", plural="scaletests")["status"]["phase"] == "Succeeded"
     experiments.finished("pair")
+    (row,) = experiments.finished("refused")["status"]["trials"]
+    assert row["state"] == "InvalidConfig"
+    assert "no PriorityClass with name missing was found" in row["error"]
     eventually(lambda: experiments.condition("taken", "Progressing").get("reason") == "NameConflict")
     eventually(
         lambda: not [job for job in experiments.jobs() if job["metadata"]["name"].startswith("search-")],

@@ -145,7 +145,9 @@ class FakeApi:
                 metadata["continue"] = f"{where.pattern} of {version} from {number}"
                 self._lists[metadata["continue"]] = version, items[number:]
                 break
-            page += [each] if _selected(each["metadata"], wanted) else []
+            page += (
+                [each] if _selected(each["metadata"], wanted) and _has(each, query.get("fieldSelector", "")) else []
+            )
         return {"metadata": metadata, "items": page}
 
     def _store(self, path: str, document: Document, how: str) -> Document:
@@ -226,6 +228,18 @@ def _metadata_of(document: Document) -> Document:
 def _selected(metadata: Document, wanted: list[tuple[str, str, str]]) -> bool:
     labels = metadata.get("labels") or {}
     return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
+
+
+def _has(document: Document, fields: str) -> bool:
+    """Whether an object has the values that a field selector wants."""
+    for field in filter(None, fields.split(",")):
+        path, _, value = field.partition("=")
+        found: Any = document
+        for name in path.split("."):
+            found = found.get(name, {})
+        if found != value:
+            return False
+    return True
 
 
 def _is_orphan(metadata: Document, uids: set[str]) -> bool:

@@ -242,6 +242,18 @@ class Lookout:
                 pod = self.api.ask("POST", PODS.path(NAMESPACE), _pod(job, role.lower(), index))
                 self._pod_becomes(pod, podstatus.running)
 
+    def pods_are_refused(self, message: str) -> None:
+        """Of every job that has none no pod can be made, which the training operator tells in an Event."""
+        owners = {each["metadata"]["ownerReferences"][0]["uid"] for each in self.of(PODS)}
+        for job in (job for job in self.of(JOBS) if job["metadata"]["uid"] not in owners):
+            about = {"kind": JOBS.kind, "name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
+            event = {
+                "apiVersion": "v1", "kind": EVENTS.kind, "metadata": {"name": f"{about['name']}.refused"},
+                "involvedObject": about, "reason": "FailedCreatePod", "message": f"Error creating: {message}",
+            }  # fmt: skip
+            if f"{EVENTS.path(NAMESPACE)}/{event['metadata']['name']}" not in self.api.objects:
+                self.api.ask("POST", EVENTS.path(NAMESPACE), event)
+
     def pods_end(self, script: Script = lambda _: succeeds()) -> None:
         """Every pod that runs ends as the script says, and with the last of them their job; deleted pods go.
 
@@ -309,7 +321,7 @@ class Lookout:
 
     def told(self) -> list[str]:
         """The reasons of the Events."""
-        return sorted(each["reason"] for each in self.of(EVENTS))
+        return sorted(each["reason"] for each in self.of(EVENTS) if each["involvedObject"]["kind"] != JOBS.kind)
 
     def _pod_becomes(self, pod: Document, stage: Stage) -> None:
         self.api.ask("PATCH", f"{_path(PODS, pod)}/status", {"status": stage(pod, self._time())})

@@ -12,16 +12,20 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
 from trialrun_operator import manifests, observe
 from trialrun_operator.attempt_state import (
+    ASKED_MILLISECONDS,
     BACKSTOP_MILLISECONDS,
     CONFIRMED_MILLISECONDS,
     GRACE_MILLISECONDS,
+    PODLESS_MILLISECONDS,
     AttemptState,
     Finished,
+    NeedsReason,
     NeedsRelist,
     Pending,
     attempt_state,
 )
 from trialrun_operator.observe import Attempt, Job, milliseconds, timestamp
+from trialrun_operator.pod_outcome import refusal_of
 from trialrun_operator.store import Store
 from unit.builders import START
 from unit.objects import KEY, UID, a_job, a_running_pod, a_workload, an_ended_pod, message, observed, pod_document
@@ -310,7 +314,7 @@ def test_a_job_that_a_queue_held_back_waits_for_its_pods_from_its_release() -> N
         assert held == Pending()
     job = queued(False, status="False", lastTransitionTime=timestamp(START + hour))
     due = START + hour + deadline
-    early = attempt_state(Attempt(job, ()), TRIAL, WORK, accepted=START, retries_left=True, now=START + hour)
+    early = attempt_state(Attempt(job, (), asked=due), TRIAL, WORK, accepted=START, retries_left=True, now=due - 1)
     assert early == Pending(due)
     late = attempt_state(Attempt(job, (), due), TRIAL, WORK, accepted=START, retries_left=True, now=due)
     assert isinstance(late, Finished)
@@ -405,3 +409,35 @@ def test_other_ranks_are_waited_for_from_when_a_failure_was_noticed(behind: int)
 
     assert state(seen + GRACE_MILLISECONDS - 1) == Pending(seen + GRACE_MILLISECONDS)
     assert not isinstance(state(seen + GRACE_MILLISECONDS), Pending)
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ('pods "p" is forbidden: no PriorityClass with name missing was found', Outcome.INVALID_CONFIG),
+        ('Pod "p" is invalid: spec.containers[0].image: Required value', Outcome.INVALID_CONFIG),
+        ('admission webhook "policy" denied the request: no team label', Outcome.INVALID_CONFIG),
+        ('pods "p" is forbidden: exceeded quota: few, requested: pods=1, used: pods=6, limited: pods=6', None),
+        ('pods "p" is forbidden: error looking up service account a/default: not found', None),
+        ("Internal error occurred: failed calling webhook", None),
+    ],
+)
+def test_of_a_job_without_pods_its_events_are_asked_why(said: str, outcome: Outcome | None) -> None:
+    job, then = a_job(TRIAL), START + PODLESS_MILLISECONDS
+
+    def state(now: int, **asked: Any) -> AttemptState:
+        attempt = Attempt(job, (), confirmed=now, **asked)
+        return attempt_state(attempt, TRIAL, WORK, accepted=START, retries_left=True, now=now)
+
+    assert state(then - 1) == Pending(then)
+    assert state(then) == NeedsReason(job)
+    told = {"asked": then, "refusal": refusal_of(f"Error creating: {said}")}
+    found, late = state(then, **told), state(START + 1000 * WORK.experiment.spec.pending_deadline_seconds, **told)
+    assert isinstance(late, Finished)
+    assert said in late.record.error
+    if outcome is None:
+        assert found == Pending(then + ASKED_MILLISECONDS), "it may be answered otherwise later"
+        assert late.record.outcome is Outcome.UNSCHEDULABLE
+    else:
+        assert isinstance(found, Finished)
+        assert (found.record.outcome, found.record.error) == (outcome, said)

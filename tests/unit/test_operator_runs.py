@@ -318,3 +318,16 @@ def test_a_pod_whose_other_containers_end_soon_after_its_trainer_keeps_its_job()
     here.pods_end(lambda _: None)
     here.wait(100)
     assert (here.condition("Finished"), here.jobs()) == (("True", c.ALL_TRIALS_DONE), ["0.1"])
+
+
+def test_pods_that_no_cluster_takes_are_told_of_at_once_and_end_the_search() -> None:
+    here = applied(a_search(18, parallelTrials=2, maxFailedTrials=3))
+    why = 'pods "p" is forbidden: no PriorityClass with name missing was found'
+    for _ in range(40):
+        here.pods_are_refused(why)
+        here.wait(1)
+    assert set(here.records().values()) == {"InvalidConfig"}
+    assert len(here.records()) in (4, 5), "nothing more starts"
+    assert (here.condition("Succeeded"), here.jobs()) == (("False", c.TOO_MANY_FAILURES), [])
+    (error,) = {record.error for record in here.ledger()}
+    assert error == why

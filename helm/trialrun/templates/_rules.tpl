@@ -17,7 +17,8 @@
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, patch]
+# Listed only where a job gets no pods: its Events say why.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end -}}
