@@ -37,7 +37,7 @@ FEW_TRIALS = 20
 API_SERVER_TAKES = 3 * 2**20
 
 
-class Tally:
+class RunProgress:
     """Counts the operator's API calls by the search that they are about."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     sweep: Sweep,
     say: Callable[[str], None],
 ) -> None:
-    here, tally = experiments.namespace, Tally()
+    here, progress = experiments.namespace, RunProgress()
     kubelet.play(here, lambda pod: Succeeds(report(pod), after_seconds=0.2))
     # Of tests that are over: nothing new can come about in them, but the watch tells of what still goes.
     over = {
@@ -93,14 +93,14 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     # The operator may work in the other namespace too, so that nothing but itself keeps it from there.
     account = service_account(cluster, here, watched=(here, other_namespace))
     with (
-        FaultyApi(cluster.access, tally.on_request) as proxy,
+        FaultyApi(cluster.access, progress.on_request) as proxy,
         Watch(cluster, "/api/v1/pods") as pods,
         OperatorProcess(tmp_path, f"{here},{other_namespace}", proxy.kubeconfig_of(account)) as operator,
     ):
         operator.wait_until_ready()
 
         def run(seed: int) -> str:
-            return _fate(experiments, Hostile(seed, other_namespace).search(f"h{seed}"), f"h{seed}", tally)
+            return _fate(experiments, Hostile(seed, other_namespace).search(f"h{seed}"), f"h{seed}", progress)
 
         fates = side_by_side(sweep.seeds(sample=40, full=500), run, at_once=AT_ONCE, say=say)
         looks = _looks(operator)
@@ -109,7 +109,7 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
         kept = len(experiments.api.list(experiments.path()))
         assert operator.starts == 1, "no crash"
         assert "Traceback" not in operator.log
-    busiest = tally.busiest_minutes()
+    busiest = progress.busiest_minutes()
     assert {each: minute for each, minute in busiest.items() if _beyond(minute) > CALLS_A_MINUTE} == {}
     assert looks <= LOOKS_A_MINUTE * kept
     ours = [
@@ -131,7 +131,7 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     )
 
 
-def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str:
+def _fate(experiments: Experiments, text: bytes, name: str, progress: RunProgress) -> str:
     """What becomes of a search; it must be one of three things."""
     try:
         made = experiments.api.request("POST", experiments.path(), text)
@@ -143,7 +143,7 @@ def _fate(experiments: Experiments, text: bytes, name: str, tally: Tally) -> str
         if len(text) < API_SERVER_TAKES:
             raise
         return "refused at admission"
-    tally.names[made["metadata"]["uid"]] = name
+    progress.names[made["metadata"]["uid"]] = name
     try:
         # Judged as the operator sees it: annotations, which may hold anything, say nothing to it.
         work = workload(experiment_object(experiments.get(name)).document)

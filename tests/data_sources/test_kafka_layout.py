@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from kafka.builders import a_data
 from trainer.data.kafka.layout import Layout, divided, layout, numbers, part_sizes, split_sizes
-from trainer.experiment.kafka import OffsetRange, Split, offset_range
+from trainer.experiment.kafka import OffsetRange, SplitPart, offset_range
 
 RATES = (0.85715, 0.071425, 0.071425)
 
 
-def parts(*rates: float | None, fillup: int | None = None) -> list[Split]:
-    return [Split(rate=rate, fillup=i == fillup) for i, rate in enumerate(rates)]
+def parts(*rates: float | None, fillup: int | None = None) -> list[SplitPart]:
+    return [SplitPart(rate=rate, fillup=i == fillup) for i, rate in enumerate(rates)]
 
 
 def test_an_end_is_included() -> None:
@@ -57,7 +57,7 @@ def test_without_a_split_the_fractions_decide_as_they_do_with_rows() -> None:
 def test_every_message_is_in_exactly_one_part(messages: int, weights: list[int], filling: int) -> None:
     whole = sum(weights)
     exact = [round(weight / whole, 6) for weight in weights]
-    split = [*parts(*exact[:-1], fillup=None), Split(rate=None)]
+    split = [*parts(*exact[:-1], fillup=None), SplitPart(rate=None)]
     if filling < len(split):
         split[filling] = split[filling].model_copy(update={"fillup": True})
     sizes = split_sizes(messages, split)

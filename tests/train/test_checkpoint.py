@@ -15,7 +15,7 @@ from train.builders import a_training, dataset_of, history_in, same_tensors, tra
 from train.ranks import Interrupted, on_ranks, run_all, run_interrupted
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.training import Training
-from trainer.training.checkpoint import CHECKPOINT, Checkpoints, Progress, Saver, save_tensors
+from trainer.training.checkpoint import CHECKPOINT, Checkpoints, Saver, TrainingProgress, save_tensors
 from trainer.training.distributed import Ranks
 from trainer.training.loop import Result, copy
 from trainer.training.models import build
@@ -183,7 +183,7 @@ def test_by_the_clock_saving_is_rare_and_takes_a_twentieth_of_the_time_at_most(
     saver = Saver(Checkpoints(tmp_path, every_seconds=5.0), training, "data", Ranks(), clock=disk)
     for epoch in range(1, 1001):
         disk.now += 0.25
-        saver.epoch_ended(model, optimizer, Progress(epoch, 0.5, 1, []), copy(model))
+        saver.epoch_ended(model, optimizer, TrainingProgress(epoch, 0.5, 1, []), copy(model))
     gaps = [later - sooner for sooner, later in pairwise(disk.saves)]
     assert disk.saves[0] == 5.0
     assert len(gaps) > 5
@@ -199,7 +199,7 @@ def a_saver(folder: Path, *, data: str = "data", ranks: Ranks = Ranks()) -> tupl
 
 def test_nor_is_one_of_other_data_or_another_number_of_ranks(tmp_path: Path) -> None:
     saver, (model, optimizer, best) = a_saver(tmp_path)
-    saver.save(model, optimizer, Progress(3, 0.5, 2, []), best)
+    saver.save(model, optimizer, TrainingProgress(3, 0.5, 2, []), best)
 
     def reached(**other: Any) -> int:
         again, state = a_saver(tmp_path, **other)
@@ -219,7 +219,7 @@ def test_tensors_of_a_checkpoint_share_no_memory_with_the_training(tmp_path: Pat
     saver, (model, optimizer, best) = a_saver(tmp_path)
     pointers = [tensor.data_ptr() for tensor in [*model.state_dict().values(), *best.values()]]
     assert len(set(pointers)) == len(pointers)
-    saver.save(model, optimizer, Progress(1, 0.5, 1, []), best)
+    saver.save(model, optimizer, TrainingProgress(1, 0.5, 1, []), best)
     again, (other_model, other_optimizer, other_best) = a_saver(tmp_path)
     again.restore(other_model, other_optimizer, other_best, torch.device("cpu"))
     assert same_tensors(other_best, best)
@@ -257,7 +257,7 @@ def test_a_process_that_dies_while_saving_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saver, (model, optimizer, best) = a_saver(tmp_path)
-    saver.save(model, optimizer, Progress(1, 0.5, 1, []), best)
+    saver.save(model, optimizer, TrainingProgress(1, 0.5, 1, []), best)
     before = (tmp_path / CHECKPOINT).read_bytes()
 
     def dies(_tensors: Any, path: Path, _about: Any) -> None:
@@ -266,7 +266,7 @@ def test_a_process_that_dies_while_saving_leaves_the_checkpoint_before(
 
     monkeypatch.setattr("trainer.training.checkpoint.save_file", dies)
     with pytest.raises(OSError, match="No space"):
-        saver.save(model, optimizer, Progress(2, 0.5, 1, []), best)
+        saver.save(model, optimizer, TrainingProgress(2, 0.5, 1, []), best)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from train.builders import a_training, few
 from trainer.training import order
 from trainer.training.distributed import Ranks
-from trainer.training.samples import Samples
+from trainer.training.samples import TrainingSamples
 
 sizes = st.integers(1, 300)
 batches = st.integers(1, 80)
@@ -38,7 +38,7 @@ def steps(
 ) -> list[tuple[list[int], int]]:
     """The samples that a rank gets in each step of an epoch, and the size of the whole batch."""
     train = a_training(train={"batchSize": batch}).train
-    samples = Samples(Numbers(count), train, ranks, torch.device("cpu"), torch.float64, resident=resident)
+    samples = TrainingSamples(Numbers(count), train, ranks, torch.device("cpu"), torch.float64, resident=resident)
     return [(y.long().tolist(), whole) for x, y, whole in samples.epoch(epoch)]
 
 

@@ -9,7 +9,7 @@ import torch
 from train.builders import a_training, dataset_of
 from trainer.data.multiply import Multiplied
 from trainer.training.distributed import Ranks
-from trainer.training.samples import Samples
+from trainer.training.samples import TrainingSamples
 
 MULTIPLIER = 7
 
@@ -20,7 +20,7 @@ def stream(cache: Path, *, ranks: int, batch: int, resident: bool, epoch: int) -
     source = Multiplied(dataset_of(training, cache).train, MULTIPLIER)
     steps: list[Counter[bytes]] = []
     for rank in range(ranks):
-        samples = Samples(
+        samples = TrainingSamples(
             source, training.train, Ranks(rank, ranks), torch.device("cpu"), torch.float32, resident=resident
         )
         for step, (x, y, _) in enumerate(samples.epoch(epoch)):
@@ -54,8 +54,8 @@ def test_an_epoch_is_the_same_whatever_came_before_it(cache: Path) -> None:
     training = a_training()
     source = Multiplied(dataset_of(training, cache).train, MULTIPLIER)
 
-    def samples() -> Samples:
-        return Samples(source, training.train, Ranks(), torch.device("cpu"), torch.float32, resident=False)
+    def samples() -> TrainingSamples:
+        return TrainingSamples(source, training.train, Ranks(), torch.device("cpu"), torch.float32, resident=False)
 
     trained = samples()
     for epoch in (1, 2):

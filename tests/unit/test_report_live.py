@@ -8,7 +8,7 @@ import pytest
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.report.live import progress
-from trainer.report.tally import Tally
+from trainer.report.run_progress import RunProgress
 from trainer.report.terminal import Console, Screen
 from unit.builders import a_record, a_trial, an_experiment
 
@@ -32,14 +32,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def a_tally(*, slots: int = 1, clock: Clock | None = None, **spec: object) -> Tally:
+def a_tally(*, slots: int = 1, clock: Clock | None = None, **spec: object) -> RunProgress:
     experiment = an_experiment(**spec)
-    return Tally(experiment, expand(experiment), [], slots=slots, now=clock or Clock())
+    return RunProgress(experiment, expand(experiment), [], slots=slots, now=clock or Clock())
 
 
-def a_screen(tally: Tally, *, width: int = 100, height: int = 24) -> tuple[Screen, Console]:
+def a_screen(progress: RunProgress, *, width: int = 100, height: int = 24) -> tuple[Screen, Console]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    return Screen(tally, console), console
+    return Screen(progress, console), console
 
 
 def seen(screen: Screen, console: Console) -> list[str]:
@@ -87,76 +87,76 @@ def test_a_reader_that_has_gone_away_does_not_stop_the_run() -> None:
 
 def test_no_time_left_is_told_until_a_trial_has_succeeded() -> None:
     clock = Clock()
-    tally = a_tally(clock=clock)
-    tally.started(a_trial(0))
+    progress = a_tally(clock=clock)
+    progress.started(a_trial(0))
     clock.seconds = 60
-    assert tally.seconds_left() is None
-    tally.ended(a_trial(0), a_record(outcome=Outcome.CRASHED, seconds=0.1))
-    assert tally.seconds_left() is None
+    assert progress.seconds_left() is None
+    progress.ended(a_trial(0), a_record(outcome=Outcome.CRASHED, seconds=0.1))
+    assert progress.seconds_left() is None
 
 
 @pytest.mark.parametrize(("slots", "left"), [(1, 34.0), (2, 17.0)])
 def test_time_left_is_the_mean_measured_time_of_what_is_left_over_the_slots(slots: int, left: float) -> None:
     clock = Clock()
-    tally = a_tally(slots=slots, clock=clock)
-    tally.ended(a_trial(0), a_record(a_trial(0), seconds=2.0))
-    assert tally.seconds_left() == pytest.approx(left)
-    tally.started(a_trial(1))
+    progress = a_tally(slots=slots, clock=clock)
+    progress.ended(a_trial(0), a_record(a_trial(0), seconds=2.0))
+    assert progress.seconds_left() == pytest.approx(left)
+    progress.started(a_trial(1))
     clock.seconds = 1.5
-    assert tally.seconds_left() == pytest.approx(left - 1.5 / slots)
+    assert progress.seconds_left() == pytest.approx(left - 1.5 / slots)
     clock.seconds = 50  # longer than the mean: nothing is left of it, not less than nothing
-    assert tally.seconds_left() == pytest.approx(left - 2.0 / slots)
+    assert progress.seconds_left() == pytest.approx(left - 2.0 / slots)
 
 
 def test_a_kept_trial_counts_as_done_but_its_time_says_nothing_of_this_run() -> None:
     experiment = an_experiment()
     trials = expand(experiment)
     kept = [a_record(trials[0], value=0.5), a_record(trials[1], value=0.4)]
-    tally = Tally(experiment, trials, kept, slots=1)
-    assert (tally.done, tally.failed, tally.seconds_left()) == (2, 0, None)
-    assert tally.leader is not None
-    assert tally.leader.value == 0.4
-    assert tally.heading == "18 trials, 2 done before, one at a time, 1 thread each"
+    progress = RunProgress(experiment, trials, kept, slots=1)
+    assert (progress.done, progress.failed, progress.seconds_left()) == (2, 0, None)
+    assert progress.leader is not None
+    assert progress.leader.value == 0.4
+    assert progress.heading == "18 trials, 2 done before, one at a time, 1 thread each"
 
 
 def test_best_so_far_is_the_mean_of_a_point_whose_repeats_have_all_succeeded() -> None:
     experiment = an_experiment(repeats=2)
     trials = expand(experiment)
-    tally = Tally(experiment, trials, [], slots=1)
-    tally.ended(trials[0], a_record(trials[0], value=0.1))
-    assert tally.leader is None
-    tally.ended(trials[1], a_record(trials[1], value=0.3))
-    assert tally.leader is not None
-    assert tally.leader.value == pytest.approx(0.2)
+    progress = RunProgress(experiment, trials, [], slots=1)
+    progress.ended(trials[0], a_record(trials[0], value=0.1))
+    assert progress.leader is None
+    progress.ended(trials[1], a_record(trials[1], value=0.3))
+    assert progress.leader is not None
+    assert progress.leader.value == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("direction", "best"), [("Minimize", 0.1), ("Maximize", 0.3)])
 def test_best_so_far_follows_the_direction(direction: str, best: float) -> None:
-    tally = a_tally(objective={"metric": "validMse", "direction": direction})
+    progress = a_tally(objective={"metric": "validMse", "direction": direction})
     for index, value in enumerate((0.2, 0.1, 0.3)):
-        tally.ended(a_trial(index), a_record(a_trial(index), value=value))
-    assert tally.leader is not None
-    assert tally.leader.value == best
+        progress.ended(a_trial(index), a_record(a_trial(index), value=value))
+    assert progress.leader is not None
+    assert progress.leader.value == best
 
 
 def test_of_equals_the_one_listed_first_leads_whichever_ended_first() -> None:
-    tally = a_tally()
+    progress = a_tally()
     for index in (4, 1, 7):
-        tally.ended(a_trial(index), a_record(a_trial(index), value=0.1))
-    assert tally.leader is not None
-    assert tally.leader.parameters == a_trial(1).parameters
+        progress.ended(a_trial(index), a_record(a_trial(index), value=0.1))
+    assert progress.leader is not None
+    assert progress.leader.parameters == a_trial(1).parameters
 
 
 def test_an_attempt_that_is_not_final_leaves_its_trial_to_be_done() -> None:
-    tally = a_tally()
-    tally.ended(a_trial(), a_record(outcome=Outcome.NODE_LOST, final=False))
-    assert (tally.done, tally.failed) == (0, 0)
+    progress = a_tally()
+    progress.ended(a_trial(), a_record(outcome=Outcome.NODE_LOST, final=False))
+    assert (progress.done, progress.failed) == (0, 0)
 
 
 def test_the_display_shows_counts_the_best_and_what_runs_with_its_epoch() -> None:
     clock = Clock()
-    tally = a_tally(clock=clock)
-    screen, console = a_screen(tally)
+    progress = a_tally(clock=clock)
+    screen, console = a_screen(progress)
     screen.started(a_trial(0))
     screen.ended(a_trial(0), a_record(a_trial(0), value=0.00012))
     screen.started(a_trial(1))
@@ -176,8 +176,8 @@ def test_the_display_shows_counts_the_best_and_what_runs_with_its_epoch() -> Non
 def test_the_display_fits_any_terminal(width: int, height: int) -> None:
     experiment = an_experiment(algorithm="Random", trials=200, parameters=_many_parameters())
     trials = expand(experiment)
-    tally = Tally(experiment, trials, [], slots=100)
-    screen, console = a_screen(tally, width=width, height=height)
+    progress = RunProgress(experiment, trials, [], slots=100)
+    screen, console = a_screen(progress, width=width, height=height)
     for trial in trials[:150]:
         screen.started(trial)
     for trial in trials[:50]:
@@ -239,8 +239,8 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.M
 
 
 def test_drawing_a_frame_takes_little_of_the_cores_that_train() -> None:
-    tally = a_tally(slots=4)
-    screen, console = a_screen(tally)
+    progress = a_tally(slots=4)
+    screen, console = a_screen(progress)
     for index in range(8):
         screen.started(a_trial(index))
     for index in range(4):

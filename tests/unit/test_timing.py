@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trainer.experiment.comparison import Comparison, remark
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, Seconds, latest
-from trainer.experiment.timing import Split, Timing, timing
+from trainer.experiment.timing import TimeShares, Timing, timing
 from unit.builders import ran
 
 
@@ -66,7 +66,7 @@ def test_the_shares_add_up_to_one(drawn: list[tuple[int, int, float, float, int]
 
 
 def a_timing(**shares: float) -> Timing:
-    split = Split(**({"queue": 0.1, "start": 0.1, "data": 0.1, "train": 0.7} | shares))
+    split = TimeShares(**({"queue": 0.1, "start": 0.1, "data": 0.1, "train": 0.7} | shares))
     return Timing(wall=20, trials=40, mean_trial=4, most_at_once=2, slots=2, split=split)
 
 

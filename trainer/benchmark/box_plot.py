@@ -7,8 +7,8 @@ from fractions import Fraction
 from pydantic import Field
 
 from trainer.experiment import moments
+from trainer.experiment.error_messages import show
 from trainer.experiment.record import Reported
-from trainer.experiment.sentences import show
 
 _FENCE = Fraction(3, 2)  # Tukey's, in interquartile ranges
 

@@ -14,10 +14,10 @@ from trainer.benchmark import drawing, findings, pairs, text
 from trainer.benchmark.box_plot import finite
 from trainer.benchmark.findings import Findings, Treatment
 from trainer.benchmark.sample import LeftOut, Quantity, Sample
+from trainer.experiment.error_messages import sentences
 from trainer.experiment.errors import UserError
 from trainer.experiment.metrics import Direction
 from trainer.experiment.record import Reported
-from trainer.experiment.sentences import sentences
 from trainer.experiment.spec import Scalar
 
 _MOST_MISTAKES = 3

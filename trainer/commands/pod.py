@@ -19,10 +19,10 @@ from trainer.atomic import InPlace
 from trainer.cgroup import memory_limit, own_group
 from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
+from trainer.experiment.error_messages import sentences
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES
 from trainer.experiment.record import MemoryLimit, encode_report
-from trainer.experiment.sentences import sentences
 from trainer.experiment.training import Training
 from trainer.memory import MemoryMonitor
 from trainer.training.distributed import Ranks, load, ranks_from_environment

@@ -191,7 +191,7 @@ def _asked(args: argparse.Namespace) -> "Data":
     """What to fetch, checked by the same rules as an experiment file."""
     from pydantic import ValidationError
 
-    from trainer.experiment.sentences import sentences
+    from trainer.experiment.error_messages import sentences
     from trainer.experiment.training import Data
 
     try:

@@ -10,8 +10,8 @@ from typing import Any, TypeGuard, get_args
 
 from pydantic import ValidationError
 
+from trainer.experiment.error_messages import Finding, nearest, rule, show
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.sentences import Finding, nearest, rule, show
 from trainer.experiment.spec import MAX_TRIALS
 from trainer.experiment.training import Leaf, Task, leaves
 

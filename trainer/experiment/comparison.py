@@ -8,7 +8,7 @@ from pydantic import Field
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import DATA, VALIDATION, Record, Reported, RunFigures
 from trainer.experiment.spec import Scalar
-from trainer.experiment.timing import Split, Timing
+from trainer.experiment.timing import TimeShares, Timing
 
 
 class Comparison(Reported):
@@ -120,7 +120,7 @@ def _advice(timing: Timing, *, on_cluster: bool) -> str:
     return "Such short trials run faster on one machine, with `python -m trainer run`; on a cluster train longer."
 
 
-def shares(timing: Timing, split: Split) -> str:
+def shares(timing: Timing, split: TimeShares) -> str:
     """A sentence without its full stop: what the slots did."""
     parts = {"waiting": split.queue, "starting": split.start, "data": split.data, "training": split.train}
     listed = ", ".join(f"{share:.0%} {word}" for word, share in parts.items())

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainer.experiment import pod_rules
+from trainer.experiment.error_messages import show
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.sentences import show
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.training import Training
 

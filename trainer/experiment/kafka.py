@@ -61,7 +61,7 @@ def overlap(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, OffsetRange] | 
     return None
 
 
-class Split(Section):
+class SplitPart(Section):
     """One of the parts that each range is split into, in order of offset."""
 
     rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
@@ -74,7 +74,7 @@ class Split(Section):
     )
 
 
-def rates(parts: Sequence[Split]) -> tuple[Decimal, ...]:
+def rates(parts: Sequence[SplitPart]) -> tuple[Decimal, ...]:
     """The rate of each part, exactly as written."""
     known = [Decimal(repr(part.rate)) for part in parts if part.rate is not None]
     return (*known, 1 - sum(known, Decimal(0))) if len(known) < len(parts) else tuple(known)
@@ -156,7 +156,7 @@ def ranges_problem(texts: Sequence[str]) -> str | None:
     return None
 
 
-def split_problem(parts: Sequence[Split]) -> str | None:
+def split_problem(parts: Sequence[SplitPart]) -> str | None:
     """What is wrong with the parts of a split."""
     if any(part.rate is None for part in parts[:-1]):
         return "only the last of split may leave out its rate"

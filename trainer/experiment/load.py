@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainer.experiment.agreement import disagreements
+from trainer.experiment.error_messages import Finding, findings, nearest, show, step
 from trainer.experiment.errors import InvalidExperiment, UserError
-from trainer.experiment.sentences import Finding, findings, nearest, show, step
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.experiment.yaml_text import MAX_BYTES, MAX_VALUES, parse
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainer.experiment.cost import quantity
+from trainer.experiment.error_messages import show
 from trainer.experiment.placement import (
     LabelSelector,
     NodeCondition,
@@ -17,7 +18,6 @@ from trainer.experiment.placement import (
     Toleration,
 )
 from trainer.experiment.pod import Pod
-from trainer.experiment.sentences import show
 from trainer.experiment.spec import Experiment, ScaleTest
 
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from trainer.experiment.error_messages import findings, show
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.redact import redacted
 from trainer.experiment.section import Section
-from trainer.experiment.sentences import findings, show
 from trainer.experiment.spec import Scalar
 
 MAX_REPORT_BYTES = 4096  # Kubernetes cuts a termination message there

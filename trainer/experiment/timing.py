@@ -9,7 +9,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, Reported, Seconds
 
 
-class Split(Reported):
+class TimeShares(Reported):
     """What the slots did, as shares of their time (slots times wall seconds). The four add up to 1."""
 
     queue: float = Field(description="Nothing: before a trial had its node, between two, and at the end.")
@@ -29,7 +29,7 @@ class Timing(Reported):
     mean_trial: float = Field(description="The mean trial's seconds.")
     most_at_once: int = Field(description="The most trials that ran at the same moment.")
     slots: int = Field(description="The most trials that ran at once, times their workers.")
-    split: Split | None = Field(
+    split: TimeShares | None = Field(
         description="What the slots did, as shares of their time (slots times wall seconds) that add up to 1; null "
         "when no time has passed."
     )
@@ -64,11 +64,11 @@ def spent(records: Iterable[Record]) -> Seconds:
     return Seconds(start=sums[0], data=sums[1], train=max(0.0, sums[2] - sums[0] - sums[1]), total=sums[2])
 
 
-def _split(sums: Seconds, room: float) -> Split | None:
+def _split(sums: Seconds, room: float) -> TimeShares | None:
     if room <= 0:
         return None
     start, data, train = (min(1.0, part / room) for part in (sums.start, sums.data, sums.train))
-    return Split(queue=max(0.0, 1 - start - data - train), start=start, data=data, train=train)
+    return TimeShares(queue=max(0.0, 1 - start - data - train), start=start, data=data, train=train)
 
 
 def most_at_once(records: Iterable[Record]) -> int:

@@ -16,7 +16,7 @@ from trainer.experiment.kafka import (
     Message,
     Secrets,
     Settings,
-    Split,
+    SplitPart,
     client_problem,
     ranges_problem,
     split_problem,
@@ -148,7 +148,7 @@ class Data(Section):
     compression: Compression = Field(
         "None", description="How publishing compresses messages; reading takes them as they are (kafka)."
     )
-    split: Annotated[tuple[Split, ...], Field(max_length=3)] = Field(
+    split: Annotated[tuple[SplitPart, ...], Field(max_length=3)] = Field(
         (),
         description="The parts of each range for training, validation and test; by default by the fractions (kafka).",
     )

@@ -8,7 +8,7 @@ from trainer.experiment.record import OutcomeText, Record, Reported
 from trainer.report.results import Results
 
 
-class Measured(Reported):
+class CellFigures(Reported):
     """A cell on one side, its repeats together: it succeeded if all did. None is what was not measured."""
 
     outcome: OutcomeText
@@ -22,8 +22,8 @@ class Cell(Reported):
 
     multiplier: int
     workers: int
-    a: Measured | None
-    b: Measured | None
+    a: CellFigures | None
+    b: CellFigures | None
 
 
 class Frontier(Reported):
@@ -64,12 +64,12 @@ def only_one_carries(grid: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def _largest(sizes: Iterable[tuple[int, Measured | None]]) -> int | None:
+def _largest(sizes: Iterable[tuple[int, CellFigures | None]]) -> int | None:
     carried = (size for size, cell in sizes if cell is not None and cell.outcome is Outcome.SUCCEEDED)
     return max(carried, default=None)
 
 
-def _measured(results: Results) -> dict[tuple[int, int], Measured]:
+def _measured(results: Results) -> dict[tuple[int, int], CellFigures]:
     groups: dict[tuple[int, int], list[Record]] = {}
     for trial in results.trials:
         if trial.id in results.records:
@@ -78,7 +78,7 @@ def _measured(results: Results) -> dict[tuple[int, int], Measured]:
     return {key: _cell(records) for key, records in groups.items()}
 
 
-def _cell(records: Sequence[Record]) -> Measured:
+def _cell(records: Sequence[Record]) -> CellFigures:
     failed = [record for record in records if record.outcome is not Outcome.SUCCEEDED]
     told = failed or records
     rates = [
@@ -88,7 +88,7 @@ def _cell(records: Sequence[Record]) -> Measured:
     ]
     peaks = [rank.counted_peak for record in told for rank in record.memory if rank is not None]
     ran = [record.seconds.total for record in told if record.outcome is not Outcome.SKIPPED]
-    return Measured(
+    return CellFigures(
         outcome=told[0].outcome,
         seconds=fmean(ran) if ran else None,
         samples_per_second=fmean(rates) if rates else None,

@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.experiment.outcome import Outcome
 from trainer.report.canvas import FAILED, SERIES, START, Chart, draw, figures_axis, legend
-from trainer.report.compare_cells import Measured
+from trainer.report.compare_cells import CellFigures
 from trainer.report.compare_facts import Pair
 from trainer.report.wording import count
 
@@ -22,13 +22,13 @@ def time_by_size(pair: Pair) -> Chart:
 def memory_by_size(pair: Pair) -> Chart:
     """Peak memory of each cell's largest rank."""
 
-    def mebibytes(cell: Measured) -> float | None:
+    def mebibytes(cell: CellFigures) -> float | None:
         return None if cell.peak_bytes is None else cell.peak_bytes / 2**20
 
     return _by_size(pair, "compare-cell-memory", "Peak memory by size", "MiB", mebibytes)
 
 
-def _by_size(pair: Pair, name: str, title: str, unit: str, value: Callable[[Measured], float | None]) -> Chart:
+def _by_size(pair: Pair, name: str, title: str, unit: str, value: Callable[[CellFigures], float | None]) -> Chart:
     counts = sorted({cell.workers for cell in pair.facts.cells})
     lines = [
         (letter, workers, points)
@@ -78,7 +78,7 @@ def _by_size(pair: Pair, name: str, title: str, unit: str, value: Callable[[Meas
 
 
 def _points(
-    pair: Pair, letter: str, workers: int, value: Callable[[Measured], float | None]
+    pair: Pair, letter: str, workers: int, value: Callable[[CellFigures], float | None]
 ) -> list[tuple[int, float, bool]]:
     """Size, figure and whether it succeeded, of the cells of one line."""
     points = []

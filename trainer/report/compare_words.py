@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from trainer.experiment.outcome import Outcome
-from trainer.report.compare_cells import Cell, Measured, only_one_carries
+from trainer.report.compare_cells import Cell, CellFigures, only_one_carries
 from trainer.report.compare_facts import Agreement, Pair, Side
 from trainer.report.overview import peak_bytes
 from trainer.report.wording import count, duration, memory, number, setting
@@ -144,7 +144,7 @@ def cell_row(cell: Cell) -> tuple[str, ...]:
     return (f"{cell.multiplier}x", str(cell.workers), *_measured(cell.a), *_measured(cell.b))
 
 
-def _measured(side: Measured | None) -> tuple[str, ...]:
+def _measured(side: CellFigures | None) -> tuple[str, ...]:
     if side is None:
         return ("not run", ABSENT, ABSENT, ABSENT)
     return (

@@ -9,7 +9,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
-from trainer.report.tally import Tally
+from trainer.report.run_progress import RunProgress
 from trainer.report.wording import duration, number, one_line, settings
 
 
@@ -37,27 +37,27 @@ def progress(
 
     On a terminal a thread of its own redraws the display, so fork what must not have threads before this begins.
     """
-    tally = Tally(experiment, trials, kept, slots=slots)
+    progress = RunProgress(experiment, trials, kept, slots=slots)
     if stream.isatty():
         from trainer.report.terminal import display  # rich takes 100 ms to import
 
-        with display(tally, stream) as shown:
+        with display(progress, stream) as shown:
             yield shown
     else:
-        yield Lines(tally, stream)
+        yield Lines(progress, stream)
 
 
 class Lines:
     """One line when it begins and one per ended trial, without control characters."""
 
-    def __init__(self, tally: Tally, stream: TextIO) -> None:
-        self._tally = tally
+    def __init__(self, progress: RunProgress, stream: TextIO) -> None:
+        self._progress = progress
         self._stream = stream
-        self._write(tally.heading)
+        self._write(progress.heading)
 
     def started(self, trial: Trial) -> None:
         """Says nothing yet."""
-        self._tally.started(trial)
+        self._progress.started(trial)
 
     def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         """Says nothing: a log with a line per epoch is not read."""
@@ -68,10 +68,10 @@ class Lines:
 
     def ended(self, trial: Trial, record: Record) -> None:
         """Writes how a trial ended."""
-        self._tally.ended(trial, record)
-        tally = self._tally
-        parts = [f"{tally.done} of {tally.total}", f"trial {trial.index}", ending(record, tally.metric)]
-        parts.append(settings(trial.parameters, tally.names))
+        self._progress.ended(trial, record)
+        progress = self._progress
+        parts = [f"{progress.done} of {progress.total}", f"trial {trial.index}", ending(record, progress.metric)]
+        parts.append(settings(trial.parameters, progress.names))
         if trial.repeat:
             parts.append(f"repeat {trial.repeat}")
         self._write("  ".join(parts))
@@ -79,7 +79,7 @@ class Lines:
     def _write(self, text: str) -> None:
         # A reader that has gone away must not stop the training.
         try:
-            self._stream.write(f"{self._tally.name}  {text}\n")
+            self._stream.write(f"{self._progress.name}  {text}\n")
             self._stream.flush()
         except (OSError, ValueError):
             return

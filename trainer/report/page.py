@@ -9,7 +9,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import Summary
-from trainer.report import appendix, overview, scale
+from trainer.report import overview, scale, trial_table
 from trainer.report.markup import Markup, element, joined
 from trainer.report.results import Results
 
@@ -62,9 +62,9 @@ def page(results: Results, folder: Path, statistics: "Statistics | None" = None)
         *_treatments(statistics),
         *_charts(results, folder),
         overview.comparison(results),
-        appendix.trials(results),
-        appendix.environments(results),
-        appendix.method(results),
+        trial_table.trials(results),
+        trial_table.environments(results),
+        trial_table.method(results),
     )
     return document(f"{results.summary.experiment}: report", sections)
 

@@ -17,7 +17,7 @@ from trainer.experiment.expand import Point, Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.report.live import Lines, Progress, ending
-from trainer.report.tally import Running, Tally
+from trainer.report.run_progress import Running, RunProgress
 from trainer.report.wording import clock, duration, number, one_line, setting, settings
 
 REFRESH_HZ = 4
@@ -27,13 +27,13 @@ _OTHER_COLUMNS = 44  # what the columns beside the parameters take
 
 
 @contextmanager
-def display(tally: Tally, stream: TextIO) -> Iterator[Progress]:
-    """The display of `tally`; lines on a terminal that cannot move its cursor."""
+def display(progress: RunProgress, stream: TextIO) -> Iterator[Progress]:
+    """The display of `progress`; lines on a terminal that cannot move its cursor."""
     console = Console(file=stream, highlight=False)
     if console.is_dumb_terminal:
-        yield Lines(tally, stream)
+        yield Lines(progress, stream)
         return
-    screen = Screen(tally, console)
+    screen = Screen(progress, console)
     live = Live(
         get_renderable=screen.frame,
         console=console,
@@ -54,8 +54,8 @@ class Screen:
     Lines are aligned here rather than by rich's tables, which cost three times the CPU: the cores are training.
     """
 
-    def __init__(self, tally: Tally, console: Console) -> None:
-        self._tally = tally
+    def __init__(self, progress: RunProgress, console: Console) -> None:
+        self._progress = progress
         self._console = console
         self._ended: deque[tuple[Trial, Record]] = deque(maxlen=_ENDED)
         self._open = True
@@ -64,12 +64,12 @@ class Screen:
     def started(self, trial: Trial) -> None:
         """Adds a trial to those that run."""
         with self._lock:
-            self._tally.started(trial)
+            self._progress.started(trial)
 
     def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         """Moves a running trial on."""
         with self._lock:
-            self._tally.epoch(trial, epoch, epochs, metrics)
+            self._progress.epoch(trial, epoch, epochs, metrics)
 
     def waits(self, what: str) -> None:
         """Leaves a line with what is waited for."""
@@ -78,12 +78,12 @@ class Screen:
     def ended(self, trial: Trial, record: Record) -> None:
         """Counts a trial; one that failed leaves a line."""
         with self._lock:
-            self._tally.ended(trial, record)
+            self._progress.ended(trial, record)
             self._ended.appendleft((trial, record))
         if record.outcome is not Outcome.SUCCEEDED:
             told = Text(f"trial {trial.index}  ", style="yellow" if record.outcome is Outcome.SKIPPED else "red")
             told.append(ending(record, None))
-            told.append(f"  {settings(trial.parameters, self._tally.names)}", style="dim")
+            told.append(f"  {settings(trial.parameters, self._progress.names)}", style="dim")
             # Outside the lock: printing redraws the display, which takes it.
             self._console.print(Padding(told, (0, 0, 0, 2)))
 
@@ -95,57 +95,57 @@ class Screen:
     def frame(self) -> RenderableType:
         """The display as it is now."""
         with self._lock:
-            tally = self._tally
-            heading = _line((tally.name, "bold"), (f"{GAP}{tally.heading}", ""))
+            progress = self._progress
+            heading = _line((progress.name, "bold"), (f"{GAP}{progress.heading}", ""))
             if not self._open:
                 return Group(heading, *self._counts())
             return Group(heading, *self._counts(), self._best(), *self._table())
 
     def _counts(self) -> Iterator[RenderableType]:
-        tally = self._tally
-        share = tally.done / max(1, tally.total)
-        counted = [(f"  {tally.done} done  ", ""), (f"{tally.failed} failed", "red" if tally.failed else "")]
+        progress = self._progress
+        share = progress.done / max(1, progress.total)
+        counted = [(f"  {progress.done} done  ", ""), (f"{progress.failed} failed", "red" if progress.failed else "")]
         if self._open:
-            counted.append((f"  {len(tally.running)} running", ""))
+            counted.append((f"  {len(progress.running)} running", ""))
         after = f"  {100 * share:.0f} %"
-        if self._open and (left := tally.seconds_left()) is not None:
+        if self._open and (left := progress.seconds_left()) is not None:
             after += f"  {clock(left)} left"
         line = _line(*counted, ("  ", ""))
         room = self._console.width - line.cell_len - len(after)
         if room >= 10:
             bar = ProgressBar(
-                total=max(1, tally.total),
-                completed=tally.done,
+                total=max(1, progress.total),
+                completed=progress.done,
                 width=min(30, room),
                 complete_style="cyan",
-                finished_style="yellow" if tally.failed else "green",
+                finished_style="yellow" if progress.failed else "green",
             )
             for segment in self._console.render(bar):
                 line.append(segment.text, segment.style)
         yield line.append(after)
 
     def _best(self) -> RenderableType:
-        tally = self._tally
-        if tally.metric is None:
+        progress = self._progress
+        if progress.metric is None:
             return _line()
-        if tally.leader is None:
+        if progress.leader is None:
             return _line(("  best so far  none yet", "dim"))
         return _line(
             ("  best so far  ", ""),
-            (f"{tally.metric} {number(tally.leader.value)}", "bold green"),
-            (f"   {settings(tally.leader.parameters, tally.names)}", ""),
+            (f"{progress.metric} {number(progress.leader.value)}", "bold green"),
+            (f"   {settings(progress.leader.parameters, progress.names)}", ""),
         )
 
     def _table(self) -> Iterator[RenderableType]:
         """The running trials, then, where there is room, those that ended last."""
         room = max(1, self._console.height - _OTHER_LINES)
-        running = list(self._tally.running.values())
+        running = list(self._progress.running.values())
         shown, ended = running[:room], list(self._ended)[: max(0, room - len(running))]
         if not shown and not ended:
             return
         points = [one.trial.parameters for one in shown] + [trial.parameters for trial, _ in ended]
         paths = self._paths_that_fit(points)
-        rows = [("trial", *(self._tally.names[path] for path in paths), "epoch", self._watched(), "time")]
+        rows = [("trial", *(self._progress.names[path] for path in paths), "epoch", self._watched(), "time")]
         cells = [self._running(one) for one in shown] + [self._finished(trial, record) for trial, record in ended]
         for point, (index, *state) in zip(points, cells, strict=True):
             rows.append((index, *(_value(point, path) for path in paths), *state))
@@ -159,7 +159,7 @@ class Screen:
     def _running(self, one: Running) -> tuple[str, str, str, str]:
         value = one.metrics.get(self._watched())
         epoch = f"{one.epoch}/{one.epochs}" if one.epochs else "starting"
-        seconds = duration(self._tally.seconds(one))
+        seconds = duration(self._progress.seconds(one))
         return str(one.trial.index), epoch, "" if value is None else number(value), seconds
 
     def _finished(self, trial: Trial, record: Record) -> tuple[str, str, str, str]:
@@ -169,14 +169,14 @@ class Screen:
 
     def _watched(self) -> str:
         """The figure shown of each trial: the objective where epochs measure it."""
-        metric = self._tally.metric
-        measured = [one.metrics for one in self._tally.running.values() if one.metrics]
+        metric = self._progress.metric
+        measured = [one.metrics for one in self._progress.running.values() if one.metrics]
         return metric if metric and all(metric in metrics for metrics in measured) else "validLoss"
 
     def _paths_that_fit(self, points: list[Point]) -> list[str]:
         room = self._console.width - _OTHER_COLUMNS
         paths = []
-        for path, name in self._tally.names.items():
+        for path, name in self._progress.names.items():
             room -= len(GAP) + max(len(name), *(len(_value(point, path)) for point in points))
             if room < 0:
                 break

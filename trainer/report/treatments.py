@@ -16,7 +16,7 @@ from trainer.experiment.metrics import Direction
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Reported
 from trainer.experiment.spec import Scalar
-from trainer.report.remarks import NOT_RUN, remarks
+from trainer.report.caveats import NOT_RUN, caveats
 from trainer.report.results import Results
 from trainer.report.wording import count, listed, setting
 
@@ -36,7 +36,7 @@ LOADING = {
 }
 
 
-class Measured(Reported):
+class TreatmentFigures(Reported):
     """A quantity of one treatment: the mean over its runs, and how they spread."""
 
     treatment: str
@@ -48,7 +48,7 @@ class Loading(Reported):
     """A quantity of loading, by treatment, in the order of the ranking."""
 
     quantity: Quantity
-    treatments: tuple[Measured, ...]
+    treatments: tuple[TreatmentFigures, ...]
 
 
 class Compression(Reported):
@@ -90,7 +90,7 @@ def statistics(results: Results) -> Statistics:
         named_by=" · ".join(results.names[path] for path in varying(results)),
         loading=tuple(_loading(metrics)),
         compression=tuple(_compression(metrics)),
-        remarks=(*remarks(results, found), *_checksums(metrics)),
+        remarks=(*caveats(results, found), *_checksums(metrics)),
     )
 
 
@@ -170,7 +170,9 @@ def _loading(metrics: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[L
         better: Direction = "Maximize" if name.endswith("PerSecond") else "Minimize"
         quantity = Quantity(name=name, unit=unit(name), better=better)
         measured = tuple(
-            Measured(treatment=treatment, mean=intervals.mean(of[name], quantity.least), box=box_plot(of[name]))
+            TreatmentFigures(
+                treatment=treatment, mean=intervals.mean(of[name], quantity.least), box=box_plot(of[name])
+            )
             for treatment, of in metrics.items()
             if name in of
         )

@@ -28,7 +28,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """What training has reached: everything a checkpoint holds besides tensors."""
 
     epoch: int = 0
@@ -79,7 +79,7 @@ class Saver:
         self._saved, self._cost = clock(), 0.0
 
     def epoch_ended(
-        self, model: nn.Module, optimizer: Optimizer, progress: Progress, best: dict[str, Tensor]
+        self, model: nn.Module, optimizer: Optimizer, progress: TrainingProgress, best: dict[str, Tensor]
     ) -> None:
         """Saves if it is time to."""
         if self._path is not None and self._due(progress.epoch):
@@ -88,7 +88,9 @@ class Saver:
             self._saved = self._clock()
             self._cost = self._saved - begun
 
-    def save(self, model: nn.Module, optimizer: Optimizer, progress: Progress, best: dict[str, Tensor]) -> None:
+    def save(
+        self, model: nn.Module, optimizer: Optimizer, progress: TrainingProgress, best: dict[str, Tensor]
+    ) -> None:
         """Replaces the checkpoint as a whole: a process that dies meanwhile leaves the one before."""
         if self._path is None:
             return
@@ -97,20 +99,20 @@ class Saver:
 
     def restore(
         self, model: nn.Module, optimizer: Optimizer, best: dict[str, Tensor], device: torch.device
-    ) -> Progress:
+    ) -> TrainingProgress:
         """Takes up the latest checkpoint of the same training, if there is one; all ranks must call it.
 
         Another training's or a damaged one is left alone, with a sentence on stderr.
         """
         if not self._wanted:
-            return Progress()
+            return TrainingProgress()
         state = _state(model, optimizer, best)
         reached = self._ranks.text_of_rank0(self._latest(state), device)
         if not reached:
-            return Progress()
+            return TrainingProgress()
         for tensor in state.values():
             self._ranks.copy_from_rank0(tensor)
-        progress = Progress(**json.loads(reached))
+        progress = TrainingProgress(**json.loads(reached))
         if self._ranks.is_rank0:
             print(f"trialrun: goes on after epoch {progress.epoch}", file=sys.stderr)
         return progress

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.experiment.training import Train, Training
-from trainer.training.checkpoint import Checkpoints, Progress, Saver
+from trainer.training.checkpoint import Checkpoints, Saver, TrainingProgress
 from trainer.training.distributed import Ranks
 from trainer.training.evaluate import Figures, evaluate
 from trainer.training.models import build, dtype_of, outputs_for
 from trainer.training.optimize import Optimizer
 from trainer.training.redistribute import RankSamples
-from trainer.training.samples import Samples, SampleSet, Source
+from trainer.training.samples import SampleSet, Source, TrainingSamples
 
 _NO_SPREAD = 1e-6  # relative: what float32 leaves of a constant
 
@@ -33,7 +33,7 @@ class Result:
     `resumed_from` is the epoch after which it went on from a checkpoint, 0 where it began anew.
     """
 
-    progress: Progress
+    progress: TrainingProgress
     resumed_from: int
     weights: dict[str, Tensor]
     valid: Figures | None
@@ -77,7 +77,7 @@ def train(
     resident = training.data.residency == "InMemory" and not (
         isinstance(source, RankSamples) and device.type == "cpu"
     )
-    samples = Samples(source, config, ranks, device, dtype, resident=resident)
+    samples = TrainingSamples(source, config, ranks, device, dtype, resident=resident)
     criterion = functional.mse_loss if classes == 1 else functional.cross_entropy
     # DistributedDataParallel divides gradients by the ranks; the loss already counts the whole batch. Where targets
     # are scaled, steps are those of the scaled error, and the loss that is told is in the target's own units.
@@ -150,7 +150,7 @@ def target_deviation(data: SampleSet, ranks: Ranks, device: torch.device) -> flo
     return deviation if deviation > _NO_SPREAD * abs(data.manifest.target_mean) else 1.0
 
 
-def finished(progress: Progress, config: Train) -> bool:
+def finished(progress: TrainingProgress, config: Train) -> bool:
     """Whether all epochs are done, or `patience` of them brought nothing better."""
     waited = progress.epoch - progress.best_epoch
     return progress.epoch >= config.epochs or (config.patience > 0 and waited >= config.patience)

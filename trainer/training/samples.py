@@ -61,7 +61,7 @@ def batch_of(train: Train, ranks: Ranks) -> int:
     return batch
 
 
-class Samples:
+class TrainingSamples:
     """What one rank trains on. `InMemory` holds the rank's part as tensors; `Streaming` gathers as it goes."""
 
     def __init__(

@@ -16,7 +16,7 @@ _MOST_STEP, _STEP_BYTES = 1024, 16 * 2**20  # samples that are made or gathered 
 Rows = tuple[NDArray[np.float32], NDArray[Any]]
 
 
-class Samples(Protocol):
+class SampleSource(Protocol):
     """Samples that can be asked for by number: x [k, width] and y [k]. `shape` is one sample's."""
 
     @property
@@ -46,7 +46,7 @@ class MadeUp:
         return self.count
 
     def between(self, start: int, stop: int) -> Iterator[Rows]:
-        """As Samples."""
+        """As SampleSource."""
         width = int(np.prod(self.shape))
         blocks = -(-width // 8)  # the generator gives four words at a time, two numbers in each
         step = _step(width)
@@ -82,7 +82,7 @@ class OfDataset:
         return sum(map(len, self._parts))
 
     def between(self, start: int, stop: int) -> Iterator[Rows]:
-        """As Samples."""
+        """As SampleSource."""
         begin = 0
         step = _step(int(np.prod(self.shape)))
         for part in self._parts:

@@ -11,7 +11,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.kafka import Compression, Format, offset_range
 
 if TYPE_CHECKING:
-    from trainer.data.kafka.arrays import Samples
+    from trainer.data.kafka.arrays import SampleSource
     from trainer.data.kafka.publish import Published, Sending
     from trainer.experiment.training import Data
 
@@ -118,7 +118,7 @@ def _serve(args: argparse.Namespace) -> int:
     return serve(Service(name, args.brokers, publish), args.host, args.port)
 
 
-def _wanted(args: argparse.Namespace) -> list[tuple["Data", "Samples", Sequence[int]]]:
+def _wanted(args: argparse.Namespace) -> list[tuple["Data", "SampleSource", Sequence[int]]]:
     """What to publish: the settings of each topic, its samples, and how many each partition gets."""
     from trainer.data.kafka.layout import divided
 
@@ -132,7 +132,7 @@ def _wanted(args: argparse.Namespace) -> list[tuple["Data", "Samples", Sequence[
         samples, like = _samples(args, None)
         data = _data(args, args.brokers, args.topic, like)
         return [(data, samples, divided(len(samples), args.partitions))]
-    found: list[tuple[Data, Samples, Sequence[int]]] = []
+    found: list[tuple[Data, SampleSource, Sequence[int]]] = []
     for data in _topics(args.file, args.brokers):
         counts = _needed(data)
         samples, _ = _samples(args, data)
@@ -173,7 +173,7 @@ def _needed(data: "Data") -> list[int]:
     return counts
 
 
-def _samples(args: argparse.Namespace, data: "Data | None") -> tuple["Samples", dict[str, Any]]:
+def _samples(args: argparse.Namespace, data: "Data | None") -> tuple["SampleSource", dict[str, Any]]:
     """The samples to publish, and the fields of `data` that say what they look like."""
     from trainer.data.build import default_cache, prepare
     from trainer.data.dataset import open_dataset
@@ -211,7 +211,7 @@ def _data(args: argparse.Namespace, brokers: str, topic: str, like: dict[str, An
     """What a topic of these samples is read with."""
     from pydantic import ValidationError
 
-    from trainer.experiment.sentences import sentences
+    from trainer.experiment.error_messages import sentences
     from trainer.experiment.training import Data
 
     fields = {
@@ -230,7 +230,7 @@ def _data(args: argparse.Namespace, brokers: str, topic: str, like: dict[str, An
 
 
 def _published(
-    data: "Data", samples: "Samples", counts: Sequence[int], sending: "Sending", *, replace: bool
+    data: "Data", samples: "SampleSource", counts: Sequence[int], sending: "Sending", *, replace: bool
 ) -> "Published":
     from trainer.data.kafka.publish import publish
     from trainer.data.progress import meter

@@ -1,4 +1,4 @@
-"""Samples become messages: the other side of `decode`."""
+"""SampleSource become messages: the other side of `decode`."""
 
 import base64
 import io

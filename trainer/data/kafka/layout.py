@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.split import PARTS, split
-from trainer.experiment.kafka import OffsetRange, Split, rates
+from trainer.experiment.kafka import OffsetRange, SplitPart, rates
 from trainer.experiment.training import Data
 
 
@@ -85,7 +85,7 @@ def part_sizes(messages: int, data: Data) -> tuple[int, int, int]:
     return cut.train, cut.valid - cut.train, cut.rows - cut.valid
 
 
-def split_sizes(messages: int, parts: Sequence[Split]) -> tuple[int, ...]:
+def split_sizes(messages: int, parts: Sequence[SplitPart]) -> tuple[int, ...]:
     """How many messages of a range each part has.
 
     A part has its rate of them, rounded to the nearest number, a half up, but never more than there are left; the

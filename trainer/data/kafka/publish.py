@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.errors import DataUnavailable
-from trainer.data.kafka.arrays import Samples
+from trainer.data.kafka.arrays import SampleSource
 from trainer.data.kafka.checksum import MODULUS, checksum
 from trainer.data.kafka.client import (
     Topic,
@@ -84,7 +84,7 @@ class Published:
 
 def publish(
     data: Data,
-    samples: Samples,
+    samples: SampleSource,
     counts: Sequence[int],
     *,
     replace: bool,
@@ -226,7 +226,7 @@ class _Sender:
         )
 
 
-def _require_readable(data: Data, samples: Samples, encode: Encoder) -> None:
+def _require_readable(data: Data, samples: SampleSource, encode: Encoder) -> None:
     """Raises DataUnavailable unless a message can be read back."""
     for x, y in samples.between(0, 1):
         value = encode(x[0], y[0].item(), samples.shape)
@@ -315,7 +315,7 @@ def _taken(data: Data) -> TopicTaken:
     )
 
 
-def _require_room(data: Data, samples: Samples, encode: Encoder) -> None:
+def _require_room(data: Data, samples: SampleSource, encode: Encoder) -> None:
     """Raises DataUnavailable where a message is larger than what is sent, or brokers receive, in one piece."""
     for x, y in samples.between(0, 1):
         size = len(encode(x[0], y[0].item(), samples.shape))

@@ -35,7 +35,7 @@ class Leader:
     point: int
 
 
-class Tally:
+class RunProgress:
     """Counts what begins and ends. `kept` are final records of an earlier run, whose trials do not run again."""
 
     def __init__(

@@ -13,7 +13,7 @@ _FEW = 5  # repeats below which even the spread is hardly known
 _MOST_NAMED = 6
 
 
-def remarks(results: Results, findings: Findings) -> Iterator[str]:
+def caveats(results: Results, findings: Findings) -> Iterator[str]:
     """Sentences, each a whole one."""
     yield from _left_out(findings.treatments)
     yield from _few(findings)
