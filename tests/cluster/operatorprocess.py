@@ -103,6 +103,7 @@ class OperatorProcess:
         self.starts = 0
         # The exit codes of the processes that ended by themselves, or were killed by a test, and were started again.
         self.exits: list[int] = []
+        self._root = root
         self._log = workdir / f"operator-{self.port}.log"
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -197,7 +198,11 @@ class OperatorProcess:
         launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("die_with_parent.py")), str(os.getpid())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*launcher, sys.executable, "-m", "trialrun_operator"], env=self._environment, stdout=log, stderr=log
+                [*launcher, sys.executable, "-m", "trialrun_operator"],
+                cwd=self._root,  # modules in the current folder come first
+                env=self._environment,
+                stdout=log,
+                stderr=log,
             )
         self.starts += 1
 
