@@ -103,7 +103,6 @@ class OperatorProcess:
         self.starts = 0
         # The exit codes of the processes that ended by themselves, or were killed by a test, and were started again.
         self.exits: list[int] = []
-        self._root = root
         self._log = workdir / f"operator-{self.port}.log"
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -197,9 +196,9 @@ class OperatorProcess:
     def _spawn(self) -> None:
         launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("die_with_parent.py")), str(os.getpid())]
         with self._log.open("ab") as log:
+            # Not from the current folder: it has the modules of this version, and `root` may be another's.
             self._process = subprocess.Popen(
-                [*launcher, sys.executable, "-m", "trialrun_operator"],
-                cwd=self._root,  # modules in the current folder come first
+                [*launcher, sys.executable, "-P", "-m", "trialrun_operator"],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
