@@ -1,4 +1,4 @@
-"""Measures the operator with 5,000 trials on a real API server: creation, completion, writes, memory, restart.
+"""Measures the operator with 5,000 trials on a real API server, and version 0.1's before it in the same run.
 
     make bench-operator
 
@@ -26,24 +26,27 @@ from benchmarks.standin import stand_in
 from cluster.api import Api
 from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access
-from cluster.operatorprocess import Experiments, OperatorProcess, apply_crds, is_served, service_account
+from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, apply_crds, is_served, service_account
 from cluster.programs import build
+from cluster.watch import Watch
 from eventually import eventually
 from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
 from trialrun_operator.workload import workload
+from version_0_1 import unpacked
 
 NAMESPACE, PLAIN = "bench", "bench-plain"
 JOBS = "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs"
 IN_FLIGHT = 8
 PARALLEL = 1000  # the most that a search may run at once
+ENDINGS, TOGETHER = 500, 10
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass
 class Figures:
-    """What was measured, in the units of the names."""
+    """What was measured of one version, in the units of the names."""
 
-    trials: int = 0
     plain_creates_per_second: float = 0.0
     operator_creates_per_second: float = 0.0
     seconds_to_finish: float = 0.0
@@ -57,34 +60,48 @@ class Figures:
     restart_seconds: float = 0.0
     restart_cpu_seconds: float = 0.0
     restart_peak_mib: float = 0.0
+    delays: list[float] = field(default_factory=list)  # seconds from a pod's end to the status that counts its trial
 
-    def lines(self) -> list[str]:
-        """The figures as a table of text."""
+    def rows(self) -> dict[str, str]:
+        """The figures as text."""
         ratio = self.operator_creates_per_second / self.plain_creates_per_second
-        machine = f"{platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}"
-        rows = {
-            "machine": machine,
-            "trials": f"{self.trials}",
-            "plain loop": f"{self.plain_creates_per_second:.0f} jobs created/s ({IN_FLIGHT} in flight)",
-            "operator": f"{self.operator_creates_per_second:.0f} jobs created/s ({ratio:.2f} of the plain loop)",
-            "all in the ledger": f"{self.trials_per_second:.0f} trials/s ({self.seconds_to_finish:.0f} s)",
+        return {
+            "plain loop": f"{self.plain_creates_per_second:.0f} jobs created/s",
+            "operator": f"{self.operator_creates_per_second:.0f} jobs created/s, {ratio:.2f} of it",
+            "all in the ledger": f"{self.trials_per_second:.1f} trials/s ({self.seconds_to_finish:.0f} s)",
             "API writes per trial": f"{self.writes_per_trial:.2f}",
             "experiment object": f"{self.object_kib:.1f} KiB",
-            "operator memory": f"{self.resident_mib:.0f} MiB resident, {self.peak_resident_mib:.0f} MiB at most",
+            "operator memory": f"{self.resident_mib:.0f} MiB, {self.peak_resident_mib:.0f} MiB at most",
             "operator CPU": f"{self.cpu_seconds:.1f} s",
-            "CPU per trial": self._where_the_time_went(),
-            "restart, all children": f"ready after {self.restart_seconds:.1f} s",
-            "restart CPU, memory": f"{self.restart_cpu_seconds:.1f} s, {self.restart_peak_mib:.0f} MiB at most",
+            **{f"CPU per trial, {name}": f"{each:.1f} ms" for name, each in self.cpu_milliseconds.items()},
+            "restart": f"ready after {self.restart_seconds:.1f} s, {self.restart_cpu_seconds:.1f} s of CPU",
+            "restart memory": f"{self.restart_peak_mib:.0f} MiB at most",
+            "pod end to status": self._delays(),
         }
-        return [f"{name:<24}{value}" for name, value in rows.items()]
 
-    def _where_the_time_went(self) -> str:
-        each = ", ".join(f"{name} {value:.1f}" for name, value in self.cpu_milliseconds.items())
-        total = sum(self.cpu_milliseconds.values())
-        return f"{total:.1f} ms ({each}), on {total * self.trials_per_second / 1000:.2f} CPUs"
+    def _delays(self) -> str:
+        if not self.delays:
+            return "-"
+        median, late, last = (sorted(self.delays)[round(share * (len(self.delays) - 1))] for share in (0.5, 0.99, 1))
+        return f"median {median:.2f} s, 99 % in {late:.2f} s, all in {last:.2f} s"
 
 
-def a_search(trials: int) -> dict[str, Any]:
+def lines(before: Figures, now: Figures, trials: int) -> list[str]:
+    """Both versions' figures as a table of text."""
+    machine = f"{platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}"
+    table = [
+        ("", "version 0.1", "this one"),
+        *((name, before.rows()[name], text) for name, text in now.rows().items()),
+    ]
+    ratio = now.trials_per_second / before.trials_per_second
+    return [
+        f"{trials} trials, at most {PARALLEL} at once; creation with {IN_FLIGHT} requests in flight; {machine}",
+        *(f"{name:<28}{one:<52}{other}" for name, one, other in table),
+        f"trials/s beside version 0.1: {ratio:.2f}",
+    ]
+
+
+def a_search(trials: int, name: str, parallel: int) -> dict[str, Any]:
     """A grid of so many trials, a multiple of 500."""
     parameters = [
         {"name": "train.learningRate", "choices": [round(0.0001 * (i + 1), 6) for i in range(50)]},
@@ -94,8 +111,8 @@ def a_search(trials: int) -> dict[str, Any]:
     return {
         "apiVersion": "trialrun.dev/v1alpha1",
         "kind": "HyperparamSearch",
-        "metadata": {"name": "bench"},
-        "spec": {"objective": {"metric": "validMse"}, "parameters": parameters, "parallelTrials": PARALLEL},
+        "metadata": {"name": name},
+        "spec": {"objective": {"metric": "validMse"}, "parameters": parameters, "parallelTrials": parallel},
     }
 
 
@@ -133,9 +150,9 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def prepare(plane: ControlPlane) -> None:
-    """What the operator and the stand-in need: the CRDs and two namespaces whose pods are admitted."""
-    apply_crds(plane)
+def prepare(plane: ControlPlane, root: Path) -> None:
+    """What the operator and the stand-in need: a version's CRDs, and two namespaces whose pods are admitted."""
+    apply_crds(plane, root)
     crd = yaml.safe_load((build.training_operator_manifests() / "crds" / "kubeflow.org_pytorchjobs.yaml").read_text())
     plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
     for namespace in (NAMESPACE, PLAIN):
@@ -150,11 +167,11 @@ def count(api: Api, path: str) -> int:
     return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
 
-def is_finished(experiments: Experiments, began: float) -> bool:
-    """Whether the search says so; tells how far it is."""
-    status = experiments.get("bench")["status"]
+def is_finished(experiments: Experiments, name: str, began: float) -> bool:
+    """Whether a search says so; tells how far it is."""
+    status = experiments.get(name).get("status", {})
     print(f"{time.perf_counter() - began:4.0f} s: {status.get('done')} done", file=sys.stderr, flush=True)
-    return status["phase"] in ("Succeeded", "Failed")
+    return status.get("phase") in ("Succeeded", "Failed")
 
 
 def creation_rate(api: Api, path: str, target: int) -> float:
@@ -171,40 +188,40 @@ def creation_rate(api: Api, path: str, target: int) -> float:
     return (last - first) / (ended - began)
 
 
-def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
-    """All figures."""
-    search = a_search(trials)
-    figures = Figures(trials=len(workload(search).trials))
+def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figures:
+    """The figures of the version in `root`."""
+    search = a_search(trials, "bench", PARALLEL)
+    figures = Figures()
     figures.plain_creates_per_second = asyncio.run(plain_loop(plane.access, search, PARALLEL))
     experiments = Experiments(plane, NAMESPACE)
-    spawn = multiprocessing.get_context("spawn")
-    go = spawn.Event()
-    helper = spawn.Process(target=stand_in, args=(plane.kubeconfig, NAMESPACE, go), daemon=True)
+    go = _SPAWN.Event()
+    helper = _SPAWN.Process(target=stand_in, args=(plane.kubeconfig, NAMESPACE, go), daemon=True)
     helper.start()  # so early that its imports are over when it is to begin
-    with OperatorProcess(workdir, NAMESPACE, service_account(plane, NAMESPACE)) as process:
+    account = service_account(plane, NAMESPACE)
+    with OperatorProcess(workdir, NAMESPACE, account, root=root) as process:
         process.wait_until_ready()
         experiments.create(search)
         jobs = JOBS.format(NAMESPACE)
         eventually(lambda: count(plane.api, jobs) > 0, within_seconds=60, every_seconds=0.02)
-        figures.operator_creates_per_second = creation_rate(plane.api, jobs, min(PARALLEL, figures.trials))
+        figures.operator_creates_per_second = creation_rate(plane.api, jobs, min(PARALLEL, trials))
         assert helper.pid is not None
         pids = {"API server": plane.api_server.pid, "etcd": plane.etcd.pid, "operator": process.pid,
                 "stand-in": helper.pid}  # fmt: skip
         used = {name: cpu_seconds(pid) for name, pid in pids.items()}
         began = time.perf_counter()
         go.set()
-        eventually(lambda: is_finished(experiments, began), within_seconds=900, every_seconds=1.0)
+        eventually(lambda: is_finished(experiments, "bench", began), within_seconds=900, every_seconds=1.0)
         figures.seconds_to_finish = time.perf_counter() - began
-        figures.trials_per_second = figures.trials / figures.seconds_to_finish
+        figures.trials_per_second = trials / figures.seconds_to_finish
         figures.cpu_milliseconds = {
-            name: 1000 * (cpu_seconds(pid) - used[name]) / figures.trials for name, pid in pids.items()
+            name: 1000 * (cpu_seconds(pid) - used[name]) / trials for name, pid in pids.items()
         }
         helper.terminate()
         seen = experiments.get("bench")
         assert seen["status"]["phase"] == "Succeeded", seen["status"]
-        assert len(experiments.entries()) == figures.trials
+        assert len(experiments.entries()) == trials
         figures.object_kib = len(json.dumps(seen)) / 1024
-        figures.writes_per_trial = process.writes() / figures.trials
+        figures.writes_per_trial = process.writes() / trials
         figures.resident_mib = memory_mib(process.pid, "VmRSS")
         figures.peak_resident_mib = memory_mib(process.pid, "VmHWM")
         figures.cpu_seconds = cpu_seconds(process.pid)
@@ -217,25 +234,57 @@ def measure(plane: ControlPlane, workdir: Path, trials: int) -> Figures:
         time.sleep(5)  # kopf's own listing follows ours
         figures.restart_cpu_seconds = cpu_seconds(process.pid)
         figures.restart_peak_mib = memory_mib(process.pid, "VmHWM")
+        figures.delays = delays(plane, experiments)
     return figures
 
 
+def delays(plane: ControlPlane, experiments: Experiments) -> list[float]:
+    """Seconds from each of 500 pods' ends, ten at a time, to the status that counts so many trials as done."""
+    go, ends = _SPAWN.Event(), _SPAWN.Queue()
+    arguments = (plane.kubeconfig, NAMESPACE, go, TOGETHER, ends)
+    helper = _SPAWN.Process(target=stand_in, args=arguments, daemon=True)
+    helper.start()
+    go.set()
+    with Watch(plane, experiments.path()) as watch:
+        experiments.create(a_search(ENDINGS, "endings", TOGETHER))
+        began = time.perf_counter()
+        eventually(lambda: is_finished(experiments, "endings", began), within_seconds=600, every_seconds=5.0)
+    moments = sorted(ends.get(timeout=10) for _ in range(ENDINGS))
+    helper.terminate()
+    shown: list[float] = []  # when the status first counted the first, the second, ... trial
+    for change in watch.changes:
+        if change.seen["metadata"]["name"] == "endings":
+            done = int(change.seen.get("status", {}).get("done", "0/0").split("/")[0])
+            shown += [change.heard_at] * (done - len(shown))
+    return [seen - ended for ended, seen in zip(moments, shown, strict=True)]
+
+
+def started(folder: Path, trials: int, root: Path) -> Figures:
+    """The figures of the version in `root`, on an API server of its own."""
+    folder.mkdir()
+    plane = ControlPlane(folder)
+    try:
+        plane.etcd.start()
+        plane.api_server.start()
+        prepare(plane, root)
+        return measure(plane, folder, trials, root)
+    finally:
+        plane.stop()
+
+
 def main() -> None:
-    """Starts an API server, measures, and prints."""
+    """Measures both versions, one after the other, and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=main.__doc__)
     parser.add_argument("--trials", type=int, default=5000, help="a multiple of 500")
     trials = parser.parse_args().trials
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     build.programs()
-    with tempfile.TemporaryDirectory(prefix="trialrun-bench-") as folder:
-        plane = ControlPlane(Path(folder))
-        try:
-            plane.etcd.start()
-            plane.api_server.start()
-            prepare(plane)
-            print("\n".join(measure(plane, Path(folder), trials).lines()))
-        finally:
-            plane.stop()
+    with tempfile.TemporaryDirectory(prefix="trialrun-bench-") as name:
+        folder = Path(name)
+        (folder / "0.1").mkdir()
+        before = started(folder / "before", trials, unpacked(folder / "0.1").root)
+        now = started(folder / "now", trials, ROOT)
+    print("\n".join(lines(before, now, trials)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime
+from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,19 @@ _HEADERS = {
 
 
 class StandIn:
-    """Completes every job of a namespace at once, with a pod that says it succeeded."""
+    """Completes every job of a namespace with a pod that says it succeeded: at once, or when there are `together`.
 
-    def __init__(self, access: Access, namespace: str) -> None:
+    When pods end is told to `ends`, in seconds since 1970.
+    """
+
+    def __init__(self, access: Access, namespace: str, together: int, ends: "Queue[float] | None") -> None:
         self._access = access
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._jobs = f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs"
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._together = together
+        self._ends = ends
 
     async def run(self) -> None:
         """Works for ever."""
@@ -47,6 +53,7 @@ class StandIn:
         ) as self._session:
             query = {"watch": "1", "timeoutSeconds": "3000"}
             taken: set[str] = set()
+            waiting: list[dict[str, Any]] = []
             while True:  # the API server ends the watch of a client that falls behind
                 async with self._session.get(self._jobs, params=query) as answer:
                     async for line in answer.content:
@@ -55,9 +62,13 @@ class StandIn:
                         job = json.loads(line)["object"]
                         if not job.get("status") and job["metadata"]["uid"] not in taken:
                             taken.add(job["metadata"]["uid"])
-                            task = asyncio.create_task(self._complete(job))
-                            self._tasks.add(task)
-                            task.add_done_callback(self._tasks.discard)
+                            waiting.append(job)
+                        if len(waiting) == self._together:
+                            for job in waiting:
+                                task = asyncio.create_task(self._complete(job))
+                                self._tasks.add(task)
+                                task.add_done_callback(self._tasks.discard)
+                            waiting.clear()
 
     async def _complete(self, job: dict[str, Any]) -> None:
         async with self._slots:
@@ -84,6 +95,8 @@ class StandIn:
             # and decode the object that it has. The rest of the object it keeps.
             over: dict[str, Any] = {"phase": "Succeeded", "startTime": now, "containerStatuses": [container]}
             status = {"metadata": pod["metadata"], "status": over}
+            if self._ends is not None:
+                self._ends.put(time.time())
             await self._send("PUT", f"{self._pods}/{pod['metadata']['name']}/status", status)
             done = {"type": "Succeeded", "status": "True", "reason": "x", "message": "", "lastUpdateTime": now,
                     "lastTransitionTime": now}  # fmt: skip
@@ -98,7 +111,9 @@ class StandIn:
             await answer.read()
 
 
-def stand_in(kubeconfig: Path, namespace: str, go: Event) -> None:
+def stand_in(
+    kubeconfig: Path, namespace: str, go: Event, together: int = 1, ends: "Queue[float] | None" = None
+) -> None:
     """The stand-in's process: begins when told to, and works until it is ended."""
     go.wait()
-    asyncio.run(StandIn(reader.read(kubeconfig), namespace).run())
+    asyncio.run(StandIn(reader.read(kubeconfig), namespace, together, ends).run())
