@@ -16,10 +16,11 @@ from trialrun_operator.ledger_format import read
 from trialrun_operator.manifests import baseline_bytes
 from trialrun_operator.names import imported_name, job_name
 from trialrun_operator.plan import Plan
+from trialrun_operator.status_model import Holds
 from trialrun_operator.workload import MAX_ORDER_BYTES
 
 FILE = "results.jsonl"
-Verdict = tuple[str, str, str]
+Verdict = tuple[Holds, str, str]  # status, reason and sentence of a condition
 
 
 @dataclass(frozen=True)
@@ -104,5 +105,5 @@ def comparable(baseline: BaselineStatus, summary: Summary) -> Verdict:
     return status, reason, f"{message} {summary.remark}" if summary.remark else message
 
 
-def _without(status: str, reason: str, message: str) -> BaselineStatus:
+def _without(status: Holds, reason: str, message: str) -> BaselineStatus:
     return BaselineStatus(verdict=(status, reason, message))

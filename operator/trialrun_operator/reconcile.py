@@ -5,9 +5,8 @@ It keeps nothing that the cluster does not have: what it remembers saves reads a
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.expand import Kind
@@ -23,6 +22,7 @@ from trialrun_operator.plan import Plan, plan
 from trialrun_operator.pod_outcome import refusal_of
 from trialrun_operator.queue import Queue
 from trialrun_operator.state import ExperimentState, ExperimentStates
+from trialrun_operator.status_model import Status
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
 
 _log = logging.getLogger(__name__)
@@ -185,8 +185,8 @@ class Reconciler:
             await self._conclude(seen, state, work, observe.milliseconds(seen.status["acceptedAt"]))
         accepted = None if work.experiment.spec.suspend or problem else self._now()
         made = self._status(seen, state, work, None, frozenset(), accepted, problem)
-        if accepted is None and "acceptedAt" in seen.status:  # of the run before; only acting on `rerun` changes it
-            made |= {name: seen.status[name] for name in ("acceptedAt", "rerun") if name in seen.status}
+        if accepted is None:  # only acting on `rerun` changes it
+            made = status.taken_up_as(made, seen.status)
         await self._write_status(seen, made)
         if accepted is not None:
             _log.info("%s: accepted, %d trials (rerun %d)", seen.key, len(work.trials), work.experiment.spec.rerun)
@@ -209,7 +209,7 @@ class Reconciler:
         self._queue.add(seen.key, state.until_write())
         return False
 
-    def _invalid(self, seen: ExperimentObject, mistakes: Sequence[str]) -> status.Status:
+    def _invalid(self, seen: ExperimentObject, mistakes: Sequence[str]) -> Status:
         return status.invalid(tuple(mistakes), seen.generation, seen.status, self._now())
 
     def _status(
@@ -221,7 +221,7 @@ class Reconciler:
         running: frozenset[str],
         accepted: int | None,
         problem: conditions.Problem | None,
-    ) -> status.Status:
+    ) -> Status:
         baseline = baseline_status.NONE
         if work.imports_baseline and state.imported is not None:
             baseline = state.imported
@@ -244,19 +244,20 @@ class Reconciler:
             now=self._now(),
         )
 
-    async def _write_status(self, seen: ExperimentObject, made: Mapping[str, Any]) -> None:
+    async def _write_status(self, seen: ExperimentObject, made: Status) -> None:
         """Writes the status if it says something new, under the condition that the experiment is as it was seen."""
-        if status.same(made, seen.status):
+        written = made.written()
+        if status.same(written, seen.status):
             return
         try:
-            document = await self._kube.replace_status(seen.key.path, str(seen.version), dict(made))
+            document = await self._kube.replace_status(seen.key.path, str(seen.version), written)
         except Refused as refused:
             if refused.code not in (404, 409):
                 raise
             await self._look_again(seen)
             return
         self._store.put(experiment_object(document))
-        await events.changed(self._kube, seen, made, self._now())
+        await events.changed(self._kube, seen, written, self._now())
 
     async def _look_again(self, seen: ExperimentObject) -> None:
         """The experiment has changed or is gone: reads it, so that the next look sees it as it is."""

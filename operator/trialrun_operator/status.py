@@ -12,14 +12,14 @@ from trainer.scheduling.history import Ledger, is_done
 from trainer.scheduling.limits import FloorUnknown, LimitBelowFloor, Limits
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
-from trialrun_operator.baseline_status import NONE, BaselineStatus, comparable
+from trialrun_operator.baseline_status import NONE, BaselineStatus, Verdict, comparable
 from trialrun_operator.ledger_format import range_of
 from trialrun_operator.names import Key, ledger_name
 from trialrun_operator.observe import timestamp
 from trialrun_operator.plan import Plan
+from trialrun_operator.status_model import Condition, Phase, ScaleTestStatus, SearchStatus, Status
 from trialrun_operator.table import table
 
-Status = dict[str, Any]
 _MAX_MESSAGE = 32_000
 _OOM = (Outcome.HOST_OOM, Outcome.DEVICE_OOM)
 
@@ -27,18 +27,22 @@ _OOM = (Outcome.HOST_OOM, Outcome.DEVICE_OOM)
 def invalid(mistakes: tuple[str, ...], generation: int, old: Mapping[str, Any], now: int) -> Status:
     """The status of an experiment that can't be run: one condition with all its mistakes."""
     message = "\n".join(mistakes)
-    verdicts = {
+    verdicts: dict[str, Verdict] = {
         c.ACCEPTED: ("False", c.INVALID, message),
         c.PROGRESSING: ("False", c.INVALID, message),
         c.FINISHED: ("True", c.INVALID, "Nothing will run before the mistakes are mended."),
         c.SUCCEEDED: ("False", c.INVALID, message),
     }
-    return {
-        "observedGeneration": generation,
-        "phase": "Invalid",
-        **{name: old[name] for name in ("acceptedAt", "rerun") if name in old},
-        "conditions": _conditions(verdicts, generation, old, now),
-    }
+    made = Status(
+        observed_generation=generation, phase="Invalid", conditions=_conditions(verdicts, generation, old, now)
+    )
+    return taken_up_as(made, old)
+
+
+def taken_up_as(made: Status, old: Mapping[str, Any]) -> Status:
+    """The status `made`, of an experiment that was last taken up when its status was `old`."""
+    known = {"accepted_at": old.get("acceptedAt"), "rerun": old.get("rerun")}
+    return made.model_copy(update={name: value for name, value in known.items() if value is not None})
 
 
 def status(
@@ -81,24 +85,22 @@ def status(
         verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"
     if isinstance(work.experiment, HyperparamSearch):
         verdicts[c.COMPARABLE] = comparable(baseline, summary)
-    result: Status = {
-        "observedGeneration": generation,
-        "phase": _phase(work, summary, over, bool(running)),
-        "done": f"{counts.done}/{counts.total}",
-        "running": len(running),
-        "failed": counts.failed,
-        "summary": summary.document(),
-        "trials": table(work, latest, running),
-        "ledger": [
-            ledger_name(key, uid, shard) for shard in sorted({range_of(record.index) for record in latest.values()})
-        ],
-        "conditions": _conditions(verdicts, generation, old, now),
-    }
-    if accepted is not None:
-        result |= {"acceptedAt": timestamp(accepted), "rerun": work.experiment.spec.rerun}
-    if over and latest:
-        result["finishedAt"] = timestamp(max(record.finished_at for record in latest.values()))
-    return result | _columns(work, summary)
+    finished_at = max(record.finished_at for record in latest.values()) if over and latest else None
+    shards = sorted({range_of(record.index) for record in latest.values()})
+    of_kind = SearchStatus if isinstance(work.experiment, HyperparamSearch) else ScaleTestStatus
+    return of_kind(
+        observed_generation=generation,
+        phase=_phase(work, summary, over, bool(running)),
+        accepted_at=timestamp(accepted) if accepted is not None else None,
+        finished_at=timestamp(finished_at) if finished_at is not None else None,
+        rerun=work.experiment.spec.rerun if accepted is not None else None,
+        done=f"{counts.done}/{counts.total}",
+        running=len(running),
+        failed=counts.failed,
+        conditions=_conditions(verdicts, generation, old, now),
+        ledger=tuple(ledger_name(key, uid, shard) for shard in shards),
+        summary=summary,
+    ).model_copy(update={"trials": table(work, latest, running), **_columns(work, summary)})
 
 
 def was_taken(old: Mapping[str, Any]) -> bool:
@@ -131,7 +133,7 @@ def _latest(work: Workload, ledger: Ledger, accepted: int | None) -> dict[str, R
     return latest
 
 
-def _phase(work: Workload, summary: Summary, over: bool, running: bool) -> str:
+def _phase(work: Workload, summary: Summary, over: bool, running: bool) -> Phase:
     if over:
         return "Succeeded" if summary.state == "Succeeded" else "Failed"
     if work.experiment.spec.suspend:
@@ -139,21 +141,20 @@ def _phase(work: Workload, summary: Summary, over: bool, running: bool) -> str:
     return "Running" if running or summary.counts.outcomes else "Pending"
 
 
-def _columns(work: Workload, summary: Summary) -> Status:
-    """What `kubectl get` shows besides the counts."""
-    columns: Status
+def _columns(work: Workload, summary: Summary) -> dict[str, object]:
+    """What `kubectl get` shows besides the counts, by field."""
     if isinstance(work.experiment, HyperparamSearch):
-        columns = {} if summary.best is None else {"best": f"{summary.best.value:.6g}"}
-        if summary.comparison is not None and summary.comparison.speedup is not None:
-            columns["speedup"] = f"{summary.comparison.speedup:.2f}x"
-        return columns
+        speedup = summary.comparison.speedup if summary.comparison is not None else None
+        return {
+            "best": f"{summary.best.value:.6g}" if summary.best is not None else None,
+            "speedup": f"{speedup:.2f}x" if speedup is not None else None,
+        }
     assert summary.scale is not None  # noqa: S101 - it is a scale test
     sizes = [reach.multiplier for reach in summary.scale.frontier if reach.multiplier is not None]
-    columns = {"oom": sum(summary.counts.outcomes.get(outcome, 0) for outcome in _OOM)}
-    return columns | ({"largest": f"{max(sizes)}x"} if sizes else {})
-
-
-Verdicts = dict[str, tuple[str, str, str]]
+    return {
+        "largest": f"{max(sizes)}x" if sizes else None,
+        "oom": sum(summary.counts.outcomes.get(outcome, 0) for outcome in _OOM),
+    }
 
 
 def _verdicts(
@@ -163,17 +164,19 @@ def _verdicts(
     over: bool,
     problem: c.Problem | None,
     limits: Limits | None,
-) -> Verdicts:
+) -> dict[str, Verdict]:
     """Status, reason and sentence of each condition."""
     counts, spec = summary.counts, work.experiment.spec
     budget = work.max_failed_trials
     exhausted = budget is not None and counts.failed > budget
-    verdicts: Verdicts = {c.ACCEPTED: ("True", c.VALID, c.valid(work.ignored))}
+    verdicts: dict[str, Verdict] = {c.ACCEPTED: ("True", c.VALID, c.valid(work.ignored))}
     if work.doubts:
         verdicts[c.ACCEPTED] = ("True", c.DOUBTFUL, c.doubtful(work.doubts))
     if over and limits is not None and limits.problem is not None:
-        for kind, value in ((c.PROGRESSING, "False"), (c.FINISHED, "True"), (c.SUCCEEDED, "False")):
-            verdicts[kind] = (value, *_no_limit(limits.problem))
+        reason, sentence = _no_limit(limits.problem)
+        verdicts[c.PROGRESSING] = ("False", reason, sentence)
+        verdicts[c.FINISHED] = ("True", reason, sentence)
+        verdicts[c.SUCCEEDED] = ("False", reason, sentence)
     elif over:
         reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
         sentence = c.finished(counts.done, counts.total, summary.caveats[0] if exhausted else "")
@@ -208,7 +211,7 @@ def _no_limit(problem: FloorUnknown | LimitBelowFloor) -> tuple[str, str]:
     return found.reason, found.message
 
 
-def _succeeded(summary: Summary, *, exhausted: bool) -> tuple[str, str, str]:
+def _succeeded(summary: Summary, *, exhausted: bool) -> Verdict:
     counts = summary.counts
     others = {name: count for name, count in counts.outcomes.items() if name != Outcome.SUCCEEDED}
     listed = ", ".join(f"{count} {name}" for name, count in others.items())
@@ -222,7 +225,9 @@ def _succeeded(summary: Summary, *, exhausted: bool) -> tuple[str, str, str]:
     return "True", c.TRIALS_SUCCEEDED, " ".join(sentences)
 
 
-def _conditions(verdicts: Verdicts, generation: int, old: Mapping[str, Any], now: int) -> list[dict[str, Any]]:
+def _conditions(
+    verdicts: Mapping[str, Verdict], generation: int, old: Mapping[str, Any], now: int
+) -> tuple[Condition, ...]:
     before = {condition.get("type"): condition for condition in old.get("conditions") or ()}
     made = []
     for kind, (value, reason, said) in verdicts.items():
@@ -230,13 +235,13 @@ def _conditions(verdicts: Verdicts, generation: int, old: Mapping[str, Any], now
         known = before.get(kind) or {}
         since = known.get("lastTransitionTime") if known.get("status") == value else None
         made.append(
-            {
-                "type": kind,
-                "status": value,
-                "reason": reason,
-                "message": message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 4] + " ...",
-                "observedGeneration": generation,
-                "lastTransitionTime": since or timestamp(now - now % 1000),
-            }
+            Condition(
+                type=kind,
+                status=value,
+                reason=reason,
+                message=message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 4] + " ...",
+                observed_generation=generation,
+                last_transition_time=since or timestamp(now - now % 1000),
+            )
         )
-    return made
+    return tuple(made)

@@ -3,7 +3,7 @@
 `{experiment}` in a sentence stands for what the kind is called: a search, a scale test.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -14,13 +14,15 @@ from trainer.experiment.summary import Summary
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Word = Annotated[str, Field(max_length=64, pattern="^[A-Z][A-Za-z]*$")]
 Short = Annotated[str, Field(max_length=32)]
+Phase = Literal["Pending", "Running", "Suspended", "Succeeded", "Failed", "Invalid"]
+Holds = Literal["True", "False", "Unknown"]
 
 
 class Condition(Reported):
     """Something that is so or not, as Kubernetes has it everywhere."""
 
     type: Word = Field(description="What it is about.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    status: Holds = Field(description="Whether it holds.")
     observed_generation: int | None = Field(None, description="The metadata.generation that it is about.")
     last_transition_time: Moment = Field(description="When its status last changed.")
     reason: Word = Field(description="Why, in one CamelCase word for programs.")
@@ -76,7 +78,7 @@ class Status(Reported):
     observed_generation: int | None = Field(
         None, description="The metadata.generation that the rest of the status is about."
     )
-    phase: Literal["Pending", "Running", "Suspended", "Succeeded", "Failed", "Invalid"] | None = Field(
+    phase: Phase | None = Field(
         None,
         description="Where the {experiment} stands in one word. Pending has started nothing yet, Suspended starts "
         "nothing new, Invalid has mistakes that its conditions name; Succeeded and Failed are final until rerun is "
@@ -108,6 +110,11 @@ class Status(Reported):
     summary: Summary | None = Field(
         None, description="What the records say, in the words of `python -m trainer report --json`."
     )
+
+    def written(self) -> dict[str, Any]:
+        """As the API server is sent it: without what is not known, but of the summary, which says that with null."""
+        summary = {} if self.summary is None else {"summary": self.summary.document()}
+        return self.model_copy(update={"summary": None}).as_written() | summary
 
 
 class SearchStatus(Status):

@@ -1,9 +1,7 @@
 """The table of trials in a status: at most 100 rows and 40 KiB, the most telling ones. Pure."""
 
 import heapq
-import json
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from trainer.experiment.best import direction, objective_reader, objective_value
 from trainer.experiment.expand import Trial
@@ -12,26 +10,27 @@ from trainer.experiment.record import Record, cut_error
 from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.workload import Workload
 from trialrun_operator.names import job_name
+from trialrun_operator.status_model import SearchTrialRow, TrialRow
 
 MAX_ROWS = 100
 MAX_BYTES = 40 * 1024
 MAX_ERROR_CHARACTERS = 256
 
 
-def table(work: Workload, latest: Mapping[str, Record], running: frozenset[str]) -> list[dict[str, Any]]:
+def table(work: Workload, latest: Mapping[str, Record], running: frozenset[str]) -> tuple[TrialRow, ...]:
     """Rows of failed trials, then running ones, then the best of the others, put in the listed order.
 
     `latest` holds each trial's latest record; one that is to be run again is not final.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[TrialRow] = []
     size = 0
     for trial in _most_telling(work, latest, running):
         row = _row(work, trial, latest.get(trial.id), trial.id in running)
-        size += len(json.dumps(row))
+        size += len(row.model_dump_json(by_alias=True, exclude_none=True))
         if size > MAX_BYTES:
             break
         rows.append(row)
-    return sorted(rows, key=lambda row: int(row["index"]))
+    return tuple(sorted(rows, key=lambda row: row.index))
 
 
 def _most_telling(work: Workload, latest: Mapping[str, Record], running: frozenset[str]) -> list[Trial]:
@@ -64,32 +63,38 @@ def _cost(work: Workload) -> Callable[[Record], float]:
     return lambda record: sign * value if (value := read(record)) is not None else 0.0
 
 
-def _row(work: Workload, trial: Trial, record: Record | None, running: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"index": trial.index, "id": trial.id, "state": "Running" if running else "Pending"}
-    row["parameters"] = trial.parameters
-    if work.experiment.spec.repeats > 1:
-        row["repeat"] = trial.repeat
-    if trial.workers > 1 or not isinstance(work.experiment, HyperparamSearch):
-        row["workers"] = trial.workers
+def _row(work: Workload, trial: Trial, record: Record | None, running: bool) -> TrialRow:
+    search = work.experiment if isinstance(work.experiment, HyperparamSearch) else None
+    state = "Running" if running else "Pending"
+    if record is not None and record.final and not running:
+        state = str(record.outcome)
+    row = (TrialRow if search is None else SearchTrialRow)(
+        index=trial.index,
+        id=trial.id,
+        state=state,
+        parameters=trial.parameters,
+        repeat=trial.repeat if work.experiment.spec.repeats > 1 else None,
+        workers=trial.workers if trial.workers > 1 or search is None else None,
+    )
     if record is None:
         return row
-    if not running and record.final:
-        row["state"] = str(record.outcome)
-    row["attempt"] = record.attempt
-    row["job"] = job_name(work.experiment.name, trial.id, record.attempt)
-    row["seconds"] = record.seconds.total
-    if (value := _value(work, record)) is not None:
-        row["value"] = value
-    if peaks := [memory.counted_peak for memory in record.memory if memory is not None]:
-        row["peakMemoryBytes"] = max(peaks)
-    if record.outcome is not Outcome.SUCCEEDED:
-        advice = ADVICE[record.outcome]
-        error = cut_error(record.error, MAX_ERROR_CHARACTERS - len(advice) - 2).rstrip(".")
-        row["error"] = f"{error}. {advice}" if error else advice
-    return row
+    peaks = [memory.counted_peak for memory in record.memory if memory is not None]
+    found: dict[str, object] = {
+        "attempt": record.attempt,
+        "job": job_name(work.experiment.name, trial.id, record.attempt),
+        "seconds": record.seconds.total,
+        "peak_memory_bytes": max(peaks, default=None),
+        "error": _error(record),
+    }
+    if search is not None:
+        found["value"] = objective_value(record, search.spec.objective.metric)
+    return row.model_copy(update=found)
 
 
-def _value(work: Workload, record: Record) -> float | None:
-    if not isinstance(work.experiment, HyperparamSearch):
+def _error(record: Record) -> str | None:
+    """A failure's error, cut short, and what to do about it."""
+    if record.outcome is Outcome.SUCCEEDED:
         return None
-    return objective_value(record, work.experiment.spec.objective.metric)
+    advice = ADVICE[record.outcome]
+    error = cut_error(record.error, MAX_ERROR_CHARACTERS - len(advice) - 2).rstrip(".")
+    return f"{error}. {advice}" if error else advice

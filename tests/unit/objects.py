@@ -6,12 +6,11 @@ from typing import Any
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit
 from trainer.experiment.record import RankReport, encode_report
-from trainer.experiment.spec import ScaleTest
 from trainer.scheduling.workload import Workload
 from trialrun_operator import manifests, observe
 from trialrun_operator.names import Key, job_name
 from trialrun_operator.observe import Job, Pod, timestamp
-from trialrun_operator.status_model import ScaleTestStatus, SearchStatus
+from trialrun_operator.status_model import Status
 from trialrun_operator.workload import workload
 from unit.builders import START, an_experiment
 
@@ -20,11 +19,11 @@ UID = "5f0c6f0e-0000-4000-8000-000000000001"
 OK = RankReport(metrics={"validMse": 0.25}, clock=START + 60_000)
 
 
-def kept(status: dict[str, Any], work: Workload | None = None) -> dict[str, Any]:
-    """A status of `work`, by default a search, as it is; but first whether the API server keeps all of it."""
-    scale_test = work is not None and isinstance(work.experiment, ScaleTest)
-    (ScaleTestStatus if scale_test else SearchStatus).model_validate_json(json.dumps(status))
-    return status
+def kept(status: Status) -> dict[str, Any]:
+    """A status as it is written; but first whether the API server keeps all of it."""
+    written = status.written()
+    type(status).model_validate_json(json.dumps(written))
+    return written
 
 
 def a_workload(**experiment: Any) -> Workload:

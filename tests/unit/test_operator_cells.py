@@ -69,7 +69,7 @@ def status_of(*records: Record, found: Plan, work: Workload = WORK) -> dict[str,
         old={},
         now=NOW,
     )
-    return kept(made, work)
+    return kept(made)
 
 
 def said(made: dict[str, Any], kind: str) -> tuple[str, str]:

@@ -45,8 +45,7 @@ def status_of(
             problem=problem,
             old=old,
             now=now,
-        ),
-        work,
+        )
     )
 
 

@@ -93,16 +93,17 @@ def content_fields(trial: Trial) -> Fields:
 
 def _by_validation(trials: Sequence[Trial], measured: Mapping[str, Record]) -> list[list[Trial]]:
     """The trials by what they were validated on; an unverified one joins those whose parameters say the same."""
-    told: dict[Fields, Scalar | Fields] = {
-        _validation_fields(trial): validation
-        for trial in reversed(trials)
-        if (validation := measured[trial.id].evidence.get(VALIDATION)) is not None
-    }
+    verified = [trial for trial in trials if VALIDATION in measured[trial.id].evidence]
+    told: dict[Fields, Scalar | Fields] = {}
+    if len(verified) < len(trials):
+        told = {_validation_fields(trial): measured[trial.id].evidence[VALIDATION] for trial in reversed(verified)}
     groups: dict[Scalar | Fields, list[Trial]] = {}
     for trial in trials:
-        fields = _validation_fields(trial)
-        validation = measured[trial.id].evidence.get(VALIDATION)
-        groups.setdefault(told.get(fields, fields) if validation is None else validation, []).append(trial)
+        validation: Scalar | Fields | None = measured[trial.id].evidence.get(VALIDATION)
+        if validation is None:
+            fields = _validation_fields(trial)
+            validation = told.get(fields, fields)
+        groups.setdefault(validation, []).append(trial)
     return list(groups.values())
 
 
@@ -111,7 +112,11 @@ def _validation_fields(trial: Trial) -> Fields:
 
 
 def _shared(trials: Sequence[Trial]) -> Fields:
-    shared = set(_validation_fields(trials[0])).intersection(*map(_validation_fields, trials[1:]))
+    shared = set(_validation_fields(trials[0]))
+    for trial in trials[1:]:
+        if not shared:  # as where no such field is varied: thousands of trials need not be asked
+            break
+        shared.intersection_update(_validation_fields(trial))
     return tuple(item for item in trials[0].parameters.items() if item in shared)
 
 
