@@ -22,6 +22,7 @@ from cluster.component import free_port
 from cluster.controlplane import ControlPlane
 from cluster.testcluster import Cluster
 from eventually import eventually
+from trialrun_operator.names import CONTAINER
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "trainer:1"
@@ -299,7 +300,8 @@ def a_scale_test(name: str = "scale", *, multipliers: Sequence[int] = (1, 10, 50
 
 def trial_of(pod: Json) -> Json:
     """What a pod was told: the trial that it is to train."""
-    variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
+    (trainer,) = (each for each in pod["spec"]["containers"] if each["name"] == CONTAINER)
+    variables = {each["name"]: each.get("value", "") for each in trainer["env"]}
     told: Json = json.loads(variables["TRIALRUN_TRIAL"])
     return told
 

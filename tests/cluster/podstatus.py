@@ -5,6 +5,8 @@ Reasons, messages and conditions are those of Kubernetes 1.34 (pkg/kubelet, pkg/
 
 from typing import Any
 
+from trialrun_operator.names import CONTAINER
+
 Pod = dict[str, Any]
 Status = dict[str, Any]
 
@@ -58,6 +60,15 @@ def ended(pod: Pod, now: str, *, exit_code: int, message: str = "", reason: str 
         "conditions": _conditions(now, ready="False", reason="PodCompleted" if done else "PodFailed", ended=True),
         "containerStatuses": _containers(pod, state),
     }
+
+
+def trainer_ended(pod: Pod, now: str, *, exit_code: int, message: str = "") -> Status:
+    """The training container ended by itself, and others run on."""
+    alone = ended(pod, now, exit_code=exit_code, message=message)
+    others = running(pod, now)
+    chosen = zip(alone["containerStatuses"], others["containerStatuses"], strict=True)
+    containers = [one if one["name"] == CONTAINER else other for one, other in chosen]
+    return others | {"conditions": _conditions(now, ready="False"), "containerStatuses": containers}
 
 
 def ended_by_kubelet(
