@@ -1,22 +1,19 @@
-"""Puts a container that never ends into every pod of a namespace, as a service mesh does: by an admission webhook."""
+"""A webhook that puts a container which never ends into every pod that it is asked of, as a service mesh does.
+
+Standard library only: it runs in a test's process or, as `python injector.py CERTIFICATE KEY PORT`, in a pod.
+"""
 
 import base64
 import json
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-from cluster import certificates
-from cluster.api import Json
-from cluster.testcluster import Cluster
+from typing import Any
 
 PROXY = "proxy"
 
 
-def beside(container: Json) -> Json:
+def beside(container: dict[str, Any]) -> dict[str, Any]:
     """The container to put beside one: of the same image, which the node has, and under the same restrictions."""
     command = ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.1; done"]
     return {"name": PROXY, "image": container["image"], "imagePullPolicy": container["imagePullPolicy"],
@@ -42,45 +39,28 @@ class _Webhook(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-@contextmanager
-def injected(cluster: Cluster, namespace: str, folder: Path) -> Iterator[None]:
-    """While this runs, new pods of a namespace get the container. The API server must run on this machine."""
-    authority = certificates.authority(folder, "injector-ca")
-    serving = certificates.server(folder, authority, "injector", "IP:127.0.0.1")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Webhook)
+def server(certificate: str, key: str, address: str, port: int) -> ThreadingHTTPServer:
+    """The webhook's server, which listens and is not served yet; port 0 takes any."""
+    made = ThreadingHTTPServer((address, port), _Webhook)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(serving.certificate, serving.key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-    cluster.api.create(path, _registration(namespace, server.server_port, authority.certificate.read_bytes()))
-    try:
-        yield
-    finally:
-        cluster.api.delete(f"{path}/{namespace}")
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
+    context.load_cert_chain(certificate, key)
+    made.socket = context.wrap_socket(made.socket, server_side=True)
+    return made
 
 
-def _registration(namespace: str, port: int, authority: bytes) -> Json:
-    return {
-        "metadata": {"name": namespace},
-        "webhooks": [
-            {
-                "name": "injector.trialrun.test",
-                "clientConfig": {
-                    "url": f"https://127.0.0.1:{port}/",
-                    "caBundle": base64.b64encode(authority).decode(),
-                },
-                "rules": [
-                    {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}
-                ],
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "sideEffects": "None",
-                "admissionReviewVersions": ["v1"],
-                "failurePolicy": "Fail",
-            }
-        ],
+def registration(namespace: str, authority: bytes, **reached_by: Any) -> dict[str, Any]:
+    """What makes the API server ask it of every new pod of a namespace; `reached_by` is a `url` or a `service`."""
+    webhook = {
+        "name": "injector.trialrun.test",
+        "clientConfig": {"caBundle": base64.b64encode(authority).decode(), **reached_by},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail",
     }
+    return {"metadata": {"name": namespace}, "webhooks": [webhook]}
+
+
+if __name__ == "__main__":
+    server(sys.argv[1], sys.argv[2], "0.0.0.0", int(sys.argv[3])).serve_forever()  # noqa: S104 - of a pod

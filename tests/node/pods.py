@@ -14,6 +14,7 @@ from node.release import NAMESPACE, RELEASE
 from trainer.experiment.record import Record, decode
 
 USER = 65532
+NAME = "ours"  # of the pod that runs a test's own command
 
 
 def records(experiments: Experiments, name: str) -> list[Record]:
@@ -55,19 +56,24 @@ def _is_ready(pod: Json) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def run(experiments: Experiments, command: list[str], files: dict[str, str] | None = None) -> str:
-    """What a command prints that runs in the trials' image and under a trial's restrictions, with files in /given."""
-    cluster, namespace = experiments.cluster, experiments.namespace
-    where = f"/api/v1/namespaces/{namespace}"
-    cluster.api.create(f"{where}/configmaps", {"metadata": {"name": "given"}, "data": files or {}})
+def start(experiments: Experiments, command: list[str], files: dict[str, str]) -> None:
+    """Runs a command in a pod of the trials' image and under a trial's restrictions, with files in /given."""
+    cluster, where = experiments.cluster, f"/api/v1/namespaces/{experiments.namespace}"
+    cluster.api.create(f"{where}/configmaps", {"metadata": {"name": "given"}, "data": files})
     cluster.api.create(f"{where}/pods", _pod(trainer_image(cluster), command))
 
+
+def run(experiments: Experiments, command: list[str], files: dict[str, str] | None = None) -> str:
+    """What a command prints that was started so, once it has ended."""
+    cluster, namespace = experiments.cluster, experiments.namespace
+    start(experiments, command, files or {})
+
     def phase() -> str | None:
-        now: str = cluster.api.get(f"{where}/pods/ours")["status"].get("phase", "")
+        now: str = cluster.api.get(f"/api/v1/namespaces/{namespace}/pods/{NAME}")["status"].get("phase", "")
         return now if now in ("Succeeded", "Failed") else None
 
     ended = eventually(phase, within_seconds=900, every_seconds=0.3, what="the pod has ended")
-    said = cluster.kubectl("logs", "-n", namespace, "ours")
+    said = cluster.kubectl("logs", "-n", namespace, NAME)
     assert ended == "Succeeded", said
     return said
 
@@ -75,7 +81,7 @@ def run(experiments: Experiments, command: list[str], files: dict[str, str] | No
 def _pod(image: str, command: list[str]) -> Json:
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     container = {
-        "name": "ours",
+        "name": NAME,
         "image": image,
         "command": command,
         "env": [{"name": name, "value": "1"} for name in threads],
@@ -87,7 +93,7 @@ def _pod(image: str, command: list[str]) -> Json:
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "given", "mountPath": "/given"}],  # noqa: S108
     }
     return {
-        "metadata": {"name": "ours"},
+        "metadata": {"name": NAME, "labels": {"app": NAME}},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
