@@ -49,7 +49,8 @@ def test_a_failing_search_ends_the_wait_says_why_and_tells_each_thing_once(
     )
     succeeded = experiments.condition("search", "Succeeded")
     assert (succeeded["status"], succeeded["reason"]) == ("False", "TooManyFailures")
-    assert "2 trials failed, more than maxFailedTrials (1): 2 Crashed" in succeeded["message"]
+    assert "2 trials failed, more than spec.maxFailedTrials (1)" in succeeded["message"]
+    assert "The failed: 2 Crashed." in succeeded["message"]
     assert ADVICE[Outcome.CRASHED] in succeeded["message"]
     assert "raise spec.rerun" in succeeded["message"]
 
