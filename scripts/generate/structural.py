@@ -49,6 +49,7 @@ _REPLACED = (
     "x-trialrun-change",
 )
 _SCALARS = ["boolean", "integer", "number", "string"]
+_ONE_OR_MORE = [*_SCALARS, "array"]  # a scalar, or a list of them
 # Any scalar; no type can say so. Lists and mappings, having no size that fits, are refused.
 _ANY_SCALAR = {
     "x-kubernetes-preserve-unknown-fields": True,
@@ -111,6 +112,8 @@ class _Structural:
         rest = {word: value for word, value in node.items() if word != "anyOf"}
         if [option.get("type") for option in node["anyOf"]] == _SCALARS:
             return {**_ANY_SCALAR, **rest}
+        if [option.get("type") for option in node["anyOf"]] == _ONE_OR_MORE:
+            return {"x-kubernetes-preserve-unknown-fields": True, **rest}
         (option,) = (option for option in node["anyOf"] if option.get("type") != "null")
         return {**self._whole(option), **rest, **({"nullable": True} if self._report else {})}
 
@@ -143,7 +146,7 @@ class _Structural:
         if "properties" in node:
             found["properties"] = {name: self.node(field) for name, field in node["properties"].items()}
         for word in ("items", "additionalProperties"):
-            if isinstance(node.get(word), dict):
+            if isinstance(node.get(word), dict) and self._whole(node[word]):  # of an empty one anything is taken
                 found[word] = self.node(node[word])
                 found[word].pop("description", None)  # the field's own says it
         return found

@@ -78,6 +78,8 @@ def _other(experiment: Experiment, ranking: Ranking) -> str:
 
 
 def _source(experiment: Experiment) -> str:
+    if experiment.spec.program is not None:
+        return "spec.program.inputs"
     data = experiment.spec.training.data
     if data.source == "kafka":
         return f"topic {data.topic_name}"

@@ -12,6 +12,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.record import DATA, VALIDATION, Record
 from trainer.experiment.spec import Scalar
+from trainer.experiment.training import Training
 
 # The fields of `data` that choose the content. Trials that agree in them must find the same.
 _CHOOSE_CONTENT = (
@@ -87,7 +88,9 @@ def contents(attempts: Iterable[tuple[Trial, Record]]) -> dict[Fields, str]:
 
 
 def content_fields(trial: Trial) -> Fields:
-    """The varied fields that choose a trial's content."""
+    """The varied fields that choose a trial's content. Of a program nobody knows which do."""
+    if not isinstance(trial.runs, Training):
+        return ()
     return tuple(item for item in trial.parameters.items() if _chooses_content(item[0]))
 
 
@@ -108,6 +111,8 @@ def _by_validation(trials: Sequence[Trial], measured: Mapping[str, Record]) -> l
 
 
 def _validation_fields(trial: Trial) -> Fields:
+    if not isinstance(trial.runs, Training):
+        return ()
     return tuple(item for item in trial.parameters.items() if _decides_validation(item[0]))
 
 

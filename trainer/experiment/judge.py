@@ -123,7 +123,7 @@ def make_record(
         parameters=trial.parameters,
         repeat=trial.repeat,
         workers=trial.workers,
-        seed=trial.training.train.seed,
+        seed=trial.seed,
         attempt=attempt,
         final=not (retries_left and verdict.outcome in RETRIED),
         outcome=verdict.outcome,
