@@ -239,8 +239,8 @@ def _grid(parameters: Sequence[Parameter], point: Point) -> Iterator[Point]:
     if not counts(first, point):
         yield from _grid(rest, point)
         return
-    for value in first.values or ():
-        yield from _grid(rest, point | {first.name: value})
+    for number in range(first.count or 0):
+        yield from _grid(rest, point | {first.name: first.at(number)})
 
 
 def counts(parameter: Parameter, point: Point) -> bool:
@@ -279,8 +279,8 @@ def _draw(spec: SearchSpec) -> Iterator[Point]:
 
 def _value(parameter: Parameter, share: float, *, free: bool) -> Scalar:
     """The value that lies `share` of the way (0 to below 1) through a parameter, `free` of any field of ours."""
-    if (values := parameter.values) is not None:
-        return values[int(share * len(values))]
+    if parameter.count is not None:
+        return parameter.at(int(share * parameter.count))
     interval = parameter.range
     assert interval is not None, "load lets no parameter through that has neither choices nor a range"  # noqa: S101
     if not free and leaves()[parameter.name].number is int:

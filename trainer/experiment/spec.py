@@ -70,18 +70,19 @@ class Range(Section):
     )
 
     @property
-    def values(self) -> tuple[int | float, ...] | None:
-        """All of them, where a step makes them countable."""
-        if self.step is None:
-            return None
-        whole = all(float(each).is_integer() for each in (self.min, self.max, self.step))
-        count = round((self.max - self.min) / self.step) + 1
-        found = (float(f"{self.min + number * self.step:.12g}") for number in range(count))
-        return tuple(int(each) if whole else each for each in found)
+    def count(self) -> int | None:
+        """How many values there are, where a step makes them countable."""
+        return None if self.step is None else round((self.max - self.min) / self.step) + 1
+
+    def at(self, number: int) -> int | float:
+        """One of the values that a step makes, from 0."""
+        assert self.step is not None, "only a step makes them countable"  # noqa: S101
+        found = float(f"{self.min + number * self.step:.12g}")
+        return int(found) if all(float(each).is_integer() for each in (self.min, self.max, self.step)) else found
 
 
 def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else (value,)
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 # One value, or several of which any will do.
@@ -106,7 +107,7 @@ class Parameter(Section):
         }
     )
 
-    name: Annotated[str, Field(pattern=PARAMETER, max_length=100)] = Field(
+    name: Annotated[str, Field(min_length=1, pattern=PARAMETER, max_length=100)] = Field(
         description="The path of a field of `training`, such as train.learningRate; with a program any name, "
         "of which a dotted one reaches into its settings."
     )
@@ -122,9 +123,13 @@ class Parameter(Section):
     )
 
     @property
-    def values(self) -> tuple[Scalar, ...] | None:
-        """All values that it takes, None where they can't be counted."""
-        return self.choices if self.range is None else self.range.values
+    def count(self) -> int | None:
+        """How many values it takes, None where they can't be counted."""
+        return len(self.choices or ()) if self.range is None else self.range.count
+
+    def at(self, number: int) -> Scalar:
+        """One of the values that can be counted, from 0."""
+        return self.range.at(number) if self.range is not None else (self.choices or ())[number]
 
 
 class Prices(Section):
