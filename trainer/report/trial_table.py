@@ -134,7 +134,7 @@ def method(results: Results) -> Markup:
 def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
     """Cells in the order of the heads, those that may be left out among them."""
     record = results.records.get(trial.id)
-    row = [str(trial.index), trial.id, *(setting(trial.parameters[path]) for path in paths)]
+    row = [str(trial.index), trial.id, *(_setting(trial, path) for path in paths)]
     row += [str(trial.workers), str(trial.repeat)]
     if results.metric is not None:
         row.append(number(results.values[trial.id]) if trial.id in results.values else _ABSENT)
@@ -151,8 +151,12 @@ def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
     ]
 
 
+def _setting(trial: Trial, path: str) -> str:
+    return setting(trial.parameters[path]) if path in trial.parameters else _ABSENT
+
+
 def _is_text(results: Results, path: str) -> bool:
-    return any(isinstance(trial.parameters[path], str | bool) for trial in results.trials)
+    return any(isinstance(trial.parameters.get(path), str | bool) for trial in results.trials)
 
 
 def _environment(environment: Environment) -> dict[str, str]:
