@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     init = arguments.command(
         commands, "init", "print a commented experiment file to start from, to be kept as search.yaml"
     )
+    init.add_argument("--program", metavar="COMMAND", help='for a program of your own, as in "python train.py"')
     init.set_defaults(func=_lazily("init"))
 
     schema = arguments.command(commands, "schema", "print a JSON Schema of experiment files, for editors")

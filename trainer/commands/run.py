@@ -23,6 +23,7 @@ from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_sam
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.processes import Processes
+from trainer.local.programs import Programs
 from trainer.local.run import now, run
 from trainer.packages import require
 from trainer.report.live import progress
@@ -37,7 +38,10 @@ LOGS = {"local": "fork-server.log", "spark": "spark.log"}
 def main(options: argparse.Namespace) -> int:
     """0 when the experiment succeeded, 1 when it did not, 130 when it was interrupted."""
     experiment: Experiment = options.experiment
-    require("torch")
+    if experiment.spec.program is None:
+        require("torch")
+    elif options.launcher == "spark":
+        raise UserError("--launcher spark: must be given an experiment of Trialrun's trainer, got one with a program")
     if options.launcher == "spark" and isinstance(experiment, ScaleTest):
         raise UserError(
             "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "
@@ -49,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
     require_ours(folder)
     _require_sound(options.file, work, [] if options.fresh else read_ledger(folder))
     _warn(work, options)
-    found = build_data(trials)
+    found = build_data(trials) if experiment.spec.program is None else {}
     try:
         with occupied(folder):
             records = [] if options.fresh else read_ledger(folder)
@@ -162,13 +166,14 @@ def _counts_elsewhere(experiment: Experiment) -> list[str]:
 
 def _crowded(trials: Sequence[Trial], jobs: int) -> Iterator[str]:
     """A sentence where trials that run at once have more threads than there are cores, as their records say too."""
-    threads = max(trial.workers * trial.training.train.threads for trial in trials)
+    threads = max(trial.workers * (trial.threads or 1) for trial in trials)
     if jobs * threads <= cores():
         return
     fit = cores() // threads
     mend = f"--jobs {fit} leaves each its own" if fit else "lower workers or train.threads"
+    what = "workers x train.threads" if trials[0].threads is not None else "one for each worker, if not more"
     yield (
-        f"--jobs {jobs}: {_count(jobs, 'trial')} of {_count(threads, 'thread')} (workers x train.threads) need "
+        f"--jobs {jobs}: {_count(jobs, 'trial')} of {_count(threads, 'thread')} ({what}) need "
         f"{_count(jobs * threads, 'core')}, and {cores()} may be used, so they slow each other down and their times "
         f"say little; {mend}"
     )
@@ -180,8 +185,10 @@ def _count(number: int, what: str) -> str:
 
 def _launcher(
     options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path
-) -> Processes | Cells | Spark:
+) -> Processes | Cells | Programs | Spark:
     """What starts trials: a search's in milliseconds, a scale test's each from nothing and within its limits."""
+    if experiment.spec.program is not None:
+        return Programs(experiment, experiment.spec.program, options.file.parent, options.jobs, log)
     if options.launcher == "spark":
         return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
     if isinstance(experiment, ScaleTest):

@@ -19,12 +19,12 @@ OURS = ("-P", "-m")
 
 @dataclass
 class Child:
-    """Runs `module` with the two ends of its pipes and `arguments`. Told to end, it has `patience` seconds to do so.
+    """Runs Python with the words of `program`, the ends of its two pipes and `arguments`.
 
-    `what` it is stands in the error that tells of its end.
+    Told to end, it has `patience` seconds to do so. `what` it is stands in the error that tells of its end.
     """
 
-    module: str
+    program: tuple[str, ...]
     what: str
     log: Path
     arguments: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Child:
         self.events, theirs_out = os.pipe()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *OURS, self.module, str(theirs_in), str(theirs_out), *self.arguments],
+                [sys.executable, *self.program, str(theirs_in), str(theirs_out), *self.arguments],
                 pass_fds=(theirs_in, theirs_out),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -19,8 +19,8 @@ class Progress(Protocol):
     def started(self, trial: Trial) -> None:
         """A trial's process runs."""
 
-    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        """A running trial has finished `epoch`, counted from 1, of `epochs`."""
+    def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
+        """A running trial has told its metrics after a step; of our trainer an epoch, counted from 1."""
 
     def waits(self, what: str) -> None:
         """The run waits for something, which takes long or may never come."""
@@ -59,8 +59,8 @@ class Lines:
         """Says nothing yet."""
         self._progress.started(trial)
 
-    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        """Says nothing: a log with a line per epoch is not read."""
+    def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
+        """Says nothing: a log with a line per step is not read."""
 
     def waits(self, what: str) -> None:
         """Writes what is waited for."""
