@@ -1,4 +1,4 @@
-"""Measures the operator with 5,000 trials on a real API server, and version 0.1's before it in the same run.
+"""Measures the operator with 5,000 trials on a real API server, in turns with version 0.1's.
 
     make bench-operator
 
@@ -15,6 +15,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,16 @@ class Figures:
     restart_peak_mib: float = 0.0
     delays: list[float] = field(default_factory=list)  # seconds from a pod's end to the status that counts its trial
 
+    @property
+    def creation_ratio(self) -> float:
+        """Creation beside that of a plain loop."""
+        return self.operator_creates_per_second / self.plain_creates_per_second
+
     def rows(self) -> dict[str, str]:
         """The figures as text."""
-        ratio = self.operator_creates_per_second / self.plain_creates_per_second
         return {
             "plain loop": f"{self.plain_creates_per_second:.0f} jobs created/s",
-            "operator": f"{self.operator_creates_per_second:.0f} jobs created/s, {ratio:.2f} of it",
+            "operator": f"{self.operator_creates_per_second:.0f} jobs created/s, {self.creation_ratio:.2f} of it",
             "all in the ledger": f"{self.trials_per_second:.1f} trials/s ({self.seconds_to_finish:.0f} s)",
             "API writes per trial": f"{self.writes_per_trial:.2f}",
             "experiment object": f"{self.object_kib:.1f} KiB",
@@ -86,19 +91,29 @@ class Figures:
         return f"median {median:.2f} s, 99 % in {late:.2f} s, all in {last:.2f} s"
 
 
-def lines(before: Figures, now: Figures, trials: int) -> list[str]:
-    """Both versions' figures as a table of text."""
+def lines(before: Sequence[Figures], now: Sequence[Figures], trials: int) -> list[str]:
+    """Both versions' figures as a table of text, a column for each round, and what one makes of the other."""
     machine = f"{platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}"
-    table = [
-        ("", "version 0.1", "this one"),
-        *((name, before.rows()[name], text) for name, text in now.rows().items()),
-    ]
-    ratio = now.trials_per_second / before.trials_per_second
+    heads = [f"{version}, round {number + 1}" for number in range(len(now)) for version in ("0.1", "this")]
+    columns = [figures.rows() for pair in zip(before, now, strict=True) for figures in pair]
+    table = [("", *heads), *((name, *(column[name] for column in columns)) for name in columns[0])]
     return [
         f"{trials} trials, at most {PARALLEL} at once; creation with {IN_FLIGHT} requests in flight; {machine}",
-        *(f"{name:<28}{one:<52}{other}" for name, one, other in table),
-        f"trials/s beside version 0.1: {ratio:.2f}",
+        *("".join(f"{cell:<50}" if at else f"{cell:<28}" for at, cell in enumerate(row)).rstrip() for row in table),
+        f"trials/s beside version 0.1: {_mean(now, 'trials_per_second') / _mean(before, 'trials_per_second'):.2f}",
+        f"creation beside the plain loop: {_mean(now, 'creation_ratio'):.2f}",
+        f"CPU per trial of operator / API server beside version 0.1's: {_share(now) / _share(before):.2f}",
     ]
+
+
+def _mean(rounds: Sequence[Figures], name: str) -> float:
+    return sum(getattr(each, name) for each in rounds) / len(rounds)
+
+
+def _share(rounds: Sequence[Figures]) -> float:
+    """The operator's CPU time for each second of the API server's: a machine whose speed changes slows both."""
+    spent = [each.cpu_milliseconds for each in rounds]
+    return sum(each["operator"] for each in spent) / sum(each["API server"] for each in spent)
 
 
 def a_search(trials: int, name: str, parallel: int) -> dict[str, Any]:
@@ -225,6 +240,7 @@ def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figu
         figures.resident_mib = memory_mib(process.pid, "VmRSS")
         figures.peak_resident_mib = memory_mib(process.pid, "VmHWM")
         figures.cpu_seconds = cpu_seconds(process.pid)
+        figures.delays = delays(plane, experiments)
         process.kill()
         began = time.perf_counter()
         eventually(lambda: not process.is_running, within_seconds=10, every_seconds=0.01)
@@ -234,7 +250,6 @@ def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figu
         time.sleep(5)  # kopf's own listing follows ours
         figures.restart_cpu_seconds = cpu_seconds(process.pid)
         figures.restart_peak_mib = memory_mib(process.pid, "VmHWM")
-        figures.delays = delays(plane, experiments)
     return figures
 
 
@@ -273,7 +288,7 @@ def started(folder: Path, trials: int, root: Path) -> Figures:
 
 
 def main() -> None:
-    """Measures both versions, one after the other, and prints."""
+    """Measures both versions in turns, so that a machine whose speed changes favours none, and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=main.__doc__)
     parser.add_argument("--trials", type=int, default=5000, help="a multiple of 500")
     trials = parser.parse_args().trials
@@ -282,8 +297,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="trialrun-bench-") as name:
         folder = Path(name)
         (folder / "0.1").mkdir()
-        before = started(folder / "before", trials, unpacked(folder / "0.1").root)
-        now = started(folder / "now", trials, ROOT)
+        old = unpacked(folder / "0.1").root
+        before: list[Figures] = []
+        now: list[Figures] = []
+        for number, turn in enumerate((before, now, now, before)):
+            root = ROOT if turn is now else old
+            turn.append(started(folder / str(number), trials, root))
     print("\n".join(lines(before, now, trials)))
 
 

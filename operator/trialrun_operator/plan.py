@@ -5,6 +5,7 @@ Planning again after a plan was carried out gives an empty plan; the order of ob
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
@@ -84,8 +85,7 @@ def plan(
     `blocked` are attempts whose jobs can't be created at present; `crowded` says that a quota takes no more jobs.
     """
     history = History(work, ledger, accepted)
-    everything = sorted(attempts, key=_age)
-    attempts = [each for each in everything if each.live or not _recorded(ledger, *each.identity)]
+    attempts, settled = _sorted_out(ledger, attempts)
     # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
     live = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
     baseline = work.baseline.id if work.baseline is not None else ""
@@ -105,8 +105,9 @@ def plan(
     )
     stopped = [each.job for each in live if each.identity[0] in decision.stops]
     deletes = _tidy(ledger, attempts, now, wakes)
-    deletes += _expired(work, ledger, everything, now, wakes)
-    room = _room(work, ledger, everything) if crowded and decision.starts else []
+    finished = _finished(ledger, attempts, settled)
+    deletes += _expired(work, finished, now, wakes)
+    room = _room(work, ledger, finished) if crowded and decision.starts else []
     old = [job for job, moment in room if now >= moment + KEPT_MILLISECONDS][: len(decision.starts)]
     wakes += [moment + KEPT_MILLISECONDS for _, moment in room if now < moment + KEPT_MILLISECONDS]
     waits_for_room = bool(room) or (crowded and bool(records))
@@ -130,6 +131,15 @@ def plan(
         wake=min(wakes, default=None),
         limits=history.limits,
     )
+
+
+def _sorted_out(ledger: Ledger, attempts: Iterable[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
+    """The attempts that may have to be acted on, the oldest first, and those that are over and recorded."""
+    others: list[Attempt] = []
+    settled: list[Attempt] = []  # most of thousands
+    for each in attempts:
+        (others if each.live or not _recorded(ledger, *each.identity) else settled).append(each)
+    return sorted(others, key=_age), settled
 
 
 def _judge(
@@ -205,28 +215,31 @@ def _tidy(ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int
     return deletes
 
 
-def _expired(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+def _expired(work: Workload, ended: Sequence[tuple[Job, int]], now: int, wakes: list[int]) -> list[Delete]:
     """Recorded jobs that have been kept long enough; when the next has is added to `wakes`."""
     ttl = work.experiment.spec.ttl_seconds_after_finished
     kept, why = 1000 * DAY_SECONDS, "it ended a day ago"
     if ttl is not None:
         kept, why = max(1000 * ttl, KEPT_MILLISECONDS), f"it ended ttlSecondsAfterFinished ({ttl}) ago"
-    ended = _finished(ledger, attempts)
-    wakes += [moment + kept for _, moment in ended if now < moment + kept]
-    return [_delete(job, why) for job, moment in ended if now >= moment + kept]
+    due = [job for job, moment in ended if now >= moment + kept]
+    if len(due) < len(ended):
+        wakes.append(ended[len(due)][1] + kept)
+    return [_delete(job, why) for job in due]
 
 
-def _room(work: Workload, ledger: Ledger, attempts: Sequence[Attempt]) -> list[tuple[Job, int]]:
+def _room(work: Workload, ledger: Ledger, ended: Sequence[tuple[Job, int]]) -> list[tuple[Job, int]]:
     """Recorded jobs that may go for others, and when they ended; the failed last, whose pods are looked at most."""
     if work.experiment.spec.ttl_seconds_after_finished is not None:  # they are kept as long as was asked for
         return []
-    return sorted(_finished(ledger, attempts), key=lambda one: (not _succeeded(ledger, one[0]), one[1]))
+    return sorted(ended, key=lambda one: (not _succeeded(ledger, one[0]), one[1]))
 
 
-def _finished(ledger: Ledger, attempts: Sequence[Attempt]) -> list[tuple[Job, int]]:
-    """The jobs that have ended, when, and whose record is in the ledger."""
-    jobs = [attempt.job for attempt in attempts if attempt.job is not None and not attempt.job.deleting]
-    return [(job, job.ended) for job in jobs if job.ended is not None and _recorded(ledger, job.trial, job.attempt)]
+def _finished(ledger: Ledger, attempts: Iterable[Attempt], settled: Iterable[Attempt]) -> list[tuple[Job, int]]:
+    """The jobs that have ended, when, and whose record is in the ledger, the first to end first."""
+    recorded = (each for each in attempts if _recorded(ledger, *each.identity))
+    jobs = (each.job for each in chain(settled, recorded))
+    ended = [(job, job.ended) for job in jobs if job is not None and job.ended is not None and not job.deleting]
+    return sorted(ended, key=lambda one: one[1])
 
 
 def _succeeded(ledger: Ledger, job: Job) -> bool:

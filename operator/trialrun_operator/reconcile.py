@@ -16,7 +16,7 @@ from trialrun_operator import baseline_status, conditions, events, observe, stat
 from trialrun_operator.apply import Applier
 from trialrun_operator.kube import Kube, Refused, all_of
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import ATTEMPT_LABEL, EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key
+from trialrun_operator.names import EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key
 from trialrun_operator.observe import Job, Pod
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.pod_outcome import refusal_of
@@ -26,6 +26,7 @@ from trialrun_operator.status_model import Status
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
 
 _log = logging.getLogger(__name__)
+_NAMED = 100  # trials whose pods are asked for by name, in place of all pods; a selector has its length
 _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 
 
@@ -114,6 +115,7 @@ class Reconciler:
             problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem()
             problem = None if became_crowded or found.waits_for_room else problem
             made = self._status(seen, state, work, found, running, accepted, problem)
+            state.status_took(time.thread_time() - began)
             computed += time.thread_time() - began
             await self._write_status(seen, made)
         again = bool(pending or created) or became_crowded
@@ -286,8 +288,8 @@ class Reconciler:
     async def _relist(self, jobs: Sequence[Job]) -> None:
         """LISTs the pods of some jobs, before an end is believed that rests on a pod, or a report, not seen."""
         selector = f"{UID_LABEL}={jobs[0].experiment_uid}"
-        if len(jobs) == 1:
-            selector += f",{TRIAL_LABEL}={jobs[0].trial},{ATTEMPT_LABEL}={jobs[0].attempt}"
+        if len(jobs) <= _NAMED:
+            selector += f",{TRIAL_LABEL} in ({','.join(sorted({job.trial for job in jobs}))})"
         listed: list[Pod] = []
         version = 0
         async for page, moment in self._kube.pages(PODS, jobs[0].key.namespace, selector):

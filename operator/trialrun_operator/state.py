@@ -16,8 +16,10 @@ from trialrun_operator.names import Key
 from trialrun_operator.store import ExperimentObject
 from trialrun_operator.workload import workload
 
-# Ledger and status are written at most once in so long for an experiment.
+# Ledger and status are written at most once in so long for an experiment, and so rarely that working out the status,
+# which grows with the number of trials, takes a twentieth of the time.
 WRITE_INTERVAL_SECONDS = 1.0
+_STATUS_SHARE = 0.05
 _FIRST_BACKOFF_SECONDS = 2.0
 _MAX_BACKOFF_SECONDS = 60.0
 _DELETION_SECONDS = 30.0
@@ -50,6 +52,7 @@ class ExperimentState:
     _generation: int = -1
     _workload: Workload | InvalidExperiment | None = None
     _last_write: float = _NEVER
+    _status_seconds: float = 0.0
     _last_ask: float = _NEVER
     _blocked: dict[tuple[str, int], _Backoff] = field(default_factory=dict)
     _backoff: _Backoff | None = None
@@ -97,7 +100,12 @@ class ExperimentState:
 
     def until_write(self) -> float:
         """Seconds until ledger and status may be written again."""
-        return max(0.0, self._last_write + WRITE_INTERVAL_SECONDS - self.clock())
+        interval = max(WRITE_INTERVAL_SECONDS, self._status_seconds / _STATUS_SHARE)
+        return max(0.0, self._last_write + interval - self.clock())
+
+    def status_took(self, seconds: float) -> None:
+        """Notes how long the status took to be worked out."""
+        self._status_seconds = seconds
 
     def may_ask(self) -> bool:
         """Whether Events may be listed now; if so, that is noted."""

@@ -224,6 +224,8 @@ TABLE: dict[str, list[tuple[Request, Any]]] = {
         (listing(MAP, "of=it", limit=2), ([["a", "b"], ["c"]], True)),
         (listing(MAP, "of=it,n=2", limit=2), ([["a"]], True)),
         (listing(MAP, "of=nothing", limit=2), ([[]], True)),
+        (listing(MAP, "of=it,n in (1,3)", limit=5), ([["b", "c"]], True)),
+        (listing(MAP, "n in (2,4)", limit=5), ([["a", "other"]], True)),
         (listing(MAP, "of", limit=2, between=delete(MAP, "c", "u1")), ([["a", "b"], ["c"]], True)),
         (listing(MAP, "of", limit=1, between=create(MAP, "d", labels={"of": "it"})), ([["a"], ["b"], []], True)),
         (listing(MAP, "of", limit=5), ([["a", "b", "d"]], True)),

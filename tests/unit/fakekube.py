@@ -18,6 +18,8 @@ Document = dict[str, Any]
 # Of these only a request to `/status` changes the status, and such a request nothing else.
 _WITH_STATUS = {"hyperparamsearches", "scaletests", "pytorchjobs", "pods"}
 _PATH = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)(/namespaces/[^/]+)?/([^/]+)(?:/([^/]+))?(/status)?")
+# A label, one that equals a value, or one that is among several.
+_SELECTOR = re.compile(r"([^,= ]+)(?:=([^,]*)| in \(([^)]*)\))?(?:,|$)")
 _VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "GET": "get"}
 
 
@@ -138,7 +140,7 @@ class FakeApi:
         else:
             version, found = self._version, sorted(self.objects.items())
             items = [each for at, each in found if where.fullmatch(at)]
-        wanted = [part.partition("=") for part in query.get("labelSelector", "").split(",") if part]
+        wanted = _SELECTOR.findall(query.get("labelSelector", ""))
         page, limit, metadata = [], int(query.get("limit", 0)), {"resourceVersion": str(version)}
         for number, each in enumerate(items):
             if limit and len(page) == limit:  # what is left may all be of others: the last page is empty then
@@ -227,7 +229,10 @@ def _metadata_of(document: Document) -> Document:
 
 def _selected(metadata: Document, wanted: list[tuple[str, str, str]]) -> bool:
     labels = metadata.get("labels") or {}
-    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
+    return all(
+        name in labels and (not (value or among) or labels[name] in (among.split(",") if among else [value]))
+        for name, value, among in wanted
+    )
 
 
 def _has(document: Document, fields: str) -> bool:

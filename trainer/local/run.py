@@ -75,7 +75,9 @@ def run(
             launcher.start(start.trial, trial_folder(folder, start.trial))
             running[start.trial.id] = _started(start, launcher.start_seconds, work.deadline_seconds)
             progress.started(start.trial)
-        if not running and not decision.skipped:
+        if not running and decision.skipped:
+            continue  # with nothing to wait for: they may have been the last
+        if not running:
             return made
         for event in launcher.events(timeout=_until_next_deadline(running.values())):
             _take(event, running, progress)
