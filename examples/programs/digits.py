@@ -1,4 +1,4 @@
-"""A convolutional network on the digits that scikit-learn ships: a script as anyone has one, with three lines for Trialrun."""
+"""A convolutional network on the digits that scikit-learn ships, with three lines for Trialrun."""
 
 import torch
 from sklearn.datasets import load_digits

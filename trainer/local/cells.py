@@ -24,7 +24,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
-from trainer.local.launcher import QUIET_SECONDS, Begun, Reported, LauncherEnded, RankEnded
+from trainer.local.launcher import QUIET_SECONDS, Begun, LauncherEnded, RankEnded, Reported
 from trainer.local.lines import Lines
 from trainer.local.processes import LOG, orders, rank_exit
 from trainer.report.wording import memory

@@ -1,4 +1,4 @@
-"""Starts programs, keeps their output, and ends them with all they started: their parent, which imports nothing of ours.
+"""Starts programs, keeps their output, and ends them with all that they started. It imports nothing of ours.
 
 Run by its path: requests come as JSON lines on one pipe, events go out on another. When the requests end, however the
 runner died, it ends what still runs. On Linux it inherits whatever its programs leave behind, so that a child in a

@@ -13,7 +13,7 @@ from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Unreadable, decode_report
 from trainer.local.child import OURS, Child
-from trainer.local.launcher import QUIET_SECONDS, Reported, RankEnded
+from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
 _TAIL_BYTES = 16_384  # C++ prints many lines after its reason

@@ -5,7 +5,6 @@ import json
 import os
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -262,9 +261,9 @@ class Programs:
         }
         # The interpreter that this runs in is the one that `python` means.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        told = {
+        told: dict[str, str] = {
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
-            "TRIALRUN_REPORTS": order["reports"],
+            "TRIALRUN_REPORTS": str(order["reports"]),
             "TRIALRUN_ATTEMPT": uuid.uuid4().hex,
             "PATH": path,
         }

@@ -90,7 +90,10 @@ def _metrics(results: Results) -> list[str]:
     return [*named, *others][:_MOST_METRICS]
 
 
-_TITLES = {"validLoss": ("Validation loss", "valid-loss", "loss"), "trainLoss": ("Training loss", "train-loss", "loss")}
+_TITLES = {
+    "validLoss": ("Validation loss", "valid-loss", "loss"),
+    "trainLoss": ("Training loss", "train-loss", "loss"),
+}
 
 
 def _chart(
@@ -105,7 +108,11 @@ def _chart(
     called, file, axis = _TITLES.get(name, (name, f"curve-{re.sub('[^A-Za-z0-9]', '-', name)}", name))
     title = f"{called} by {step}"
     drawn = [
-        figure for _, curve in curves for each in scaled_with for figure in curve.figures[each] if math.isfinite(figure)
+        figure
+        for _, curve in curves
+        for each in scaled_with
+        for figure in curve.figures[each]
+        if math.isfinite(figure)
     ]
     if not any(math.isfinite(figure) for _, curve in curves for figure in curve.figures[name]):
         return Chart(title, "The histories hold no finite figure of it.")

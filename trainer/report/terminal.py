@@ -145,7 +145,9 @@ class Screen:
             return
         points = [one.trial.parameters for one in shown] + [trial.parameters for trial, _ in ended]
         paths = self._paths_that_fit(points)
-        rows = [("trial", *(self._progress.names[path] for path in paths), self._progress.steps, self._watched(), "time")]
+        rows = [
+            ("trial", *(self._progress.names[path] for path in paths), self._progress.steps, self._watched(), "time")
+        ]
         cells = [self._running(one) for one in shown] + [self._finished(trial, record) for trial, record in ended]
         for point, (index, *state) in zip(points, cells, strict=True):
             rows.append((index, *(_value(point, path) for path in paths), *state))

@@ -23,7 +23,7 @@ from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode_report
 from trainer.local.child import OURS, Child
-from trainer.local.launcher import QUIET_SECONDS, Begun, Reported, RankEnded, Waits
+from trainer.local.launcher import QUIET_SECONDS, Begun, RankEnded, Reported, Waits
 from trainer.local.lines import Lines
 from trainer.local.processes import orders
 
