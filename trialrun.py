@@ -1,4 +1,4 @@
-"""What a program of yours asks for its parameters, and tells how it is doing. One file: copy it where it isn't installed.
+"""What a program asks for its parameters, and tells how it is doing. One file: copy it where it isn't installed.
 
     import trialrun
 
@@ -87,12 +87,12 @@ class Trial:
     @property
     def stopping(self):
         """Whether it was asked to stop: what it has reported counts, and more is not wanted."""
-        return self._stop is not None and os.path.exists(self._stop)
+        return self._stop is not None and Path(self._stop).exists()
 
     def report(self, step=None, metrics=None, /, **more):
         """Tells the metrics after a step, numbers by name; gives whether to stop. Those of the last report count.
 
-        Names that Python takes for no keyword, such as val/loss, go into `metrics`. Of several ranks only rank 0 tells.
+        Names that are no Python names, such as val/loss, go into `metrics`. Of several ranks only rank 0 tells.
         """
         step = self._step + 1 if step is None else int(step)
         found = _numbers({**(metrics or {}), **more})
@@ -127,7 +127,7 @@ class Trial:
 
 
 def trial(**defaults):
-    """The trial that this process runs. `defaults` count for parameters that nobody gives, as when it runs by hand."""
+    """The trial that this process runs. `defaults` are the parameters that nobody gives, as when it runs by hand."""
     return Trial(json.loads(os.environ.get(_VARIABLE) or "{}"), defaults)
 
 

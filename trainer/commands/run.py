@@ -32,7 +32,7 @@ from trainer.scheduling.workload import Workload, workload
 from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
-LOGS = {"local": "fork-server.log", "spark": "spark.log"}
+LOGS = {"local": "fork-server.log", "spark": "spark.log", "program": "programs.log"}
 
 
 def main(options: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
                 print(summary.model_dump_json(by_alias=True))
     except LauncherEnded as error:
         raise UserError(
-            f"{error}\nWhat was done is kept; see {folder / LOGS[options.launcher]}, then run again."
+            f"{error}\nWhat was done is kept; see {folder / _log_name(options)}, then run again."
         ) from error
     return 0 if summary.state == "Succeeded" else 1
 
@@ -83,7 +83,7 @@ def _run_what_is_left(options: argparse.Namespace, work: Workload, records: Sequ
     todo = list(history.left)
     done = work.by_id.keys() - {trial.id for trial in todo}
     kept = [record for record in latest(records).values() if record.id in done]
-    log, settled = folder / LOGS[options.launcher], False
+    log, settled = folder / _log_name(options), False
     try:
         # The fork server starts before anything here has threads, and loads torch meanwhile.
         with (
@@ -194,6 +194,11 @@ def _launcher(
     if isinstance(experiment, ScaleTest):
         return Cells(experiment.spec.cell, todo, default_cache(), log)
     return Processes(default_cache(), log)
+
+
+def _log_name(options: argparse.Namespace) -> str:
+    """What the process that starts trials says goes there."""
+    return LOGS["program" if options.experiment.spec.program is not None else options.launcher]
 
 
 def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> dict[Fields, str]:

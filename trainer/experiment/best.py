@@ -153,6 +153,7 @@ def _naive(
     point = next(trial.point for trial in trials if trial.id == leader.id)
     of_best = [counted[trial.id].metrics for trial in trials if trial.point == point]
     test = objective.metric.replace("valid", "test", 1)
+    has_test = test != objective.metric
     value = _mean(of_best, name)
     if value is None:
         return None
@@ -161,8 +162,8 @@ def _naive(
         beaten_by=sum(sign * value < sign * naive for value, naive in compared),
         trials=len(compared),
         best_beats=sign * leader.value < sign * value,
-        test_value=_mean(of_best, naive_name(test)),
-        best_test_value=_mean(of_best, test),
+        test_value=_mean(of_best, naive_name(test)) if has_test else None,
+        best_test_value=_mean(of_best, test) if has_test else None,
     )
 
 

@@ -28,9 +28,14 @@ def caveats(experiment: Experiment, ranking: Ranking) -> Iterator[str]:
         if (naive := ranking.groups[0].naive) is not None:
             yield against_naive(leader, naive)
     if ranking.unverified:
+        why = "Those of version 0.1 and of other trainers don't."
+        if experiment.spec.program is not None:
+            why = (
+                "Name what it reads in spec.program.inputs, or have the program tell it with trial.rests_on(data=…)."
+            )
         yield (
             f"The data of {_trials(ranking.unverified)} is unverified: the records don't tell what was trained on. "
-            "Those of version 0.1 and of other trainers don't."
+            f"{why}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs a program's trials on this machine: each rank a process group of its own, whose reports are read as they come."""
+"""Runs a program's trials on this machine: each rank a process group of its own, whose reports are read meanwhile."""
 
 import hashlib
 import json
@@ -22,15 +22,16 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import EXIT_CODES, Outcome
-from trainer.experiment.program import Invocation, Program
+from trainer.experiment.program import Invocation, Program, placeholders
 from trainer.experiment.progress import PROTOCOL, ProgressReport, decode
 from trainer.experiment.record import (
+    DATA,
+    VALIDATION,
     Charged,
     Environment,
     Memory,
     MemoryLimit,
     RankReport,
-    hash_number,
     naive_name,
 )
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
@@ -43,6 +44,7 @@ _LOOK_SECONDS = 0.1  # between looks at the files that programs report into
 _MOST_REPORT_BYTES = 64 * 2**20
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _TAIL_BYTES = 16_384
+_HASH_DIGITS = 12
 
 
 class _Reports:
@@ -126,6 +128,7 @@ class Programs:
     log: Path
     start_seconds: float = field(default=0.0, init=False)
     inputs: str = field(default="", init=False)  # the hash of what the file says results rest on
+    code: str = field(default="", init=False)  # that of the files that the command names
     _running: dict[str, _Running] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _cgroups: CgroupFactory | None = None
@@ -168,6 +171,10 @@ class Programs:
                 f"in it, from {self.folder}"
             )
         self.inputs = content(self.folder, self.program.inputs, waits)
+        named = tuple(word for word in self.program.command if "${" not in word and (self.folder / word).is_file())
+        self.code = content(self.folder, named, waits)
+        texts = (*self.program.command, *(variable.value for variable in self.program.env))
+        self._placed = {name for text in texts for part, name in placeholders(text) if part == "parameters"}
 
     def start(self, trial: Trial, folder: Path) -> None:
         """Starts every rank of a trial, what it reports and prints in `folder`."""
@@ -232,7 +239,6 @@ class Programs:
     @property
     def _limit(self) -> MemoryLimit | None:
         """The memory that each rank of a scale test may use; nothing but a cgroup keeps a program to it."""
-        spec = self.experiment.spec
         if not isinstance(self.experiment, ScaleTest) or self._cgroups is None:
             return None
         given = self.experiment.spec.cell.memory_limit
@@ -283,6 +289,7 @@ class Programs:
             return RankExit(rank, None, platform=Outcome.INVALID_CONFIG, error=f"the command {event['why']}")
         evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
         memory, kills = self._memory(one, rank, event), 0
+        beside = self._beside(one) if rank == 0 else {}
         if (group := one.groups.get(rank)) is not None:
             kills = group.kills()
             group.remove()
@@ -292,32 +299,32 @@ class Programs:
                 evidence |= {"limitBytes": self._limit.bytes, "limitKeptBy": "Cgroup"}
                 error += f"; its limit is {self._limit.bytes >> 20} MiB"
             report = self._report(one, rank, memory)
-            return RankExit(rank, code, report, Outcome.HOST_OOM, error, evidence | {"oomKills": kills})
+            return RankExit(
+                rank, code, report, Outcome.HOST_OOM, error, evidence | {"oomKills": kills}, beside=beside
+            )
         if reports.wrong and rank == 0:
-            return RankExit(rank, code, None, Outcome.INVALID_CONFIG, reports.wrong, evidence)
+            return RankExit(rank, code, None, Outcome.INVALID_CONFIG, reports.wrong, evidence, beside=beside)
         if code == 0:
             ended = None if one.killed else Outcome.SUCCEEDED
-            return RankExit(rank, code, self._report(one, rank, memory, ended), evidence=evidence)
+            return RankExit(rank, code, self._report(one, rank, memory, ended), beside=beside)
         words = " ".join(last_words(_tail(one.folder / LOG.format(rank=rank))).split())
         error = exit_text(code, None).removesuffix(" without a report") + (
             f"; its log ends: {words}" if words else ""
         )
         told = {number: outcome for outcome, number in EXIT_CODES.items()}
         ended = None if one.killed else told.get(code)
-        return RankExit(rank, code, self._report(one, rank, memory, ended, error), error=error, evidence=evidence)
+        return RankExit(
+            rank, code, self._report(one, rank, memory, ended, error), error=error, evidence=evidence, beside=beside
+        )
 
     def _report(
         self, one: _Running, rank: int, memory: Memory | None, ended: Outcome | None = None, error: str = ""
     ) -> RankReport | None:
-        """What the rank would have said in the words of our trainer; where it didn't say how it `ended`, its figures."""
+        """What the rank would have said in our trainer's words; only figures where it is not said how it `ended`."""
         reports, metrics = one.reports, dict[str, float]()
         if rank == 0 and reports.last is not None:
             metrics = dict(reports.last.metrics)
             metrics |= {naive_name(name): value for name, value in reports.naive.items()}
-            if rests_on := self.inputs + reports.data:
-                metrics["dataHash"] = hash_number(_hash(rests_on.encode()))
-            if reports.validation:
-                metrics["validationHash"] = hash_number(_hash(reports.validation.encode()))
         elif rank == 0 and ended is Outcome.SUCCEEDED:
             return None
         return RankReport(
@@ -330,6 +337,21 @@ class Programs:
             clock=_now(),
             environment=Environment(cpus=cpu_limit(), memory_limit_bytes=memory_limit()),
         )
+
+    def _beside(self, one: _Running) -> dict[str, Scalar]:
+        """What the result rests on, and which of its parameters nothing has read."""
+        reports, found = one.reports, dict[str, Scalar]()
+        if rests_on := self.inputs + reports.data:
+            found[DATA] = _hash(rests_on)
+        if reports.validation:
+            found[VALIDATION] = _hash(reports.validation)
+        if self.inputs:
+            found["inputs"] = self.inputs[:_HASH_DIGITS]
+        if self.code:
+            found["code"] = self.code[:_HASH_DIGITS]
+        if reports.read is not None and (unread := one.trial.parameters.keys() - reports.read - self._placed):
+            found["unreadParameters"] = ", ".join(sorted(unread))
+        return found
 
     def _memory(self, one: _Running, rank: int, event: Mapping[str, Any]) -> Memory | None:
         """What a rank and its children had; by its cgroup, where it has one, to the byte."""
@@ -395,8 +417,8 @@ def _found(command: str, folder: Path) -> bool:
     return command.startswith("python") or shutil.which(command) is not None
 
 
-def _hash(text: bytes) -> str:
-    return hashlib.sha256(text).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def _tail(log: Path) -> str:
