@@ -15,6 +15,7 @@ from trainer.experiment.section import Section
 # `${parameters.NAME}` and `${settings.NAME}`. Whatever else has a $ in it is the program's own.
 _PLACEHOLDER = re.compile(r"\$\{(parameters|settings)\.([^}]*)\}")
 MULTIPLIER = "multiplier"  # the name by which a program of a scale test has it
+MAX_DEPTH = 4  # of mappings and lists in the settings: what is nested without end no JSON reader takes
 MAX_SETTINGS_BYTES = 16 * 1024  # they travel in one environment variable
 
 
@@ -31,7 +32,7 @@ class Program(Section):
         default_factory=dict,
         max_length=256,
         description="What the program is told and does not vary. A parameter takes the place of the one of its name.",
-        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+        json_schema_extra={"x-trialrun-depth": MAX_DEPTH},
     )
     env: Annotated[tuple[EnvironmentVariable, ...], Field(max_length=64)] = Field(
         (), description="Plain environment variables; their values may hold placeholders."
@@ -45,6 +46,8 @@ class Program(Section):
 
     def disagreement(self) -> str | None:
         """Settings fit in an order."""
+        if _depth(self.settings) > MAX_DEPTH + 1:
+            return f"settings must be nested at most {MAX_DEPTH} deep, got more"
         size = len(json.dumps(self.settings))
         if size > MAX_SETTINGS_BYTES:
             return f"settings must have at most {MAX_SETTINGS_BYTES} bytes as JSON, got {size}"
@@ -74,6 +77,12 @@ def invocation(program: Program, point: Mapping[str, Any]) -> Invocation:
         env={variable.name: filled(variable.value) for variable in program.env},
         settings=settings,
     )
+
+
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def placeholders(text: str) -> Iterator[tuple[str, str]]:
