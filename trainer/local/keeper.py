@@ -5,8 +5,11 @@ runner died, it ends what still runs. On Linux it inherits whatever its programs
 session of its own is found too.
 """
 
+import builtins
 import contextlib
 import ctypes
+import gc
+import importlib.machinery
 import json
 import os
 import selectors
@@ -14,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from typing import Any
 
 _TICK_SECONDS = 0.1
@@ -84,12 +88,21 @@ class Rank:
             self.log.write(text)
 
 
+class Script(BaseException):
+    """Unwinds a forked child to the bottom of its stack, where it becomes the script."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self.request = request
+
+
 class Keeper:
     """Serves requests until they end."""
 
     def __init__(self, requests: int, events: int) -> None:
         self._requests, self._events = requests, events
         self._ranks: dict[int, Rank] = {}
+        self._loaded: set[str] = set()
         self._selector = selectors.DefaultSelector()
         wake_end, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -140,6 +153,11 @@ class Keeper:
     def _start(self, request: Request) -> None:
         output, theirs = os.pipe()
         os.set_blocking(output, False)
+        if request["script"]:
+            pid = self._fork(request, theirs)
+            os.close(theirs)
+            self._watch(request, pid, output)
+            return
         try:
             process = subprocess.Popen(
                 _joining(request),
@@ -158,8 +176,43 @@ class Keeper:
         finally:
             os.close(theirs)
         process.returncode = 0  # it is waited for here, not there
-        one = self._ranks[process.pid] = Rank(request, process.pid, output)
+        self._watch(request, process.pid, output)
+
+    def _watch(self, request: Request, pid: int, output: int) -> None:
+        one = self._ranks[pid] = Rank(request, pid, output)
         self._selector.register(output, selectors.EVENT_READ, one)
+
+    def _fork(self, request: Request, theirs: int) -> int:
+        """Forks a process that becomes the script; what the script imports is loaded already.
+
+        Raises:
+            Script: in the child.
+        """
+        self._load(request["modules"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for number, file in enumerate((null, theirs, theirs)):
+            os.dup2(file, number)
+        self._selector.close()
+        os.closerange(3, 1 << 16)
+        raise Script(request)
+
+    def _load(self, modules: list[str]) -> None:
+        """Imports what scripts will, and nothing more: who has computed with threads must not be forked."""
+        for name in modules:
+            if name not in self._loaded:
+                self._loaded.add(name)
+                with contextlib.suppress(Exception):  # the script will meet it, and say so itself
+                    __import__(name)
+        gc.collect()
+        gc.freeze()  # the children share these pages; a collection would copy them all
 
     def _reap(self) -> None:
         while True:
@@ -269,7 +322,36 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def become(request: Request) -> None:
+    """Runs a script as `python FILE …` does: module, arguments, path, exceptions and exit are as there."""
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    file, *arguments = request["script"]
+    sys.argv = [file, *arguments]
+    sys.orig_argv = ["python", file, *arguments]
+    sys.path.insert(0, os.path.dirname(os.path.realpath(file)))  # noqa: PTH120
+    main = types.ModuleType("__main__")
+    loader = importlib.machinery.SourceFileLoader("__main__", file)
+    vars(main).update(__file__=file, __builtins__=builtins, __loader__=loader, __spec__=None)
+    sys.modules["__main__"] = main
+    try:
+        with open(file, "rb") as opened:  # noqa: PTH123
+            code = compile(opened.read(), file, "exec", dont_inherit=True)
+        exec(code, vars(main))  # noqa: S102 - it is the user's own script
+    except Exception as error:
+        trace = error.__traceback__
+        sys.excepthook(type(error), error, trace.tb_next if trace is not None else None)
+        sys.exit(1)
+
+
 if __name__ == "__main__":
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    Keeper(int(sys.argv[1]), int(sys.argv[2])).serve()
+    script: Request | None = None
+    try:
+        Keeper(int(sys.argv[1]), int(sys.argv[2])).serve()
+    except Script as forked:
+        script = forked.request
+    if script is not None:
+        become(script)

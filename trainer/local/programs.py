@@ -1,5 +1,6 @@
 """Runs a program's trials on this machine: each rank a process group of its own, whose reports are read meanwhile."""
 
+import ast
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,6 +47,8 @@ _MOST_REPORT_BYTES = 64 * 2**20
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _TAIL_BYTES = 16_384
 _HASH_DIGITS = 12
+# The first optimizer imports the compiler, which takes as long as the rest of torch.
+_IMPORTED_LATER = {"torch": ("torch._dynamo",)}
 
 
 class _Reports:
@@ -171,10 +175,26 @@ class Programs:
                 f"in it, from {self.folder}"
             )
         self.inputs = content(self.folder, self.program.inputs, waits)
-        named = tuple(word for word in self.program.command if "${" not in word and (self.folder / word).is_file())
+        words = (word for word in self.program.command if "${" not in word)
+        named = tuple(word for word in words if (self.folder / word).is_file())
         self.code = content(self.folder, named, waits)
+        self._forks, self._modules = self._forked_start()
         texts = (*self.program.command, *(variable.value for variable in self.program.env))
         self._placed = {name for text in texts for part, name in placeholders(text) if part == "parameters"}
+
+    def _forked_start(self) -> tuple[bool, list[str]]:
+        """Whether trials are forked from a process that has loaded what they import, and what that is.
+
+        Only where it makes no difference to a script: exactly `python FILE.py …`, run by this interpreter, with the
+        same environment for all.
+        """
+        python, *rest = self.program.command
+        file = self.folder / rest[0] if rest else self.folder
+        plain = python == "python" and file.suffix == ".py" and file.is_file()
+        varied = any("${" in variable.value for variable in self.program.env)
+        if not plain or varied or self.program.env or not hasattr(os, "fork"):
+            return False, []
+        return True, imported(file)
 
     def start(self, trial: Trial, folder: Path) -> None:
         """Starts every rank of a trial, what it reports and prints in `folder`."""
@@ -193,6 +213,8 @@ class Programs:
                 trial=trial.id,
                 rank=rank,
                 argv=list(_invocation(trial).command),
+                script=list(_invocation(trial).command[1:]) if self._forks else [],
+                modules=self._modules,
                 env=shared | _of_rank(trial, rank),
                 cwd=str(self.folder),
                 log=str((folder / LOG.format(rank=rank)).absolute()),
@@ -399,6 +421,23 @@ def content(folder: Path, inputs: tuple[str, ...], waits: Callable[[str], None])
                 f"spec.program.inputs[{i}]: must be a file or folder that can be read, got {path}: {error.strerror}"
             ) from error
     return found.hexdigest() if inputs else ""
+
+
+def imported(file: Path) -> list[str]:
+    """The installed packages that a script imports first of all, as far as it can be read."""
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return []
+    names: dict[str, None] = {}
+    for each in body:
+        if isinstance(each, ast.Import):
+            names |= dict.fromkeys(one.name.partition(".")[0] for one in each.names)
+        elif isinstance(each, ast.ImportFrom) and not each.level and each.module:
+            names[each.module.partition(".")[0]] = None
+    installed = packages_distributions()
+    found = [name for name in names if name in installed and name not in ("trainer", "trialrun")]
+    return [each for name in found for each in (name, *_IMPORTED_LATER.get(name, ()))]
 
 
 def _invocation(trial: Trial) -> Invocation:
