@@ -115,8 +115,9 @@ class Reconciler:
             problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem()
             problem = None if became_crowded or found.waits_for_room else problem
             made = self._status(seen, state, work, found, running, accepted, problem)
-            state.status_took(time.thread_time() - began)
-            computed += time.thread_time() - began
+            took = time.thread_time() - began
+            state.status_took(took)
+            computed += took
             await self._write_status(seen, made)
         again = bool(pending or created) or became_crowded
         all_created = self.backend_missing or state.backing_off() or len(created) == len(found.creates)

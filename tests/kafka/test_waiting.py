@@ -20,6 +20,7 @@ from trainer.data.kafka.arrays import made_up
 from trainer.data.kafka.client import described
 from trainer.data.kafka.publish import Published, Sending, publish
 from trainer.data.kafka.service import Service
+from trainer.data.kafka.waiting import noticed
 from trainer.experiment.training import Data
 
 SPLIT = [{"rate": 1}]
@@ -184,3 +185,21 @@ def test_an_export_service_whose_brokers_were_away_publishes_when_it_is_asked_ag
     assert "must answer within data.timeoutSeconds = 2" in answer["error"]
     own_broker.start()
     assert service.answer(query) == (HTTPStatus.OK, {"sendTopicStr": topic, "offsetsData": ["0:0:99"]})
+
+
+DOWN = 'KafkaError{code=_ALL_BROKERS_DOWN,val=-187,str="1/1 brokers are down"}'
+WRONG = 'KafkaError{code=_AUTHENTICATION,val=-169,str="Authentication failed"}'
+
+
+@pytest.mark.parametrize(
+    ("problems", "said"),
+    [
+        ([], ""),
+        ([DOWN], f"; last noticed: {DOWN}"),
+        ([WRONG, DOWN], f"; last noticed: {WRONG}"),
+        ([DOWN, WRONG, DOWN, DOWN], f"; last noticed: {WRONG}"),
+        (["resolving", WRONG], f"; last noticed: {WRONG}"),
+    ],
+)
+def test_why_brokers_are_down_is_told_rather_than_that_they_are(problems: list[str], said: str) -> None:
+    assert noticed(problems) == said

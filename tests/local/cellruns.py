@@ -11,16 +11,7 @@ from trainer.local.ledger import Ledger, read_ledger
 from trainer.local.run import now, run
 from trainer.scheduling.history import History
 from trainer.scheduling.workload import workload
-from unit.builders import an_experiment
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def started(self, *_: object) -> None: ...
-    def reported(self, *_: object) -> None: ...
-    def waits(self, *_: object) -> None: ...
-    def ended(self, *_: object) -> None: ...
+from unit.builders import Silent, an_experiment
 
 
 def scale_test(multipliers: list[int], *, workers: tuple[int, ...] = (1,), **spec: Any) -> ScaleTest:

@@ -20,6 +20,15 @@ GRID = (
 )
 
 
+class Silent:
+    """A display that shows nothing."""
+
+    def started(self, *_: object) -> None: ...
+    def epoch(self, *_: object) -> None: ...
+    def waits(self, *_: object) -> None: ...
+    def ended(self, *_: object) -> None: ...
+
+
 def a_document(*, name: str = "sp500-grid", kind: str = "HyperparamSearch", **spec: Any) -> dict[str, Any]:
     """The search of the README as a file says it, or a scale test; keywords replace fields of its spec."""
     whole: dict[str, Any] = {}

@@ -17,16 +17,7 @@ from trainer.local.ledger import Ledger
 from trainer.local.run import run
 from trainer.scheduling.history import History
 from trainer.scheduling.workload import Workload, workload
-from unit.builders import START, an_experiment
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def started(self, *_: object) -> None: ...
-    def reported(self, *_: object) -> None: ...
-    def waits(self, *_: object) -> None: ...
-    def ended(self, *_: object) -> None: ...
+from unit.builders import START, Silent, an_experiment
 
 
 class Scripted:

@@ -25,7 +25,7 @@ from trainer.data.kafka.client import (
 from trainer.data.kafka.decode import decoder
 from trainer.data.kafka.encode import Encoder, encoder, largest_message
 from trainer.data.kafka.undecodable import Undecodable
-from trainer.data.kafka.waiting import NoSuchTopic, asked, code_of, codes, said
+from trainer.data.kafka.waiting import NoSuchTopic, asked, code_of, codes, noticed, said
 from trainer.experiment.kafka import OffsetRange
 from trainer.experiment.training import Data
 
@@ -219,10 +219,9 @@ class _Sender:
         )
 
     def _lost(self, what: str) -> str:
-        noticed = f"; last noticed: {self._problems[-1]}" if self._problems else ""
         return (
             f"topic {self.data.topic_name}: every message must be stored by the brokers at {self.data.brokers}, got "
-            f"{what}{noticed}; publish again with --replace"
+            f"{what}{noticed(self._problems)}; publish again with --replace"
         )
 
 

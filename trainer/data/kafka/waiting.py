@@ -116,11 +116,16 @@ def no_rights(data: Data, what: str, reason: str) -> DataUnavailable:
 
 def unreachable(data: Data, what: str, reason: str, problems: list[str]) -> DataUnavailable:
     """The error for brokers that don't answer."""
-    noticed = f"; last noticed: {problems[-1]}" if problems else ""
     return DataUnavailable(
         f"{what}: the brokers at {data.brokers} must answer within data.timeoutSeconds = {data.timeout_seconds}, "
-        f"got {reason}{noticed}; start them, or correct data.brokers and data.client"
+        f"got {reason}{noticed(problems)}; start them, or correct data.brokers and data.client"
     )
+
+
+def noticed(problems: list[str]) -> str:
+    """What a client noticed last, as the end of a sentence. That all brokers are down only follows from the rest."""
+    telling = [problem for problem in problems if "_ALL_BROKERS_DOWN" not in problem] or problems
+    return f"; last noticed: {telling[-1]}" if telling else ""
 
 
 def _refusal(data: Data, what: str, code: int | None, reason: str, problems: list[str]) -> DataUnavailable:
