@@ -8,7 +8,7 @@
         if trial.report(epoch, loss=loss, accuracy=right / count):
             break                                          # it was asked to stop
 
-Without Trialrun around it the program runs as ever, and reports are printed. docs/programs.md says what goes over the
+Without Trialrun around it the program runs as ever, and reports are printed. docs/bring-your-own-trainer.md says what goes over the
 wire; any language can.
 """
 

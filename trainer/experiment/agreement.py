@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from trainer.experiment.error_messages import Finding, nearest, rule, show
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.program import MULTIPLIER, find, placeholders, put
+from trainer.experiment.program import MULTIPLIER, TOLD, find, placeholders, put
 from trainer.experiment.spec import MAX_TRIALS
 from trainer.experiment.training import Leaf, Task, leaves
 
@@ -59,6 +59,10 @@ def _program(kind: str, spec: dict[str, Any]) -> Iterator[Finding]:
             )
             yield Finding(where, problem)
     always = names if kind == "ScaleTest" else _names(spec, conditional=False)
+    env = program.get("env")
+    for i, variable in enumerate(env[:_LONGEST] if isinstance(env, list) else ()):
+        if (name := _at(variable, "name")) in TOLD:
+            yield Finding(f"spec.program.env[{i}].name", f"must be none that Trialrun sets itself, got {name}")
     for where, text in _texts(program):
         for part, name in placeholders(text):
             yield from _placeholder(where, part, name, names, always, program, settings)

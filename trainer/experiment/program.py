@@ -14,6 +14,11 @@ from trainer.experiment.section import Section
 
 # `${parameters.NAME}` and `${settings.NAME}`. Whatever else has a $ in it is the program's own.
 _PLACEHOLDER = re.compile(r"\$\{(parameters|settings)\.([^}]*)\}")
+# The variables that a program is told its trial by; its `env` gives others.
+TOLD = (
+    "TRIALRUN_TRIAL", "TRIALRUN_REPORTS", "TRIALRUN_ATTEMPT",
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
 MULTIPLIER = "multiplier"  # the name by which a program of a scale test has it
 MAX_DEPTH = 4  # of mappings and lists in the settings: what is nested without end no JSON reader takes
 MAX_SETTINGS_BYTES = 16 * 1024  # they travel in one environment variable

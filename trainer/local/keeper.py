@@ -16,8 +16,10 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
+import warnings
 from typing import Any
 
 _TICK_SECONDS = 0.1
@@ -102,7 +104,6 @@ class Keeper:
     def __init__(self, requests: int, events: int) -> None:
         self._requests, self._events = requests, events
         self._ranks: dict[int, Rank] = {}
-        self._loaded: set[str] = set()
         self._selector = selectors.DefaultSelector()
         wake_end, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -141,6 +142,9 @@ class Keeper:
                     self._kill(one)
 
     def _do(self, request: Request) -> None:
+        if request["do"] == "load":
+            self._load(request["modules"])
+            return
         if request["do"] == "start":
             self._start(request)
             return
@@ -153,7 +157,7 @@ class Keeper:
     def _start(self, request: Request) -> None:
         output, theirs = os.pipe()
         os.set_blocking(output, False)
-        if request["script"]:
+        if request["fork"]:
             pid = self._fork(request, theirs)
             os.close(theirs)
             self._watch(request, pid, output)
@@ -188,13 +192,17 @@ class Keeper:
         Raises:
             Script: in the child.
         """
-        self._load(request["modules"])
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that libraries wait in, and fork rightly
+            pid = os.fork()
         if pid:
             return pid
         os.setsid()
+        if request["group"]:
+            with open(request["group"], "w") as group:  # noqa: PTH123
+                group.write(str(os.getpid()))
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDONLY)
@@ -205,14 +213,14 @@ class Keeper:
         raise Script(request)
 
     def _load(self, modules: list[str]) -> None:
-        """Imports what scripts will, and nothing more: who has computed with threads must not be forked."""
+        """Imports what scripts will, and tells whether they can be forked then."""
         for name in modules:
-            if name not in self._loaded:
-                self._loaded.add(name)
-                with contextlib.suppress(Exception):  # the script will meet it, and say so itself
-                    __import__(name)
+            with contextlib.suppress(BaseException):  # the script will meet it, and say so itself
+                __import__(name)
         gc.collect()
         gc.freeze()  # the children share these pages; a collection would copy them all
+        # A thread of Python's that a package has started would be missing in the children, its locks held.
+        self._tell(event="loaded", forks=threading.active_count() == 1)
 
     def _reap(self) -> None:
         while True:
@@ -327,7 +335,9 @@ def become(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    file, *arguments = request["script"]
+    _, file, *arguments = request["argv"]
+    if (drawn := sys.modules.get("numpy.random")) is not None:
+        drawn.seed()  # each Python begins with numbers of its own; what was forked would share them
     sys.argv = [file, *arguments]
     sys.orig_argv = ["python", file, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.realpath(file)))  # noqa: PTH120

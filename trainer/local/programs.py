@@ -1,6 +1,5 @@
 """Runs a program's trials on this machine: each rank a process group of its own, whose reports are read meanwhile."""
 
-import ast
 import hashlib
 import json
 import os
@@ -13,22 +12,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from trainer.cgroup import CgroupFactory, Group, cgroup_factory, cpu_limit, memory_limit
 from trainer.experiment.cost import quantity
-from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import EXIT_CODES, Outcome
-from trainer.experiment.program import Invocation, Program, placeholders
-from trainer.experiment.progress import PROTOCOL, ProgressReport, decode
+from trainer.experiment.program import Invocation, placeholders
+from trainer.experiment.progress import PROTOCOL
 from trainer.experiment.record import (
-    DATA,
-    VALIDATION,
+    UNREAD,
     Charged,
     Environment,
     Memory,
@@ -39,70 +35,14 @@ from trainer.experiment.record import (
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
 from trainer.local.child import Child
 from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
+from trainer.local.program_files import ProgramFiles, leading_imports
+from trainer.local.reports import REPORTS, Reports
 
-REPORTS, STOP, FILES, LOG = "reports.jsonl", "stop", "files", "log-{rank}.txt"
+STOP, FILES, LOG = "stop", "files", "log-{rank}.txt"
 _KEEPER = Path(__file__).with_name("keeper.py")
 _LOOK_SECONDS = 0.1  # between looks at the files that programs report into
-_MOST_REPORT_BYTES = 64 * 2**20
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _TAIL_BYTES = 16_384
-_HASH_DIGITS = 12
-# The first optimizer imports the compiler, which takes as long as the rest of torch.
-_IMPORTED_LATER = {"torch": ("torch._dynamo",)}
-
-
-class _Reports:
-    """The file that a trial's program reports into, read as it grows."""
-
-    def __init__(self, path: Path) -> None:
-        self.last: ProgressReport | None = None
-        self.naive: Mapping[str, float] = {}
-        self.data = self.validation = ""
-        self.read: set[str] | None = None
-        self.wrong = ""
-        self.count = 0
-        self._path = path
-        self._processes: set[int] = set()
-        self._at = 0
-        self._pending = b""
-
-    def take(self) -> ProgressReport | None:
-        """Reads what is new; the last report of that, None where there is none."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                received = file.read(_MOST_REPORT_BYTES + 1)
-        except OSError:
-            return None
-        self._at += len(received)
-        *lines, self._pending = (self._pending + received).split(b"\n")
-        before = self.last
-        for line in lines:
-            self._take(line)
-        if self._at > _MOST_REPORT_BYTES and not self.wrong:
-            self.wrong = f"{REPORTS}: must have at most {_MOST_REPORT_BYTES >> 20} MiB, and has more"
-        return self.last if self.last is not before else None
-
-    def _take(self, line: bytes) -> None:
-        if not line.strip() or self.wrong:
-            return
-        self.count += 1
-        try:
-            report = decode(line)
-        except ValueError as error:
-            self.wrong = f"{REPORTS}, line {self.count}: {error}"
-            return
-        if report.process is not None:
-            self._processes.add(report.process)
-        if len(self._processes) > 1:
-            both = " and ".join(map(str, sorted(self._processes)))
-            self.wrong = f"processes {both} reported for one trial; one process must, under DDP rank 0"
-            return
-        self.last = report
-        self.naive = report.naive or self.naive
-        self.data, self.validation = report.rests_on.data or self.data, report.rests_on.validation or self.validation
-        if report.read is not None:
-            self.read = (self.read or set()) | set(report.read)
 
 
 @dataclass
@@ -111,7 +51,8 @@ class _Running:
 
     trial: Trial
     folder: Path
-    reports: _Reports
+    reports: Reports
+    rests_on: Mapping[str, str]  # hashes of its inputs and its code, as they were when it started
     slot: int
     groups: Mapping[int, Group]
     left: int
@@ -120,23 +61,23 @@ class _Running:
 
 @dataclass
 class Programs:
-    """Starts the ranks of a program's trials. A context: leaving it ends them all.
+    """Starts the ranks of a program's trials, of which `slots` may run at once. A context: leaving it ends them all.
 
-    Relative paths of the file begin at `base`; `slots` trials may run at once.
+    A search's `python FILE.py …` is forked from a process that has loaded what the script imports first; where that
+    could make a difference to it, and for whatever else, each rank starts from nothing.
     """
 
     experiment: Experiment
-    program: Program
-    base: Path
+    files: ProgramFiles
     slots: int
     log: Path
     start_seconds: float = field(default=0.0, init=False)
-    inputs: str = field(default="", init=False)  # the hash of what the file says results rest on
-    code: str = field(default="", init=False)  # that of the files that the command names
     _running: dict[str, _Running] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _cgroups: CgroupFactory | None = None
     _made: int = 0
+    _forks: bool = False
+    _waits: Callable[[str], None] = print
 
     def __enter__(self) -> "Programs":
         self._keeper = Child(("-P", str(_KEEPER)), "the process that starts programs", self.log)
@@ -155,49 +96,26 @@ class Programs:
             for group in one.groups.values():
                 group.remove()
 
-    @property
-    def folder(self) -> Path:
-        """Where programs are started."""
-        return (self.base / (self.program.working_directory or ".")).absolute()
-
     def await_ready(self, waits: Callable[[str], None]) -> None:
-        """Sees to it that the command can be started and the inputs can be read.
-
-        Raises:
-            UserError: one can't.
-        """
-        if not self.folder.is_dir():
-            raise UserError(f"spec.program.workingDirectory: must be a folder, got {self.folder}, which is none")
-        command = self.program.command[0]
-        if "${" not in command and not _found(command, self.folder):
-            raise UserError(
-                f"spec.program.command[0]: must be a program, got {command}, which is not found on PATH or, with a / "
-                f"in it, from {self.folder}"
-            )
-        self.inputs = content(self.folder, self.program.inputs, waits)
-        words = (word for word in self.program.command if "${" not in word)
-        named = tuple(word for word in words if (self.folder / word).is_file())
-        self.code = content(self.folder, named, waits)
-        self._forks, self._modules = self._forked_start()
-        texts = (*self.program.command, *(variable.value for variable in self.program.env))
-        self._placed = {name for text in texts for part, name in placeholders(text) if part == "parameters"}
-
-    def _forked_start(self) -> tuple[bool, list[str]]:
-        """Whether trials are forked from a process that has loaded what they import, and what that is.
-
-        Only where it makes no difference to a script: exactly `python FILE.py …`, run by this interpreter, with the
-        same environment for all.
-        """
-        python, *rest = self.program.command
-        file = self.folder / rest[0] if rest else self.folder
-        plain = python == "python" and file.suffix == ".py" and file.is_file()
-        varied = any("${" in variable.value for variable in self.program.env)
-        if not plain or varied or self.program.env or not hasattr(os, "fork"):
-            return False, []
-        return True, imported(file)
+        """Loads what trials import, where they are forked from a process that has."""
+        self._waits = waits
+        script = self.files.script
+        same_for_all = not self.files.program.env and isinstance(self.experiment, HyperparamSearch)
+        if script is None or not same_for_all or not hasattr(os, "fork"):
+            return
+        began, told = time.monotonic(), False
+        self._keeper.ask(do="load", modules=leading_imports(script))
+        while True:
+            for event in self._keeper.heard() if self._selector.select(_LOOK_SECONDS) else []:
+                self._forks = event["forks"]
+                return
+            if not told and time.monotonic() > began + QUIET_SECONDS:
+                told = True
+                waits(f"what {script.name} imports to be loaded")
 
     def start(self, trial: Trial, folder: Path) -> None:
         """Starts every rank of a trial, what it reports and prints in `folder`."""
+        rests_on = self.files.content(self._waits)
         (folder / FILES).mkdir(parents=True, exist_ok=True)
         for name in (REPORTS, STOP):
             (folder / name).unlink(missing_ok=True)
@@ -213,15 +131,14 @@ class Programs:
                 trial=trial.id,
                 rank=rank,
                 argv=list(_invocation(trial).command),
-                script=list(_invocation(trial).command[1:]) if self._forks else [],
-                modules=self._modules,
+                fork=self._forks and trial.workers == 1,
                 env=shared | _of_rank(trial, rank),
-                cwd=str(self.folder),
+                cwd=str(self.files.folder),
                 log=str((folder / LOG.format(rank=rank)).absolute()),
                 group="" if group is None else str(group.members),
             )
-        reports = _Reports(folder / REPORTS)
-        self._running[trial.id] = _Running(trial, folder, reports, slot, groups, trial.workers)
+        reports = Reports(folder / REPORTS)
+        self._running[trial.id] = _Running(trial, folder, reports, rests_on, slot, groups, trial.workers)
 
     def kill(self, trial: Trial) -> None:
         """Asks a trial's ranks to end, and a while later ends what is left of them."""
@@ -243,7 +160,8 @@ class Programs:
                 yield Reported(one.trial.id, report.step, report.metrics)
         for event in heard:
             one = self._running[event["trial"]]
-            one.reports.take()
+            if event["rank"] == 0:
+                one.reports.finish(orderly=event["code"] == 0)
             yield RankEnded(one.trial.id, self._exit(one, event))
             one.left -= 1
             if not one.left:
@@ -289,20 +207,21 @@ class Programs:
         }
         # The interpreter that this runs in is the one that `python` means.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        given: dict[str, str] = {**os.environ, "PATH": path, **ran.env}
         told: dict[str, str] = {
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
             "TRIALRUN_REPORTS": str(order["reports"]),
             "TRIALRUN_ATTEMPT": uuid.uuid4().hex,
-            "PATH": path,
         }
         if trial.workers > 1:
             told |= {"WORLD_SIZE": str(trial.workers), "LOCAL_WORLD_SIZE": str(trial.workers),
-                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}  # fmt: skip
-        if len(self._devices) > 1:
+                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+                     "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1")}  # fmt: skip
+        if len(self._devices) > 1 and "CUDA_VISIBLE_DEVICES" not in ran.env:
             each = max(1, len(self._devices) // self.slots)
             first = slot * each % len(self._devices)
             told["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices[first : first + each])
-        return {**os.environ, **ran.env, **told}
+        return given | told
 
     def _exit(self, one: _Running, event: Mapping[str, Any]) -> RankExit:
         """How a rank ended, by its exit code, what it reported, and what the kernel knows of it."""
@@ -362,18 +281,18 @@ class Programs:
 
     def _beside(self, one: _Running) -> dict[str, Scalar]:
         """What the result rests on, and which of its parameters nothing has read."""
-        reports, found = one.reports, dict[str, Scalar]()
-        if rests_on := self.inputs + reports.data:
-            found[DATA] = _hash(rests_on)
-        if reports.validation:
-            found[VALIDATION] = _hash(reports.validation)
-        if self.inputs:
-            found["inputs"] = self.inputs[:_HASH_DIGITS]
-        if self.code:
-            found["code"] = self.code[:_HASH_DIGITS]
+        reports, found = one.reports, dict[str, Scalar](one.rests_on)
+        found |= {key: hashlib.sha256(text.encode()).hexdigest()[:12] for key, text in reports.rests_on.items()}
         if reports.read is not None and (unread := one.trial.parameters.keys() - reports.read - self._placed):
-            found["unreadParameters"] = ", ".join(sorted(unread))
+            found[UNREAD] = ", ".join(sorted(unread))
         return found
+
+    @property
+    def _placed(self) -> set[str]:
+        """The parameters that the program is given in placeholders."""
+        program = self.files.program
+        texts = (*program.command, *(variable.value for variable in program.env))
+        return {name for text in texts for part, name in placeholders(text) if part == "parameters"}
 
     def _memory(self, one: _Running, rank: int, event: Mapping[str, Any]) -> Memory | None:
         """What a rank and its children had; by its cgroup, where it has one, to the byte."""
@@ -397,49 +316,6 @@ def devices() -> list[str]:
     return [str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
-def content(folder: Path, inputs: tuple[str, ...], waits: Callable[[str], None]) -> str:
-    """The hash of the files and folders that results rest on, their names and what they hold; empty without any.
-
-    Raises:
-        UserError: one is missing or can't be read.
-    """
-    found, began, told = hashlib.sha256(), time.monotonic(), False
-    for i, name in enumerate(inputs):
-        path = folder / name
-        try:
-            files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-            for file in files:
-                found.update(f"{file.relative_to(path) if path.is_dir() else name}\0{file.stat().st_size}\0".encode())
-                with file.open("rb") as opened:
-                    while chunk := opened.read(2**20):
-                        found.update(chunk)
-                        if not told and time.monotonic() > began + QUIET_SECONDS:
-                            told = True
-                            waits("the content of spec.program.inputs to be read")
-        except OSError as error:
-            raise UserError(
-                f"spec.program.inputs[{i}]: must be a file or folder that can be read, got {path}: {error.strerror}"
-            ) from error
-    return found.hexdigest() if inputs else ""
-
-
-def imported(file: Path) -> list[str]:
-    """The installed packages that a script imports first of all, as far as it can be read."""
-    try:
-        body = ast.parse(file.read_bytes()).body
-    except (SyntaxError, ValueError):
-        return []
-    names: dict[str, None] = {}
-    for each in body:
-        if isinstance(each, ast.Import):
-            names |= dict.fromkeys(one.name.partition(".")[0] for one in each.names)
-        elif isinstance(each, ast.ImportFrom) and not each.level and each.module:
-            names[each.module.partition(".")[0]] = None
-    installed = packages_distributions()
-    found = [name for name in names if name in installed and name not in ("trainer", "trialrun")]
-    return [each for name in found for each in (name, *_IMPORTED_LATER.get(name, ()))]
-
-
 def _invocation(trial: Trial) -> Invocation:
     assert isinstance(trial.runs, Invocation), "a program's trials run nothing else"  # noqa: S101
     return trial.runs
@@ -448,16 +324,6 @@ def _invocation(trial: Trial) -> Invocation:
 def _of_rank(trial: Trial, rank: int) -> dict[str, str]:
     """What a rank is told beside the others, in the names of torchrun."""
     return {"RANK": str(rank), "LOCAL_RANK": str(rank)} if trial.workers > 1 else {}
-
-
-def _found(command: str, folder: Path) -> bool:
-    if "/" in command:
-        return os.access(folder / command, os.X_OK)
-    return command.startswith("python") or shutil.which(command) is not None
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def _tail(log: Path) -> str:
