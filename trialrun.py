@@ -8,8 +8,8 @@
         if trial.report(epoch, loss=loss, accuracy=right / count):
             break                                          # it was asked to stop
 
-Without Trialrun around it the program runs as ever, and reports are printed. docs/bring-your-own-trainer.md says what goes over the
-wire; any language can.
+Without Trialrun around it the program runs as ever, and reports are printed. What is read and written here is said in
+docs/bring-your-own-trainer.md, for any language.
 """
 
 import json
