@@ -205,9 +205,9 @@ def _lazily(command: str) -> Any:
 
         # Read before anything heavy is imported: a mistake in it is told at once, and where PyTorch is missing too.
         if "file" in options:
-            from trainer.experiment.load import read
+            from trainer.experiment.load import read, read_ours
 
-            options.experiment = read(options.file)
+            options.experiment = (read_ours if command == "train" else read)(options.file)
         function = import_module(f"trainer.commands.{command}").main
         code: int = function(options)
         return code

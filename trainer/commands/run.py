@@ -6,23 +6,19 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from trainer.cgroup import cores
 from trainer.commands.report import leave_report, leave_summary
-from trainer.data.build import default_cache, prepare
-from trainer.data.concerns import kept
-from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Contents, Fields, content_fields, contents
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.record import CODE, DATA, INPUTS, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
-from trainer.local.cells import Cells
 from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_same, settle
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
-from trainer.local.processes import Processes
 from trainer.local.program_files import ProgramFiles
 from trainer.local.programs import Programs
 from trainer.local.run import now, run
@@ -30,7 +26,11 @@ from trainer.packages import require
 from trainer.report.live import progress
 from trainer.scheduling.history import History, by_run
 from trainer.scheduling.workload import Workload, workload
-from trainer.spark.launcher import Spark
+
+if TYPE_CHECKING:  # what trains needs more than a program does, and is imported where it is needed
+    from trainer.local.cells import Cells
+    from trainer.local.processes import Processes
+    from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
 LOGS = {"local": "fork-server.log", "spark": "spark.log", "program": "programs.log"}
@@ -190,10 +190,14 @@ def _count(number: int, what: str) -> str:
 
 def _launcher(
     options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path, files: ProgramFiles | None
-) -> Processes | Cells | Programs | Spark:
+) -> "Processes | Cells | Programs | Spark":
     """What starts trials: a search's in milliseconds, a scale test's each from nothing and within its limits."""
     if files is not None:
         return Programs(experiment, files, options.jobs, log)
+    from trainer.data.build import default_cache
+    from trainer.local.cells import Cells
+    from trainer.local.processes import Processes
+
     if options.launcher == "spark":
         return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
     if isinstance(experiment, ScaleTest):
@@ -223,6 +227,10 @@ def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> Contents:
     Raises:
         DataUnavailable: no trial can have its data.
     """
+    from trainer.data.build import default_cache, prepare
+    from trainer.data.concerns import kept
+    from trainer.data.dataset import open_dataset
+
     wanted = {
         canonical(trial.training.data.document(sparse=True)): trial
         for trial in trials

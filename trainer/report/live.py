@@ -9,6 +9,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
+from trainer.packages import have
 from trainer.report.run_progress import RunProgress
 from trainer.report.wording import duration, number, one_line, settings
 
@@ -36,9 +37,10 @@ def progress(
     """The progress of `trials`, all of the experiment's; `kept` are final records of an earlier run.
 
     On a terminal a thread of its own redraws the display, so fork what must not have threads before this begins.
+    Without rich there are lines on a terminal too.
     """
     progress = RunProgress(experiment, trials, kept, slots=slots)
-    if stream.isatty():
+    if stream.isatty() and have("rich"):
         from trainer.report.terminal import display  # rich takes 100 ms to import
 
         with display(progress, stream) as shown:
