@@ -68,15 +68,19 @@ class Rank:
         self.pid, self.output = pid, output
         self.log = Log(request["log"])
         self.peak = self.total = self.readings = 0
+        self.limit, self.over = request["limit"], 0  # 0 for none; the resident bytes that it was killed for
         self.told_to_end = 0.0
         self.grace = 0.0
 
-    def read_memory(self) -> None:
-        """Takes a reading."""
+    def read_memory(self) -> bool:
+        """Takes a reading; False where it is over the limit."""
         resident = sum(map(resident_bytes, tree(self.pid)))
         self.peak = max(self.peak, resident)
         self.total += resident
         self.readings += 1
+        if self.limit and resident > self.limit and not self.over:
+            self.over = resident
+        return not self.over
 
     def take_output(self) -> bool:
         """Keeps what it has printed; False once nothing more can come."""
@@ -137,7 +141,8 @@ class Keeper:
             self._reap()
             now = time.monotonic()
             for one in self._ranks.values():
-                one.read_memory()
+                if not one.read_memory():
+                    self._kill(one)
                 if one.told_to_end and now >= one.told_to_end + one.grace:
                     self._kill(one)
 
@@ -173,8 +178,8 @@ class Keeper:
                 start_new_session=True,
             )
         except OSError as error:
-            self._tell(event="ended", trial=request["trial"], rank=request["rank"], code=None,
-                       why=f"cannot be started: {error.strerror}: {error.filename}", peak=0, mean=0)  # fmt: skip
+            why = f"cannot be started: {error.strerror}: {error.filename}"
+            self._tell(event="ended", trial=request["trial"], rank=request["rank"], code=None, why=why)
             os.close(output)
             return
         finally:
@@ -244,7 +249,8 @@ class Keeper:
         del self._ranks[one.pid]
         peak = max(one.peak, most * (1 if sys.platform == "darwin" else 1024))
         mean = one.total // one.readings if one.readings else peak
-        self._tell(event="ended", trial=one.trial, rank=one.rank, code=code, peak=peak, mean=mean)
+        self._tell(event="ended", trial=one.trial, rank=one.rank, code=code, peak=peak, mean=mean,
+                   over=one.over)  # fmt: skip
 
     def _kill(self, one: Rank) -> None:
         """Kills a rank with all that it has started, whatever session that is in."""

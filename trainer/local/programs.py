@@ -121,7 +121,7 @@ class Programs:
             (folder / name).unlink(missing_ok=True)
         slot = next(each for each in range(self.slots) if each not in {one.slot for one in self._running.values()})
         shared = self._environment(trial, folder, slot)
-        groups: dict[int, Group] = {}
+        groups, limit = dict[int, Group](), self._limit
         for rank in range(trial.workers):
             group = self._group()
             if group is not None:
@@ -136,6 +136,7 @@ class Programs:
                 cwd=str(self.files.folder),
                 log=str((folder / LOG.format(rank=rank)).absolute()),
                 group="" if group is None else str(group.members),
+                limit=limit.bytes if limit is not None and limit.kept_by == "Watchdog" else 0,
             )
         reports = Reports(folder / REPORTS)
         self._running[trial.id] = _Running(trial, folder, reports, rests_on, slot, groups, trial.workers)
@@ -172,17 +173,19 @@ class Programs:
             return None
         self._made += 1
         group = self._cgroups.make(str(self._made))
-        if self._limit is not None:
-            group.limit(self._limit.bytes)
+        if (limit := self._limit) is not None:
+            group.limit(limit.bytes)
         return group
 
     @property
     def _limit(self) -> MemoryLimit | None:
-        """The memory that each rank of a scale test may use; nothing but a cgroup keeps a program to it."""
-        if not isinstance(self.experiment, ScaleTest) or self._cgroups is None:
+        """The memory that each rank of a scale test may use: the kernel keeps it, or who reads what is resident."""
+        if not isinstance(self.experiment, ScaleTest):
             return None
         given = self.experiment.spec.cell.memory_limit
-        return None if given is None else MemoryLimit(bytes=int(quantity(given)), kept_by="Cgroup")
+        if given is None:
+            return None
+        return MemoryLimit(bytes=int(quantity(given)), kept_by="Watchdog" if self._cgroups is None else "Cgroup")
 
     def _environment(self, trial: Trial, folder: Path, slot: int) -> dict[str, str]:
         """What all ranks of a trial are told."""
@@ -229,20 +232,21 @@ class Programs:
         if code is None:
             return RankExit(rank, None, platform=Outcome.INVALID_CONFIG, error=f"the command {event['why']}")
         evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
-        memory, kills = self._memory(one, rank, event), 0
+        memory, kills, limit = self._memory(one, rank, event), 0, self._limit
         beside = self._beside(one) if rank == 0 else {}
         if (group := one.groups.get(rank)) is not None:
             kills = group.kills()
             group.remove()
-        if code != 0 and kills:
+        if code != 0 and (kills or event["over"]):
             error = "killed by the kernel for want of memory"
-            if self._limit is not None:
-                evidence |= {"limitBytes": self._limit.bytes, "limitKeptBy": "Cgroup"}
-                error += f"; its limit is {self._limit.bytes >> 20} MiB"
+            evidence |= {"oomKills": kills} if kills else {"residentBytes": event["over"]}
+            if event["over"]:
+                error = f"killed by the watchdog: {event['over'] >> 20} MiB were resident"
+            if limit is not None:
+                evidence |= {"limitBytes": limit.bytes, "limitKeptBy": limit.kept_by}
+                error += f"; its limit is {limit.bytes >> 20} MiB"
             report = self._report(one, rank, memory)
-            return RankExit(
-                rank, code, report, Outcome.HOST_OOM, error, evidence | {"oomKills": kills}, beside=beside
-            )
+            return RankExit(rank, code, report, Outcome.HOST_OOM, error, evidence, beside=beside)
         if reports.wrong and rank == 0:
             return RankExit(rank, code, None, Outcome.INVALID_CONFIG, reports.wrong, evidence, beside=beside)
         if code == 0:
