@@ -344,21 +344,27 @@ def become(request: Request) -> None:
     _, file, *arguments = request["argv"]
     if (drawn := sys.modules.get("numpy.random")) is not None:
         drawn.seed()  # each Python begins with numbers of its own; what was forked would share them
+    path = os.path.abspath(file)  # noqa: PTH100
     sys.argv = [file, *arguments]
     sys.orig_argv = ["python", file, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.realpath(file)))  # noqa: PTH120
     main = types.ModuleType("__main__")
-    loader = importlib.machinery.SourceFileLoader("__main__", file)
-    vars(main).update(__file__=file, __builtins__=builtins, __loader__=loader, __spec__=None)
+    loader = importlib.machinery.SourceFileLoader("__main__", path)
+    vars(main).update(__file__=path, __builtins__=builtins, __loader__=loader, __spec__=None)
+    for name, empty in (("__cached__", None), ("__annotations__", {})):
+        if name in globals():  # which a script has depends on the version
+            vars(main)[name] = empty
     sys.modules["__main__"] = main
     try:
         with open(file, "rb") as opened:  # noqa: PTH123
-            code = compile(opened.read(), file, "exec", dont_inherit=True)
+            code = compile(opened.read(), path, "exec", dont_inherit=True)
         exec(code, vars(main))  # noqa: S102 - it is the user's own script
-    except Exception as error:
-        trace = error.__traceback__
-        sys.excepthook(type(error), error, trace.tb_next if trace is not None else None)
-        sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        ours = error.__traceback__
+        theirs = ours.tb_next if ours is not None else None
+        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
+        sys.excepthook = lambda *_: None  # it has been told; how Python ends for it is Python's own business
+        raise
 
 
 if __name__ == "__main__":
