@@ -256,7 +256,7 @@ class Programs:
         error = exit_text(code, None).removesuffix(" without a report") + (
             f"; its log ends: {words}" if words else ""
         )
-        told = {number: outcome for outcome, number in EXIT_CODES.items()}
+        told = {number: outcome for outcome, number in EXIT_CODES.items() if outcome is not Outcome.CRASHED}
         ended = None if one.killed else told.get(code)
         return RankExit(
             rank, code, self._report(one, rank, memory, ended, error), error=error, evidence=evidence, beside=beside
