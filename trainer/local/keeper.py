@@ -259,7 +259,9 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(one.pid, signal.SIGKILL)
             # What has lost its parent is ours now.
-            found = [pid for pid in (*tree(one.pid), *self._strays()) if pid not in others and _is_of(pid, one)]
+            found = [
+                pid for pid in (*tree(one.pid), *self._strays()) if pid not in others and has_mark(pid, one.mark)
+            ]
             if not found:
                 return
             for pid in found:
@@ -291,11 +293,11 @@ def _joining(request: Request) -> list[str]:
     return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', request["group"], *request["argv"]]
 
 
-def _is_of(pid: int, one: Rank) -> bool:
+def has_mark(pid: int, mark: bytes) -> bool:
     """Whether a process has inherited a rank's mark, and still lives."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
-            return one.mark in file.read().split(b"\0") and not _is_gone(pid)
+            return mark in file.read().split(b"\0") and not _is_gone(pid)
     except OSError:
         return False
 
@@ -307,6 +309,20 @@ def _is_gone(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] == b"Z"
     except OSError:
         return True
+
+
+def kill_marked(mark: bytes) -> None:
+    """Kills all that a rank has started, where whoever started it can't any more. It needs /proc."""
+    while True:
+        with contextlib.suppress(OSError):
+            everyone = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+            found = [pid for pid in everyone if has_mark(pid, mark)]
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if found:
+                continue
+        return
 
 
 def tree(pid: int) -> list[int]:

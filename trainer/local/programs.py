@@ -34,6 +34,7 @@ from trainer.experiment.record import (
 )
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
 from trainer.local.child import Child
+from trainer.local.keeper import MARK, kill_marked
 from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
 from trainer.local.program_files import ProgramFiles, leading_imports
 from trainer.local.reports import REPORTS, Reports
@@ -54,6 +55,7 @@ class _Running:
     reports: Reports
     rests_on: Mapping[str, str]  # hashes of its inputs and its code, as they were when it started
     slot: int
+    mark: bytes  # what all have in their environment whom it has started
     groups: Mapping[int, Group]
     left: int
     killed: bool = False
@@ -91,8 +93,9 @@ class Programs:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._selector.close()
-        self._keeper.end()  # it kills what runs
+        self._keeper.end()  # it kills what runs, unless it was killed itself
         for one in self._running.values():
+            kill_marked(one.mark)
             for group in one.groups.values():
                 group.remove()
 
@@ -120,7 +123,8 @@ class Programs:
         for name in (REPORTS, STOP):
             (folder / name).unlink(missing_ok=True)
         slot = next(each for each in range(self.slots) if each not in {one.slot for one in self._running.values()})
-        shared = self._environment(trial, folder, slot)
+        attempt = uuid.uuid4().hex
+        shared = self._environment(trial, folder, slot) | {MARK: attempt}
         groups, limit = dict[int, Group](), self._limit
         for rank in range(trial.workers):
             group = self._group()
@@ -138,8 +142,8 @@ class Programs:
                 group="" if group is None else str(group.members),
                 limit=limit.bytes if limit is not None and limit.kept_by == "Watchdog" else 0,
             )
-        reports = Reports(folder / REPORTS)
-        self._running[trial.id] = _Running(trial, folder, reports, rests_on, slot, groups, trial.workers)
+        reports, mark = Reports(folder / REPORTS), f"{MARK}={attempt}".encode()
+        self._running[trial.id] = _Running(trial, folder, reports, rests_on, slot, mark, groups, trial.workers)
 
     def kill(self, trial: Trial) -> None:
         """Asks a trial's ranks to end, and a while later ends what is left of them."""
@@ -214,7 +218,6 @@ class Programs:
         told: dict[str, str] = {
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
             "TRIALRUN_REPORTS": str(order["reports"]),
-            "TRIALRUN_ATTEMPT": uuid.uuid4().hex,
         }
         if trial.workers > 1:
             told |= {"WORLD_SIZE": str(trial.workers), "LOCAL_WORLD_SIZE": str(trial.workers),
