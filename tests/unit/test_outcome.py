@@ -1,8 +1,8 @@
 """The closed set of outcomes: each has advice, and an exit code that no operator takes for another."""
 
-from trainer.experiment.metrics import OBJECTIVES
 import re
 
+from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import ADVICE, EXIT_CODES, RETRIED, Outcome, advice
 from trainer.experiment.record import Seconds
 
