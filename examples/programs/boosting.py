@@ -1,4 +1,4 @@
-"""Boosted trees on the tumours that scikit-learn ships, set by its command line. Trialrun is only told how it goes."""
+"""Boosted trees on the tumours that scikit-learn ships. Its options set it; Trialrun is only told how it goes."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""DistributedDataParallel as PyTorch's tutorials have it, on points of three spirals. Starts by hand and by torchrun."""
+"""DistributedDataParallel as PyTorch's tutorials have it, on points of three spirals: by hand, or with torchrun."""
 
 import os
 

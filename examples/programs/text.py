@@ -1,4 +1,4 @@
-"""Tells by a docstring which package of Python's library it is from: a trainer class with callbacks, one for Trialrun."""
+"""Tells which package of Python's library a docstring is from: a trainer class with callbacks, one for Trialrun."""
 
 import ast
 import hashlib
@@ -84,7 +84,8 @@ class Trainer:
                 nn.functional.cross_entropy(self.model(words[batch]), labels[batch]).backward()
                 self.optimizer.step()
             metrics = self.evaluate()
-            if any([callback.on_evaluate(self, metrics) for callback in self.callbacks]):
+            stops = [callback.on_evaluate(self, metrics) for callback in self.callbacks]
+            if any(stops):
                 return
             self.epoch += 1
 
