@@ -149,7 +149,8 @@ def _numbers(metrics):
         if isinstance(value, str):
             raise TypeError(f"metric {name} must be a number, got {value!r}")
         try:
-            found[name] = float(value)
+            # A loss still has its gradient: torch warns of a float made of such.
+            found[name] = float(value.detach() if hasattr(value, "detach") else value)
         except (TypeError, ValueError) as error:
             raise TypeError(f"metric {name} must be a number, got {type(value).__name__}") from error
         if math.isnan(found[name]):

@@ -1,12 +1,12 @@
-"""A convolutional network on the digits that scikit-learn ships, with three lines for Trialrun."""
+"""A convolutional network on the digits that scikit-learn ships, with five lines for Trialrun."""
 
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-import trialrun
+import trialrun  # 1
 
-trial = trialrun.trial(lr=0.01, channels=8, optimizer="Adam", momentum=0.0, epochs=5)  # 1
+trial = trialrun.trial(lr=0.01, channels=8, optimizer="Adam", momentum=0.0, epochs=5)  # 2
 settings = trial.parameters
 
 torch.manual_seed(trial.seed)
@@ -25,7 +25,7 @@ if settings["optimizer"] == "SGD":
 else:
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
 
-trial.naive({"val/accuracy": (labels[valid] == labels[train].mode().values).float().mean()})  # what guessing gets
+trial.naive({"val/accuracy": (labels[valid] == labels[train].mode().values).float().mean()})  # 3
 for epoch in range(settings["epochs"]):
     for batch in train[torch.randperm(len(train))].split(64):
         optimizer.zero_grad()
@@ -34,5 +34,5 @@ for epoch in range(settings["epochs"]):
         optimizer.step()
     with torch.no_grad():
         right = (model(images[valid]).argmax(1) == labels[valid]).float().mean()
-    if trial.report(epoch, {"val/accuracy": right, "train/loss": loss}):  # 2
-        break  # 3
+    if trial.report(epoch, {"val/accuracy": right, "train/loss": loss}):  # 4
+        break  # 5

@@ -32,7 +32,7 @@ from trainer.experiment.record import (
     RankReport,
     naive_name,
 )
-from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
+from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest, SearchSpec
 from trainer.local.child import Child
 from trainer.local.keeper import MARK, kill_marked
 from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
@@ -103,7 +103,8 @@ class Programs:
         """Loads what trials import, where they are forked from a process that has."""
         self._waits = waits
         script = self.files.script
-        same_for_all = not self.files.program.env and isinstance(self.experiment, HyperparamSearch)
+        spec = self.experiment.spec
+        same_for_all = not self.files.program.env and isinstance(spec, SearchSpec) and spec.workers == 1
         if script is None or not same_for_all or not hasattr(os, "fork"):
             return
         began, told = time.monotonic(), False
