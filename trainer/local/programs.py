@@ -32,7 +32,7 @@ from trainer.experiment.record import (
     RankReport,
     naive_name,
 )
-from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest, SearchSpec
+from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
 from trainer.local.child import Child
 from trainer.local.keeper import MARK, kill_marked
 from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
@@ -103,9 +103,8 @@ class Programs:
         """Loads what trials import, where they are forked from a process that has."""
         self._waits = waits
         script = self.files.script
-        spec = self.experiment.spec
-        same_for_all = not self.files.program.env and isinstance(spec, SearchSpec) and spec.workers == 1
-        if script is None or not same_for_all or not hasattr(os, "fork"):
+        alone = isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.workers == 1
+        if script is None or not alone or self.files.program.env or not hasattr(os, "fork"):
             return
         began, told = time.monotonic(), False
         self._keeper.ask(do="load", modules=leading_imports(script))
@@ -136,7 +135,7 @@ class Programs:
                 trial=trial.id,
                 rank=rank,
                 argv=list(_invocation(trial).command),
-                fork=self._forks and trial.workers == 1,
+                fork=self._forks,
                 env=shared | _of_rank(trial, rank),
                 cwd=str(self.files.folder),
                 log=str((folder / LOG.format(rank=rank)).absolute()),
