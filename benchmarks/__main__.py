@@ -3,7 +3,7 @@
 import platform
 
 from benchmarks import loops, memory, runner, scale, systems
-from trainer.training.environment import cpu_model
+from trainer.machine import cpu_model
 
 if __name__ == "__main__":
     print(f"{cpu_model()}, {platform.platform()}, Python {platform.python_version()}")

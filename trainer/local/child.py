@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Child:
     log: Path
     arguments: tuple[str, ...] = ()
     patience: float = 10.0
+    variables: Mapping[str, str] = field(default_factory=dict)  # of its environment, besides those that are there
     events: int = -1
     _lines: Lines = field(default_factory=Lines)
 
@@ -40,6 +42,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, *self.program, str(theirs_in), str(theirs_out), *self.arguments],
                 pass_fds=(theirs_in, theirs_out),
+                env={**os.environ, **self.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

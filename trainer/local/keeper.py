@@ -5,6 +5,7 @@ runner died, it ends what still runs. On Linux it inherits whatever its programs
 session of its own is found too.
 """
 
+import atexit
 import builtins
 import contextlib
 import ctypes
@@ -223,6 +224,7 @@ class Keeper:
             with contextlib.suppress(BaseException):  # the script will meet it, and say so itself
                 __import__(name)
         gc.collect()
+        atexit.register(gc.unfreeze)  # in the children too, last of all: Python clears away what it has loaded
         gc.freeze()  # the children share these pages; a collection would copy them all
         # A thread of Python's that a package has started would be missing in the children, its locks held.
         self._tell(event="loaded", forks=threading.active_count() == 1)

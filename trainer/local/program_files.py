@@ -1,13 +1,16 @@
 """The files that a program's results rest on, as hashes, and what a script imports before it does anything else."""
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 from trainer.experiment.errors import UserError
@@ -82,6 +85,19 @@ class ProgramFiles:
                 f"spec.program: files that can be read are required, got {error.filename}: {error.strerror}"
             ) from error
         return {key: text for key, text in told.items() if text}
+
+    def packages(self) -> dict[str, str]:
+        """Versions of Python and of what the program's own files import, where `python` runs them."""
+        if self.program.command[0] != "python":
+            return {}
+        scripts = (path for _, path in self._own() if path.suffix == ".py")
+        nodes = (node for script in scripts for each in _statements(script) for node in ast.walk(each))
+        imports = (node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+        found = {"python": platform.python_version()}
+        for name in sorted({name.partition(".")[0] for each in imports for name in _imported(each)}):
+            if _is_installed(name) and (version := _version(name)):
+                found[name] = version
+        return found
 
     @property
     def script(self) -> Path | None:
@@ -164,6 +180,15 @@ def _is_installed(name: str) -> bool:
         return False
     spec = importlib.util.find_spec(name)
     return spec is not None and spec.origin is not None and bool(_INSTALLED & set(Path(spec.origin).parts))
+
+
+def _version(name: str) -> str:
+    """The version of a package by the name that it is imported under; empty where it tells none."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version(name)  # most have the same; to look up the others takes long
+    for package in packages_distributions().get(name, ()):
+        return version(package)
+    return ""
 
 
 def _imports(script: Path, beside: Path, known: set[Path]) -> Iterator[Path]:

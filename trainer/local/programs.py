@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trainer.cgroup import CgroupFactory, Group, cgroup_factory, cpu_limit, memory_limit
+from trainer.cgroup import CgroupFactory, Group, cgroup_factory, cores, cpu_limit, memory_limit
 from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
@@ -38,10 +38,12 @@ from trainer.local.keeper import MARK, kill_marked
 from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
 from trainer.local.program_files import ProgramFiles, leading_imports
 from trainer.local.reports import REPORTS, Reports
+from trainer.machine import cpu_model
 
 STOP, FILES, LOG = "stop", "files", "log-{rank}.txt"
 _KEEPER = Path(__file__).with_name("keeper.py")
 _LOOK_SECONDS = 0.1  # between looks at the files that programs report into
+_THREADS = "OMP_NUM_THREADS"
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _TAIL_BYTES = 16_384
 
@@ -55,6 +57,7 @@ class _Running:
     reports: Reports
     rests_on: Mapping[str, str]  # hashes of its inputs and its code, as they were when it started
     slot: int
+    threads: int
     mark: bytes  # what all have in their environment whom it has started
     groups: Mapping[int, Group]
     left: int
@@ -82,7 +85,9 @@ class Programs:
     _waits: Callable[[str], None] = print
 
     def __enter__(self) -> "Programs":
-        self._keeper = Child(("-P", str(_KEEPER)), "the process that starts programs", self.log)
+        self._keeper = Child(
+            ("-P", str(_KEEPER)), "the process that starts programs", self.log, variables=self._inherited(workers=1)
+        )
         self._keeper.start()
         self._selector.register(self._keeper.events, selectors.EVENT_READ)
         self._cgroups = cgroup_factory()
@@ -104,11 +109,19 @@ class Programs:
         self._waits = waits
         script = self.files.script
         alone = isinstance(self.experiment, HyperparamSearch) and self.experiment.spec.workers == 1
-        if script is None or not alone or self.files.program.env or not hasattr(os, "fork"):
-            return
+        forks = script is not None and alone and not self.files.program.env and hasattr(os, "fork")
+        if script is not None and forks:
+            self._keeper.ask(do="load", modules=leading_imports(script))
+        # What all trials run on, as far as it can be seen from outside; read while the keeper loads.
+        self._environment = Environment(
+            packages=self.files.packages(),
+            cpu=cpu_model(),
+            device="" if self._devices else "cpu",
+            cpus=cpu_limit(),
+            memory_limit_bytes=memory_limit(),
+        )
         began, told = time.monotonic(), False
-        self._keeper.ask(do="load", modules=leading_imports(script))
-        while True:
+        while script is not None and forks:
             for event in self._keeper.heard() if self._selector.select(_LOOK_SECONDS) else []:
                 self._forks = event["forks"]
                 return
@@ -124,7 +137,7 @@ class Programs:
             (folder / name).unlink(missing_ok=True)
         slot = next(each for each in range(self.slots) if each not in {one.slot for one in self._running.values()})
         attempt = uuid.uuid4().hex
-        shared = self._environment(trial, folder, slot) | {MARK: attempt}
+        shared = self._variables(trial, folder, slot) | {MARK: attempt}
         groups, limit = dict[int, Group](), self._limit
         for rank in range(trial.workers):
             group = self._group()
@@ -143,7 +156,9 @@ class Programs:
                 limit=limit.bytes if limit is not None and limit.kept_by == "Watchdog" else 0,
             )
         reports, mark = Reports(folder / REPORTS), f"{MARK}={attempt}".encode()
-        self._running[trial.id] = _Running(trial, folder, reports, rests_on, slot, mark, groups, trial.workers)
+        self._running[trial.id] = _Running(
+            trial, folder, reports, rests_on, slot, _threads(shared), mark, groups, trial.workers
+        )
 
     def kill(self, trial: Trial) -> None:
         """Asks a trial's ranks to end, and a while later ends what is left of them."""
@@ -191,7 +206,7 @@ class Programs:
             return None
         return MemoryLimit(bytes=int(quantity(given)), kept_by="Watchdog" if self._cgroups is None else "Cgroup")
 
-    def _environment(self, trial: Trial, folder: Path, slot: int) -> dict[str, str]:
+    def _variables(self, trial: Trial, folder: Path, slot: int) -> dict[str, str]:
         """What all ranks of a trial are told."""
         experiment, ran = self.experiment, _invocation(trial)
         files = (folder / FILES).absolute()
@@ -212,22 +227,31 @@ class Programs:
             "reports": str((folder / REPORTS).absolute()),
             "stop": str((folder / STOP).absolute()),
         }
-        # The interpreter that this runs in is the one that `python` means.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        given: dict[str, str] = {**os.environ, "PATH": path, **ran.env}
         told: dict[str, str] = {
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
             "TRIALRUN_REPORTS": str(order["reports"]),
         }
         if trial.workers > 1:
             told |= {"WORLD_SIZE": str(trial.workers), "LOCAL_WORLD_SIZE": str(trial.workers),
-                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
-                     "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1")}  # fmt: skip
+                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}  # fmt: skip
         if len(self._devices) > 1 and "CUDA_VISIBLE_DEVICES" not in ran.env:
             each = max(1, len(self._devices) // self.slots)
             first = slot * each % len(self._devices)
             told["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices[first : first + each])
-        return given | told
+        return {**self._inherited(trial.workers), **ran.env, **told}
+
+    def _inherited(self, workers: int) -> dict[str, str]:
+        """The runner's own environment, in which `python` means its interpreter.
+
+        Each has its share of the cores where several run at once: libraries start a thread for every core otherwise.
+        """
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        found = {**os.environ, "PATH": path}
+        if workers > 1:
+            found.setdefault(_THREADS, "1")  # as torchrun does
+        elif self.slots > 1:
+            found.setdefault(_THREADS, str(max(1, cores() // self.slots)))
+        return found
 
     def _exit(self, one: _Running, event: Mapping[str, Any]) -> RankExit:
         """How a rank ended, by its exit code, what it reported, and what the kernel knows of it."""
@@ -283,7 +307,7 @@ class Programs:
             metrics=metrics,
             memory=memory,
             clock=_now(),
-            environment=Environment(cpus=cpu_limit(), memory_limit_bytes=memory_limit()),
+            environment=self._environment.model_copy(update={"threads": one.threads}),
         )
 
     def _beside(self, one: _Running) -> dict[str, Scalar]:
@@ -326,6 +350,12 @@ def devices() -> list[str]:
 def _invocation(trial: Trial) -> Invocation:
     assert isinstance(trial.runs, Invocation), "a program's trials run nothing else"  # noqa: S101
     return trial.runs
+
+
+def _threads(variables: Mapping[str, str]) -> int:
+    """How many threads libraries start where they go by the environment."""
+    first = variables.get(_THREADS, "").partition(",")[0]
+    return int(first) if first.isdecimal() else cores()
 
 
 def _of_rank(trial: Trial, rank: int) -> dict[str, str]:
