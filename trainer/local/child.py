@@ -30,7 +30,7 @@ class Child:
     log: Path
     arguments: tuple[str, ...] = ()
     patience: float = 10.0
-    variables: Mapping[str, str] = field(default_factory=dict)  # of its environment, besides those that are there
+    environment: Mapping[str, str] | None = None  # its variables; this process's by default
     events: int = -1
     _lines: Lines = field(default_factory=Lines)
 
@@ -42,7 +42,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, *self.program, str(theirs_in), str(theirs_out), *self.arguments],
                 pass_fds=(theirs_in, theirs_out),
-                env={**os.environ, **self.variables},
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -86,7 +86,7 @@ class Programs:
 
     def __enter__(self) -> "Programs":
         self._keeper = Child(
-            ("-P", str(_KEEPER)), "the process that starts programs", self.log, variables=self._inherited(workers=1)
+            ("-P", str(_KEEPER)), "the process that starts programs", self.log, environment=self._inherited(workers=1)
         )
         self._keeper.start()
         self._selector.register(self._keeper.events, selectors.EVENT_READ)
