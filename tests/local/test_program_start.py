@@ -31,6 +31,7 @@ def told():
         "main": sys.modules["__main__"].__dict__ is globals(), "cwd": os.getcwd(),
         "source": inspect.getsource(Here), "pickled": type(pickle.loads(pickle.dumps(Here()))) is Here,
         "signals": {s.name: repr(signal.getsignal(s)) for s in signal.Signals},
+        "command": open("/proc/self/cmdline").read(),
         "threads": threading.active_count(), "leads": os.getpid() == os.getsid(0) == os.getpgid(0),
         "stdin": sys.stdin.read(), "encoding": [sys.stdout.encoding, sys.stdin.encoding], "tty": sys.stdout.isatty(),
         "buffered": [sys.stdout.line_buffering, sys.stderr.line_buffering],
@@ -85,6 +86,8 @@ def test_a_forked_script_sees_what_a_cold_one_sees(tmp_path: Path) -> None:
         assert rest == ["a thread to the end", "at exit"]
         logs.append(json.loads(told))
     forked, started = logs
+    assert "keeper.py" in forked.pop("command")
+    assert "keeper.py" not in started.pop("command")
     assert {key: forked[key] for key in forked if forked[key] != started[key]} == {}
     assert started["name"] == "__main__"
     assert started["trainer"] is False
