@@ -257,6 +257,8 @@ class Programs:
         """How a rank ended, by its exit code, what it reported, and what the kernel knows of it."""
         rank, code, reports = event["rank"], event["code"], one.reports
         if code is None:
+            if (group := one.groups.get(rank)) is not None:
+                group.remove()
             return RankExit(rank, None, platform=Outcome.INVALID_CONFIG, error=f"the command {event['why']}")
         evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
         memory, kills, limit = self._memory(one, rank, event), 0, self._limit
