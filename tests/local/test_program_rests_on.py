@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from local.cli import trainer
 from local.test_programs import REPORT, a_search, sh
 from trainer.local.ledger import read_ledger
 
+pytestmark = pytest.mark.slow
 SCRIPT = """
 import trialrun
 from model import LOSS

@@ -21,6 +21,7 @@ from trainer.scheduling.history import History
 from trainer.scheduling.workload import workload
 from unit.builders import Silent
 
+pytestmark = pytest.mark.slow
 MIB = 2**20
 HOLDS = """
 import time, trialrun

@@ -14,6 +14,7 @@ from trainer.experiment.record import Record
 from trainer.local.ledger import read_ledger
 from trainer.local.programs import _KEEPER as KEEPER
 
+pytestmark = pytest.mark.slow
 # What a script can tell of itself.
 LOOKS = '''"""Says what it sees."""
 import json, os, signal, sys, threading, atexit, inspect, pickle
@@ -105,7 +106,6 @@ def test_a_forked_script_sees_what_a_cold_one_sees(tmp_path: Path) -> None:
         ("1 +", 1, "SyntaxError: invalid syntax"),
     ],
 )
-@pytest.mark.slow
 def test_a_forked_script_ends_as_a_cold_one_ends(tmp_path: Path, ending: str, code: int, said: str) -> None:
     ends = []
     for python in ("python", COLD):

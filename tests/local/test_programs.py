@@ -83,21 +83,25 @@ def test_a_shell_is_a_program(tmp_path: Path) -> None:
     ],
     ids=lambda text: str(text)[:24],
 )  # fmt: skip
+@pytest.mark.slow
 def test_how_a_program_ends_is_told(tmp_path: Path, script: str, outcome: str, said: str) -> None:
     record = one(tmp_path, script, deadlineSeconds=2)
     assert (record.outcome, said in record.error) == (outcome, True), record.error
 
 
+@pytest.mark.slow
 def test_a_program_that_was_asked_to_stop_and_finishes_is_out_of_time_all_the_same(tmp_path: Path) -> None:
     stops = f"""{REPORT} while [ ! -e "$(dirname "$TRIALRUN_REPORTS")/stop" ]; do sleep 0.1; done"""
     assert one(tmp_path, f"trap '' TERM; {stops}", deadlineSeconds=1).outcome == "TimedOut"
 
 
+@pytest.mark.slow
 def test_the_metrics_are_those_of_the_last_report(tmp_path: Path) -> None:
     again = REPORT.replace("%d", "0.%d")
     assert one(tmp_path, f"{again} {again.replace('0.%d', '0.5')}").metrics == {"loss": 0.5}
 
 
+@pytest.mark.slow
 def test_two_processes_that_report_for_one_trial_are_refused(tmp_path: Path) -> None:
     line = '{"metrics": {"loss": 1}, "process": %d}'
     record = one(tmp_path, f"""for p in 1 2; do printf '{line}\\n' $p >> "$TRIALRUN_REPORTS"; done""")
@@ -111,6 +115,7 @@ def test_what_a_program_leaves_behind_is_ended_whatever_its_session(tmp_path: Pa
     assert not [line for line in processes() if "sleep 987" in line]
 
 
+@pytest.mark.slow
 def test_a_gigabyte_of_output_leaves_a_log_of_megabytes_and_closed_streams_are_no_end(tmp_path: Path) -> None:
     record = one(tmp_path, f"head -c 200000000 /dev/zero; echo; echo the end; exec >&- 2>&-; sleep 0.5; {REPORT}")
     assert record.outcome == "Succeeded"
@@ -119,6 +124,7 @@ def test_a_gigabyte_of_output_leaves_a_log_of_megabytes_and_closed_streams_are_n
     assert log.read_bytes().endswith(b"the end\n")
 
 
+@pytest.mark.slow
 def test_ranks_are_told_where_they_meet_as_torchrun_does(tmp_path: Path) -> None:
     tells = "echo $RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $MASTER_ADDR $MASTER_PORT"
     record = one(tmp_path, f'{tells}; [ "$RANK" != 0 ] || {{ {REPORT} }}', workers=2)
@@ -148,6 +154,7 @@ def test_the_point_is_put_into_command_environment_and_settings_and_nothing_else
     assert (order["protocol"], order["parameters"]) == (1, {"x": 0.5, "nested.kind": "a b"})
 
 
+@pytest.mark.slow
 def test_memory_is_measured_of_a_program_and_its_children(tmp_path: Path) -> None:
     hog = "import time; x = bytearray(150 << 20); time.sleep(0.6)"
     record = one(tmp_path, f"{sys.executable} -c '{hog}'; {REPORT}")
@@ -156,6 +163,7 @@ def test_memory_is_measured_of_a_program_and_its_children(tmp_path: Path) -> Non
     assert 150 * 2**20 < memory.peak_bytes < 250 * 2**20
 
 
+@pytest.mark.slow
 def test_a_killed_runner_leaves_no_process_and_no_finished_trial_is_run_again(tmp_path: Path) -> None:
     script = f"{REPORT} setsid sleep 986 & sleep 0.$1; [ $1 != 3 ] || sleep 986"
     file = a_search(tmp_path, sh(script))
