@@ -26,7 +26,8 @@ from typing import Any
 _TICK_SECONDS = 0.1
 _MOST_LOG_BYTES = 4 * 2**20  # of the beginning; of what comes after, the end is kept
 _END_BYTES = 256 * 2**10
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_SET_PDEATHSIG = 36, 1
+_SETTLED_SECONDS = 0.1  # within which a process that has been forked runs its program
 Request = dict[str, Any]
 MARK = "TRIALRUN_ATTEMPT"  # a variable that all inherit whom a rank has started
 
@@ -108,6 +109,7 @@ class Keeper:
 
     def __init__(self, requests: int, events: int) -> None:
         self._requests, self._events = requests, events
+        self._pid = os.getpid()
         self._ranks: dict[int, Rank] = {}
         self._selector = selectors.DefaultSelector()
         wake_end, wake = os.pipe()
@@ -177,6 +179,7 @@ class Keeper:
                 stdout=theirs,
                 stderr=theirs,
                 start_new_session=True,
+                preexec_fn=self._end_with_keeper,  # nothing here has threads
             )
         except OSError as error:
             why = f"cannot be started: {error.strerror}: {error.filename}"
@@ -206,6 +209,7 @@ class Keeper:
         if pid:
             return pid
         os.setsid()
+        self._end_with_keeper()
         if request["group"]:
             with open(request["group"], "w") as group:  # noqa: PTH123
                 group.write(str(os.getpid()))
@@ -217,6 +221,13 @@ class Keeper:
         self._selector.close()
         os.closerange(3, 1 << 16)
         raise Script(request)
+
+    def _end_with_keeper(self) -> None:
+        """In a rank: has the kernel kill it when the keeper ends. What it has started is the runner's to end."""
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != self._pid:
+                os._exit(1)
 
     def _load(self, modules: list[str]) -> None:
         """Imports what scripts will, and tells whether they can be forked then."""
@@ -242,13 +253,13 @@ class Keeper:
 
     def _ended(self, one: Rank, code: int, most: int) -> None:
         """Ends what a rank has left behind, and tells of it."""
+        del self._ranks[one.pid]
         self._kill(one)
         one.take_output()
         with contextlib.suppress(KeyError):
             self._selector.unregister(one.output)
         os.close(one.output)
         one.log.close()
-        del self._ranks[one.pid]
         peak = max(one.peak, most * (1 if sys.platform == "darwin" else 1024))
         mean = one.total // one.readings if one.readings else peak
         self._tell(event="ended", trial=one.trial, rank=one.rank, code=code, peak=peak, mean=mean,
@@ -258,12 +269,14 @@ class Keeper:
         """Kills a rank with all that it has started, whatever session that is in."""
         others = {pid for other in self._ranks.values() if other is not one for pid in (other.pid, *tree(other.pid))}
         while True:
+            below = (
+                tree(one.pid)[1:] if one.pid in self._ranks else []
+            )  # not of a number that another may have by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(one.pid, signal.SIGKILL)
             # What has lost its parent is ours now.
-            found = [
-                pid for pid in (*tree(one.pid), *self._strays()) if pid not in others and has_mark(pid, one.mark)
-            ]
+            strays = (pid for pid in self._strays() if has_mark(pid, one.mark))
+            found = [pid for pid in (*below, *strays) if pid not in others and not _is_gone(pid)]
             if not found:
                 return
             for pid in found:
@@ -313,18 +326,23 @@ def _is_gone(pid: int) -> bool:
         return True
 
 
-def kill_marked(mark: bytes) -> None:
-    """Kills all that a rank has started, where whoever started it can't any more. It needs /proc."""
-    while True:
+def kill_marked(marks: set[bytes]) -> None:
+    """Kills all that ranks have started, where whoever started them can't any more. It needs /proc.
+
+    What has just been forked has no mark before it runs its program: nobody may be found twice in a row.
+    """
+    quiet = 0
+    while quiet < 2:
+        everyone: list[int] = []
         with contextlib.suppress(OSError):
             everyone = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
-            found = [pid for pid in everyone if has_mark(pid, mark)]
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            if found:
-                continue
-        return
+        found = [pid for pid in everyone if any(has_mark(pid, mark) for mark in marks)]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        quiet = 0 if found else quiet + 1
+        if quiet == 1:
+            time.sleep(_SETTLED_SECONDS)
 
 
 def tree(pid: int) -> list[int]:

@@ -99,8 +99,9 @@ class Programs:
     ) -> None:
         self._selector.close()
         self._keeper.end()  # it kills what runs, unless it was killed itself
+        if self._running:
+            kill_marked({one.mark for one in self._running.values()})
         for one in self._running.values():
-            kill_marked(one.mark)
             for group in one.groups.values():
                 group.remove()
 
