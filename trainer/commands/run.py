@@ -197,6 +197,7 @@ def _launcher(
     from trainer.data.build import default_cache
     from trainer.local.cells import Cells
     from trainer.local.processes import Processes
+    from trainer.spark.launcher import Spark
 
     if options.launcher == "spark":
         return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
