@@ -2,10 +2,10 @@
 
 import platform
 
-from benchmarks import loops, memory, runner, scale, systems
-from trainer.training.environment import cpu_model
+from benchmarks import loops, memory, programs, runner, scale, systems
+from trainer.machine import cpu_model
 
 if __name__ == "__main__":
     print(f"{cpu_model()}, {platform.platform()}, Python {platform.python_version()}")
-    for bench in (loops, memory, runner, scale, systems):
+    for bench in (loops, memory, runner, scale, systems, programs):
         bench.main()

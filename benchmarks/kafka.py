@@ -28,7 +28,7 @@ from trainer.data.kafka.encode import encoder
 from trainer.data.kafka.publish import Sending, publish
 from trainer.data.kafka.source import laid_out, share
 from trainer.experiment.training import Data
-from trainer.training.environment import cpu_model
+from trainer.machine import cpu_model
 
 ROUNDS = 5
 MESSAGES = 2_000

@@ -47,10 +47,11 @@ def _trialrun(scratch: Path, jobs: int) -> float:
         folder,
     ]
     run = process(arguments)
-    return run.wall_seconds - _report_seconds(run)
+    return run.wall_seconds - report_seconds(run)
 
 
-def _report_seconds(run: Run) -> float:
+def report_seconds(run: Run) -> float:
+    """What a run of ours says that its report took."""
     said = re.search(r"^report: .* \(([0-9.]+) s\)$", run.output, re.MULTILINE)
     if said is None:
         raise RuntimeError(f"the run did not say how long its report took:\n{run.output[-2000:]}")

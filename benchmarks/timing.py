@@ -30,11 +30,22 @@ def in_turn(alternatives: Mapping[str, Callable[[], T]], rounds: int) -> dict[st
     for number in range(rounds + 1):
         which = f"round {number} of {rounds}" if number else "warming up"
         for name, call in alternatives.items():
-            print(f"\r\033[K  {which}: {name}" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
+            _show(f"{which}: {name}")
             result = call()
             if number:
                 results[name].append(result)
-    print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
+    _show("")
+    return results
+
+
+def there_and_back(alternatives: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """The results of `rounds` calls of each alternative, each round in the other order: A B C, C B A, …"""
+    results: dict[str, list[T]] = {name: [] for name in alternatives}
+    for number in range(rounds):
+        for name in list(alternatives)[:: -1 if number % 2 else 1]:
+            _show(f"round {number + 1} of {rounds}: {name}")
+            results[name].append(alternatives[name]())
+    _show("")
     return results
 
 
@@ -67,6 +78,12 @@ def median(values: Sequence[float]) -> float:
 def ratio(of: Sequence[float], to: Sequence[float]) -> float:
     """The median of the ratios taken pair by pair."""
     return median([a / b for a, b in zip(of, to, strict=True)])
+
+
+def _show(what: str) -> None:
+    """Shows on a terminal what runs; empty, nothing."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K  {what}" if what else "\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def line(what: str, figure: str, bar: str = "") -> None:

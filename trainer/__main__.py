@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     init = arguments.command(
         commands, "init", "print a commented experiment file to start from, to be kept as search.yaml"
     )
+    init.add_argument("--program", metavar="COMMAND", help='for a program of your own, as in "python train.py"')
     init.set_defaults(func=_lazily("init"))
 
     schema = arguments.command(commands, "schema", "print a JSON Schema of experiment files, for editors")
@@ -204,9 +205,9 @@ def _lazily(command: str) -> Any:
 
         # Read before anything heavy is imported: a mistake in it is told at once, and where PyTorch is missing too.
         if "file" in options:
-            from trainer.experiment.load import read
+            from trainer.experiment.load import read, read_ours
 
-            options.experiment = read(options.file)
+            options.experiment = (read_ours if command == "train" else read)(options.file)
         function = import_module(f"trainer.commands.{command}").main
         code: int = function(options)
         return code

@@ -8,7 +8,8 @@ from trainer.experiment.errors import UserError
 
 # By the name under which it is imported. What is not here has a sentence of its own where it is needed.
 _EXTRAS = {
-    **dict.fromkeys(("torch", "numpy", "safetensors", "rich", "matplotlib"), "trainer"),
+    **dict.fromkeys(("torch", "numpy", "safetensors"), "trainer"),
+    **dict.fromkeys(("rich", "matplotlib"), "report"),
     **dict.fromkeys(("scipy", "statsmodels"), "statistics"),
     "pyspark": "spark",
 }
@@ -20,8 +21,13 @@ class PackageMissing(UserError):
 
 def require(package: str) -> None:
     """Raises PackageMissing where `package`, which a command needs, is not installed. Imports nothing."""
-    if find_spec(package) is None:
+    if not have(package):
         raise missing(package)
+
+
+def have(package: str) -> bool:
+    """Whether a package is installed. Imports nothing."""
+    return find_spec(package) is not None
 
 
 def load(module: str, what: str) -> ModuleType:
@@ -31,14 +37,14 @@ def load(module: str, what: str) -> ModuleType:
         PackageMissing: its package is not installed.
     """
     package = module.partition(".")[0]
-    if find_spec(package) is None:
-        raise PackageMissing(f"{what}: the package {package} is required, found none; {_advice(package)}")
+    if not have(package):
+        raise PackageMissing(f"{what}: the package {package} is required, found none; {advice(package)}")
     return import_module(module)
 
 
 def missing(package: str) -> PackageMissing:
     """The error that a command lacks `package`, one of an extra."""
-    return PackageMissing(f"this command needs the package {package}, found none; {_advice(package)}")
+    return PackageMissing(f"this command needs the package {package}, found none; {advice(package)}")
 
 
 def missing_for(error: ModuleNotFoundError) -> PackageMissing | None:
@@ -47,5 +53,6 @@ def missing_for(error: ModuleNotFoundError) -> PackageMissing | None:
     return missing(package) if package in _EXTRAS else None
 
 
-def _advice(package: str) -> str:
+def advice(package: str) -> str:
+    """How to install a package that is missing."""
     return f"install it with `pip install 'trialrun[{_EXTRAS[package]}]'`"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.load import load
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling import workload as scheduling
@@ -12,6 +13,10 @@ from trialrun_operator.names import MAX_ATTEMPT
 
 # The kernel takes no environment variable of more than 128 KiB.
 MAX_ORDER_BYTES = 120_000
+ON_ONE_MACHINE = (
+    "spec.program: must be left out on a cluster; run the file on one machine with `python -m trainer run FILE`, or "
+    "build an image whose entrypoint is the program (docs/bring-your-own-trainer.md)"
+)
 
 
 def workload(document: Mapping[str, Any]) -> scheduling.Workload:
@@ -23,6 +28,8 @@ def workload(document: Mapping[str, Any]) -> scheduling.Workload:
         InvalidExperiment: with all mistakes found.
     """
     experiment = load(document)
+    if experiment.spec.program is not None:
+        raise InvalidExperiment([ON_ONE_MACHINE])
     work = replace(scheduling.workload(experiment), most_attempts=MAX_ATTEMPT)
     if isinstance(experiment, ScaleTest):
         return replace(work, floors=scheduling.floor_trials(experiment, work.trials))

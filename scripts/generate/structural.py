@@ -47,8 +47,10 @@ _REPLACED = (
     "items",
     "additionalProperties",
     "x-trialrun-change",
+    "x-trialrun-depth",
 )
 _SCALARS = ["boolean", "integer", "number", "string"]
+_ONE_OR_MORE = [*_SCALARS, "array"]  # a scalar, or a list of them
 # Any scalar; no type can say so. Lists and mappings, having no size that fits, are refused.
 _ANY_SCALAR = {
     "x-kubernetes-preserve-unknown-fields": True,
@@ -57,6 +59,7 @@ _ANY_SCALAR = {
     "minProperties": 1,
     "maxProperties": 0,
 }
+_SCALAR = {**_ANY_SCALAR, "maxLength": 1024, "nullable": True}
 _FIXED = "cannot change; apply the new one under another name, or delete this one first"
 _GROWS = "cannot fall; raise it to run failed and missing trials again"
 
@@ -111,6 +114,9 @@ class _Structural:
         rest = {word: value for word, value in node.items() if word != "anyOf"}
         if [option.get("type") for option in node["anyOf"]] == _SCALARS:
             return {**_ANY_SCALAR, **rest}
+        if [option.get("type") for option in node["anyOf"]] == _ONE_OR_MORE:
+            scalars = {"items": _SCALAR, "minProperties": 1, "maxProperties": 0, "maxItems": 64}
+            return {"x-kubernetes-preserve-unknown-fields": True, **scalars, **rest}
         (option,) = (option for option in node["anyOf"] if option.get("type") != "null")
         return {**self._whole(option), **rest, **({"nullable": True} if self._report else {})}
 
@@ -143,10 +149,21 @@ class _Structural:
         if "properties" in node:
             found["properties"] = {name: self.node(field) for name, field in node["properties"].items()}
         for word in ("items", "additionalProperties"):
-            if isinstance(node.get(word), dict):
+            if "x-trialrun-depth" in node and word == "additionalProperties":
+                found[word] = _anything(node["x-trialrun-depth"])
+            elif isinstance(node.get(word), dict):
                 found[word] = self.node(node[word])
                 found[word].pop("description", None)  # the field's own says it
         return found
+
+
+def _anything(depth: int) -> Schema:
+    """Scalars, and lists and mappings of them that are nested so deep."""
+    if depth == 0:
+        return _SCALAR
+    below = _anything(depth - 1)
+    return {"x-kubernetes-preserve-unknown-fields": True, "nullable": True, "items": below,
+            "additionalProperties": below}  # fmt: skip
 
 
 def _keys(node: Schema) -> list[Schema]:

@@ -79,3 +79,22 @@ def test_a_plain_install_says_what_a_command_needs_that_trains(
     assert refused.stderr.startswith(NEEDS)
     assert refused.stderr.endswith("install it with `pip install 'trialrun[trainer]'`\n")
     assert [path.name for path in tmp_path.iterdir()] == ["search.yaml"]
+
+
+def test_a_plain_install_runs_programs_beside_a_users_modules(plain: Installed, tmp_path: Path) -> None:
+    for name in ("yaml.py", "torch.py", "keeper.py"):
+        (tmp_path / name).write_text("raise SystemExit('a module of the user was imported')\n")
+    (tmp_path / "trainer.py").write_text("OFFSET = 3\n")
+    (tmp_path / "mine.py").write_text(
+        "import trainer, trialrun\n"
+        "trial = trialrun.trial(lr=1)\n"
+        "trial.report(0, loss=trainer.OFFSET + trial.parameters['lr'])\n"
+    )
+    template = plain("trialrun", "init", "--program", "python mine.py", cwd=tmp_path).stdout
+    (tmp_path / "search.yaml").write_text(
+        template.replace("    - {name: optimizer", "#").replace("    - {name: mom", "#")
+    )
+    done = plain("trialrun", "run", "search.yaml", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["best"]["value"] == 3.001
+    assert "report: its plots need the package matplotlib, found none; install it with" in done.stderr

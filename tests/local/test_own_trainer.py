@@ -23,7 +23,7 @@ from trialrun_operator.names import Key
 from trialrun_operator.workload import workload
 
 OWN = ROOT / "examples" / "own-trainer"
-PAGE = (ROOT / "docs" / "bring-your-own-trainer.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "bring-your-own-trainer.md").read_text().partition("## An image with a trainer in it")[2]
 UID = "0f6d1c1e-4a53-4a92-8d0c-6c1f2f6f0b11"
 
 

@@ -101,7 +101,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"parameters": [{**RATES, "range": {"min": 0.1, "max": 1}}]},
         [
             "spec.parameters[0]: must have choices or a range, got both",
-            'spec.parameters[0].range: belongs to algorithm Random; Grid needs choices, got {"min": 0.1, "max": 1}',
+            (
+                "spec.parameters[0].range: must have a step with algorithm Grid, or choices in its place, "
+                'got {"min": 0.1, "max": 1}'
+            ),
         ],
     ),
     "neither choices nor a range": (

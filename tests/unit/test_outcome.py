@@ -1,7 +1,9 @@
 """The closed set of outcomes: each has advice, and an exit code that no operator takes for another."""
 
+import re
+
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.outcome import ADVICE, EXIT_CODES, RETRIED, Outcome
+from trainer.experiment.outcome import ADVICE, EXIT_CODES, RETRIED, Outcome, advice
 from trainer.experiment.record import Seconds
 
 
@@ -14,7 +16,12 @@ def test_the_set_is_closed() -> None:
 
 def test_every_outcome_has_a_sentence_of_advice() -> None:
     assert set(ADVICE) == set(Outcome)
-    assert all(sentence.endswith(".") and sentence[0].isupper() for sentence in ADVICE.values())
+    told = [advice(outcome, program=program) for outcome in Outcome for program in (False, True)]
+    assert all(sentence.endswith(".") and sentence[0].isupper() for sentence in told)
+
+
+def test_a_program_is_not_told_of_fields_that_it_does_not_have() -> None:
+    assert not [outcome for outcome in Outcome if re.search(r"train\.|data\.|epoch", advice(outcome, program=True))]
 
 
 def test_exit_codes_are_distinct_and_below_128() -> None:

@@ -11,20 +11,22 @@ from trainer.report.curves import learning_curves, read_curve
 from trainer.report.results import Results
 from unit.builders import a_record, an_experiment
 
+NAMES = ("trainLoss", "validLoss")
+
 
 def test_a_history_is_read_though_its_last_line_is_torn_and_a_loss_is_not_finite(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(
         '{"epoch": 1, "trainLoss": 0.5, "validLoss": NaN}\n[]\n{"epoch": 2, "trainLoss": 0.4}\n{"epoch": 3, "tr'
     )
-    curve = read_curve(path)
+    curve = read_curve(path, "epoch", NAMES)
     assert curve is not None
-    assert curve.epochs == (1, 2)
-    assert curve.train == (0.5, 0.4)
-    assert all(loss != loss for loss in curve.valid)
-    assert read_curve(tmp_path / "missing") is None
+    assert curve.steps == (1, 2)
+    assert curve.figures["trainLoss"] == (0.5, 0.4)
+    assert all(loss != loss for loss in curve.figures["validLoss"])
+    assert read_curve(tmp_path / "missing", "epoch", NAMES) is None
     path.write_text("")
-    assert read_curve(path) is None
+    assert read_curve(path, "epoch", NAMES) is None
 
 
 @pytest.mark.parametrize(
@@ -50,10 +52,10 @@ def test_a_history_without_training_loss_says_so_in_place_of_the_chart(tmp_path:
 def test_a_long_history_is_thinned_but_keeps_its_last_epoch(tmp_path: Path) -> None:
     losses = [1 / (1 + epoch) for epoch in range(10_000)]
     folder = history(tmp_path, {"trainLoss": losses, "validLoss": losses})
-    curve = read_curve(next(folder.glob("trials/*/history.jsonl")))
+    curve = read_curve(next(folder.glob("trials/*/history.jsonl")), "epoch", NAMES)
     assert curve is not None
-    assert len(curve.epochs) <= 121
-    assert (curve.epochs[0], curve.epochs[-1]) == (1, 10_000)
+    assert len(curve.steps) <= 121
+    assert (curve.steps[0], curve.steps[-1]) == (1, 10_000)
 
 
 def searched() -> Results:

@@ -54,7 +54,7 @@ def test_without_a_terminal_it_writes_one_line_to_begin_with_and_one_per_ended_t
     trials = expand(experiment)
     with progress(experiment, trials, [], slots=1, stream=stream) as shown:
         shown.started(trials[0])
-        shown.epoch(trials[0], 1, 20, {"validMse": 0.1})
+        shown.reported(trials[0], 1, {"validMse": 0.1})
         shown.ended(trials[0], a_record(trials[0], value=0.00012))
         shown.started(trials[1])
         error = "loss became\x1b[31m nan\nin epoch 3"
@@ -160,7 +160,7 @@ def test_the_display_shows_counts_the_best_and_what_runs_with_its_epoch() -> Non
     screen.started(a_trial(0))
     screen.ended(a_trial(0), a_record(a_trial(0), value=0.00012))
     screen.started(a_trial(1))
-    screen.epoch(a_trial(1), 7, 20, {"validMse": 0.00034})
+    screen.reported(a_trial(1), 7, {"validMse": 0.00034})
     clock.seconds = 1.0
     lines = seen(screen, console)
     assert lines[0] == "sp500-grid  18 trials, one at a time, 1 thread each"

@@ -101,7 +101,7 @@ class _Scratch:
     def __init__(self, shown: Progress, folder: Path) -> None:
         self._folder = folder
         self._shown = shown
-        self.started, self.epoch, self.waits = shown.started, shown.epoch, shown.waits
+        self.started, self.reported, self.waits = shown.started, shown.reported, shown.waits
 
     def ended(self, trial: Trial, record: Record) -> None:
         """A trial's record is in the ledger."""

@@ -1,7 +1,11 @@
 """`init`: a commented experiment file to start from."""
 
 import argparse
+import json
+import shlex
 import sys
+
+from trainer.experiment.errors import UserError
 
 TEMPLATE = """\
 # A hyperparameter search. Run it here with `python -m trainer run FILE`, on a cluster with `kubectl apply -f FILE`.
@@ -29,7 +33,51 @@ spec:
 """
 
 
-def main(_: argparse.Namespace) -> int:
-    """Prints the file."""
-    sys.stdout.write(TEMPLATE)
+PROGRAM = """\
+# A hyperparameter search over a program. Run it here with `python -m trainer run FILE`.
+apiVersion: trialrun.dev/v1alpha1
+kind: HyperparamSearch
+metadata:
+  name: my-search                     # lower-case letters, digits and '-'; at most 39 characters
+spec:
+  objective:
+    metric: loss                      # a metric that the program reports, of any name
+    direction: Minimize               # or Maximize
+  algorithm: Grid                     # every combination; Random draws `trials` points from choices and ranges
+  parameters:                         # any names; a dotted one reaches into `settings` below
+    - {name: lr, choices: [0.1, 0.01, 0.001]}
+    - {name: optimizer, choices: [adam, sgd]}
+    - {name: momentum, choices: [0.0, 0.9], when: {optimizer: sgd}}
+  program:
+    # What to run, word by word, from the folder of this file. The program asks for its parameters:
+    #     import trialrun
+    #     trial = trialrun.trial(lr=0.1)               # by hand, this counts
+    #     trial.parameters["lr"]
+    #     trial.report(epoch, loss=loss)               # as often as it likes; the last report counts
+    # or is given them in the command, as in [..., --lr, "${parameters.lr}"].
+    command: @COMMAND@
+    settings: {epochs: 10}            # what the program is told and does not vary
+  repeats: 1                          # more run each point with several seeds (trial.seed); the mean counts
+  maxFailedTrials: 3                  # when more have failed no new one starts
+  deadlineSeconds: 600                # per trial
+"""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Prints the file: for Trialrun's own trainer, or for a program.
+
+    Raises:
+        UserError: the program's command has no words, or a quote too few.
+    """
+    sys.stdout.write(TEMPLATE if options.program is None else _of_program(options.program))
     return 0
+
+
+def _of_program(command: str) -> str:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"--program: must be a command as a shell reads it, got {command}: {error}") from error
+    if not words:
+        raise UserError("--program: must be a command, got none")
+    return PROGRAM.replace("@COMMAND@", json.dumps(words, ensure_ascii=False))

@@ -13,6 +13,7 @@ from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trainer.local.folder import SUMMARY, stored_experiment
 from trainer.local.ledger import read_ledger
+from trainer.packages import advice, have
 from trainer.report.results import Results
 from trainer.report.tables import closing
 
@@ -37,7 +38,7 @@ def leave_summary(
 
 
 def leave_report(folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> Summary:
-    """Writes summary.json and report.html, of a search with repeats also its statistics.
+    """Writes summary.json and, where plots can be drawn, report.html; of a search with repeats also its statistics.
 
     What they came to is said on stderr.
     """
@@ -50,6 +51,13 @@ def leave_report(folder: Path, experiment: Experiment, trials: Sequence[Trial], 
         from trainer.report.repeats import leave_statistics
 
         statistics = leave_statistics(folder, results)
+    if not have("matplotlib"):
+        print(
+            f"report: its plots need the package matplotlib, found none; {advice('matplotlib')}, then "
+            f"`trialrun report {folder}`",
+            file=sys.stderr,
+        )
+        return summary
     # Imported late: what was found is on the screen before the plots are drawn.
     from trainer.report.page import write_page
 

@@ -3,41 +3,46 @@
 import argparse
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from trainer.cgroup import cores
 from trainer.commands.report import leave_report, leave_summary
-from trainer.data.build import default_cache, prepare
-from trainer.data.concerns import kept
-from trainer.data.dataset import open_dataset
 from trainer.data.errors import DataUnavailable
-from trainer.experiment.comparable import Fields, content_fields, contents
+from trainer.experiment.comparable import Contents, Fields, content_fields, contents
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical
-from trainer.experiment.record import Record, latest
+from trainer.experiment.record import CODE, DATA, INPUTS, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
-from trainer.local.cells import Cells
 from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_same, settle
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger, read_ledger
-from trainer.local.processes import Processes
+from trainer.local.program_files import ProgramFiles
+from trainer.local.programs import Programs
 from trainer.local.run import now, run
 from trainer.packages import require
 from trainer.report.live import progress
 from trainer.scheduling.history import History, by_run
 from trainer.scheduling.workload import Workload, workload
-from trainer.spark.launcher import Spark
+
+if TYPE_CHECKING:  # what trains needs more than a program does, and is imported where it is needed
+    from trainer.local.cells import Cells
+    from trainer.local.processes import Processes
+    from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
-LOGS = {"local": "fork-server.log", "spark": "spark.log"}
+LOGS = {"local": "fork-server.log", "spark": "spark.log", "program": "programs.log"}
 
 
 def main(options: argparse.Namespace) -> int:
     """0 when the experiment succeeded, 1 when it did not, 130 when it was interrupted."""
     experiment: Experiment = options.experiment
-    require("torch")
+    if experiment.spec.program is None:
+        require("torch")
+    elif options.launcher == "spark":
+        raise UserError("--launcher spark: must be given an experiment of Trialrun's trainer, got one with a program")
     if options.launcher == "spark" and isinstance(experiment, ScaleTest):
         raise UserError(
             "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "
@@ -49,7 +54,9 @@ def main(options: argparse.Namespace) -> int:
     require_ours(folder)
     _require_sound(options.file, work, [] if options.fresh else read_ledger(folder))
     _warn(work, options)
-    found = build_data(trials)
+    program = experiment.spec.program
+    files = None if program is None else ProgramFiles(program, options.file.parent)
+    found = build_data(trials) if files is None else _program_content(files)
     try:
         with occupied(folder):
             records = [] if options.fresh else read_ledger(folder)
@@ -59,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
             for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
                 signal.signal(stop, _interrupt)
             try:
-                _run_what_is_left(options, work, records, folder)
+                _run_what_is_left(options, work, records, folder, files)
             except KeyboardInterrupt:
                 _tell_what_is_kept(folder, experiment, trials)
                 return INTERRUPTED
@@ -68,22 +75,24 @@ def main(options: argparse.Namespace) -> int:
                 print(summary.model_dump_json(by_alias=True))
     except LauncherEnded as error:
         raise UserError(
-            f"{error}\nWhat was done is kept; see {folder / LOGS[options.launcher]}, then run again."
+            f"{error}\nWhat was done is kept; see {folder / _log_name(options)}, then run again."
         ) from error
     return 0 if summary.state == "Succeeded" else 1
 
 
-def _run_what_is_left(options: argparse.Namespace, work: Workload, records: Sequence[Record], folder: Path) -> None:
+def _run_what_is_left(
+    options: argparse.Namespace, work: Workload, records: Sequence[Record], folder: Path, files: ProgramFiles | None
+) -> None:
     """Runs the trials that have no success in `records`. Nothing of the folder changes before they can be started."""
     history = _history(work, records)
     todo = list(history.left)
     done = work.by_id.keys() - {trial.id for trial in todo}
     kept = [record for record in latest(records).values() if record.id in done]
-    log, settled = folder / LOGS[options.launcher], False
+    log, settled = folder / _log_name(options), False
     try:
         # The fork server starts before anything here has threads, and loads torch meanwhile.
         with (
-            _launcher(options, work.experiment, todo, log) as launcher,
+            _launcher(options, work.experiment, todo, log, files) as launcher,
             progress(work.experiment, work.trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
         ):
             if todo:
@@ -162,13 +171,14 @@ def _counts_elsewhere(experiment: Experiment) -> list[str]:
 
 def _crowded(trials: Sequence[Trial], jobs: int) -> Iterator[str]:
     """A sentence where trials that run at once have more threads than there are cores, as their records say too."""
-    threads = max(trial.workers * trial.training.train.threads for trial in trials)
+    threads = max(trial.workers * (trial.threads or 1) for trial in trials)
     if jobs * threads <= cores():
         return
     fit = cores() // threads
     mend = f"--jobs {fit} leaves each its own" if fit else "lower workers or train.threads"
+    what = "workers x train.threads" if trials[0].threads is not None else "one for each worker, if not more"
     yield (
-        f"--jobs {jobs}: {_count(jobs, 'trial')} of {_count(threads, 'thread')} (workers x train.threads) need "
+        f"--jobs {jobs}: {_count(jobs, 'trial')} of {_count(threads, 'thread')} ({what}) need "
         f"{_count(jobs * threads, 'core')}, and {cores()} may be used, so they slow each other down and their times "
         f"say little; {mend}"
     )
@@ -179,9 +189,16 @@ def _count(number: int, what: str) -> str:
 
 
 def _launcher(
-    options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path
-) -> Processes | Cells | Spark:
+    options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path, files: ProgramFiles | None
+) -> "Processes | Cells | Programs | Spark":
     """What starts trials: a search's in milliseconds, a scale test's each from nothing and within its limits."""
+    if files is not None:
+        return Programs(experiment, files, options.jobs, log)
+    from trainer.data.build import default_cache
+    from trainer.local.cells import Cells
+    from trainer.local.processes import Processes
+    from trainer.spark.launcher import Spark
+
     if options.launcher == "spark":
         return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
     if isinstance(experiment, ScaleTest):
@@ -189,10 +206,21 @@ def _launcher(
     return Processes(default_cache(), log)
 
 
-def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> dict[Fields, str]:
+def _log_name(options: argparse.Namespace) -> str:
+    """What the process that starts trials says goes there."""
+    return LOGS["program" if options.experiment.spec.program is not None else options.launcher]
+
+
+def _program_content(files: ProgramFiles) -> Contents:
+    """What a program's results will rest on, once it is known that it can be started."""
+    files.require_startable()
+    return {(key, ()): told for key, told in files.content(lambda what: print(f"{what} …", file=sys.stderr)).items()}
+
+
+def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> Contents:
     """Builds the data sets of the trials, so that a mistake in them is told once and before anything runs.
 
-    Returns the content of each, by the varied fields that choose it.
+    Returns the content of each.
 
     Those in the caches `ready` are taken as they are. Where only some trials lack theirs it is a result of those
     trials, and the others run.
@@ -200,18 +228,22 @@ def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> dict[Fiel
     Raises:
         DataUnavailable: no trial can have its data.
     """
+    from trainer.data.build import default_cache, prepare
+    from trainer.data.concerns import kept
+    from trainer.data.dataset import open_dataset
+
     wanted = {
         canonical(trial.training.data.document(sparse=True)): trial
         for trial in trials
         if trial.training.data.source != "kafka"  # each trial reads its topic itself
     }
-    found: dict[Fields, str] = {}
+    found: dict[tuple[str, Fields], str] = {}
     told: dict[str, None] = {}
     mistakes = []
     for trial in wanted.values():
         try:
             dataset = open_dataset(prepare(trial.training.data, default_cache(), ready=ready))
-            found[content_fields(trial)] = dataset.manifest.content
+            found[DATA, content_fields(trial)] = dataset.manifest.content
             told |= dict.fromkeys(kept(dataset.path))
         except DataUnavailable as error:
             mistakes.append(error)
@@ -222,21 +254,26 @@ def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> dict[Fiel
     return found
 
 
-def require_same_content(
-    folder: Path, trials: Sequence[Trial], records: Iterable[Record], found: Mapping[Fields, str]
-) -> None:
-    """Raises UserError where data that was found is not what the first record of the folder trained on."""
+def require_same_content(folder: Path, trials: Sequence[Trial], records: Iterable[Record], found: Contents) -> None:
+    """Raises UserError where what results rest on is not what it was for the first record of the folder."""
     by_id = {trial.id: trial for trial in trials}
     first = contents((by_id[record.id], record) for record in records if record.id in by_id)
-    changed = sorted(fields for fields in first.keys() & found.keys() if first[fields] != found[fields])
+    changed = sorted(chosen for chosen in first.keys() & found.keys() if first[chosen] != found[chosen])
     if changed:
-        data = next(trial.training.data for trial in trials if content_fields(trial) == changed[0])
+        key, fields = changed[0]
+        where, what = {INPUTS: ("spec.program.inputs", "data"), CODE: ("spec.program.command", "code")}.get(key) or (
+            next(_data_of(trial) for trial in trials if content_fields(trial) == fields), "data"
+        )  # fmt: skip
         raise UserError(
-            f"{data.path or f'data.source {data.source}'}: the data has changed since the first trial of {folder} "
-            f"(content {first[changed[0]]} then, {found[changed[0]]} now), so further trials could not be compared "
-            "with its results; put the old data back, give this run a folder of its own with --out, or train all "
-            "anew with --fresh"
+            f"{where}: the {what} has changed since the first trial of {folder} (content {first[changed[0]]} then, "
+            f"{found[changed[0]]} now), so further trials could not be compared with its results; put the old {what} "
+            "back, give this run a folder of its own with --out, or run all anew with --fresh"
         )
+
+
+def _data_of(trial: Trial) -> str:
+    data = trial.training.data
+    return data.path or f"data.source {data.source}"
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

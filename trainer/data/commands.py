@@ -220,9 +220,9 @@ def _prepared(args: argparse.Namespace) -> "Dataset":
     from trainer.data.concerns import kept
     from trainer.data.dataset import open_dataset
     from trainer.data.progress import meter
-    from trainer.experiment.load import read
+    from trainer.experiment.load import read_ours
 
-    data = read(args.file).spec.training.data
+    data = read_ours(args.file).spec.training.data
     with meter("samples built") as progress:
         dataset = open_dataset(prepare(data, args.cache or default_cache(), progress))
     for concern in kept(dataset.path):

@@ -3,6 +3,7 @@
 It judges the values as they were given, so that a mistake in one place hides none in another.
 """
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from trainer.experiment.error_messages import Finding, nearest, rule, show
 from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.program import MULTIPLIER, TOLD, find, placeholders, put
 from trainer.experiment.spec import MAX_TRIALS
 from trainer.experiment.training import Leaf, Task, leaves
 
@@ -21,14 +23,100 @@ _LAST_SEED = 2**31 - 1
 
 def disagreements(kind: str, spec: dict[str, Any]) -> Iterator[Finding]:
     """The findings about a document's `spec`, whose numbers are plain and may be null where they were none."""
-    yield from _seeds(spec)
+    free = spec.get("program") is not None
+    yield from _program(kind, spec) if free else _seeds(spec)
     if kind == "ScaleTest":
         yield from _axes(spec)
         return
-    yield from _objective(spec)
+    yield from _free_objective(spec) if free else _objective(spec)
     if isinstance(parameters := spec.get("parameters"), list):
-        yield from _parameters(parameters[:_LONGEST], spec.get("algorithm", "Grid"))
+        yield from _parameters(parameters[:_LONGEST], spec.get("algorithm", "Grid"), free=free)
         yield from _size(spec, parameters[:_LONGEST])
+
+
+def _program(kind: str, spec: dict[str, Any]) -> Iterator[Finding]:
+    """What must agree with a program, whose parameters and metrics have any names."""
+    program = spec["program"]
+    if "training" in spec:
+        yield Finding("spec.program", "must stand in place of training, got both")
+    if spec.get("baseline") == "Measure":
+        yield Finding("spec.baseline", "must be None or Import with a program, got Measure: a baseline's pod runs "
+                      "Trialrun's own trainer")  # fmt: skip
+    if _at(spec, "cell", "memoryAboveFloor") is not None:
+        yield Finding("spec.cell.memoryAboveFloor", "must be left out with a program, whose floor nobody knows; give "
+                      "memoryLimit")  # fmt: skip
+    if not isinstance(program, dict):
+        return
+    names = [MULTIPLIER] if kind == "ScaleTest" else _names(spec)
+    settings = copy.deepcopy(given) if isinstance(given := program.get("settings"), dict) else {}
+    for i, name in enumerate(names):
+        try:
+            put(settings, name, None)
+        except KeyError:
+            where = "spec.program.settings" if kind == "ScaleTest" else f"spec.parameters[{i}].name"
+            problem = (
+                f"must reach into mappings of spec.program.settings, got {_word(name)}, which meets a value there"
+            )
+            yield Finding(where, problem)
+    always = names if kind == "ScaleTest" else _names(spec, conditional=False)
+    env = program.get("env")
+    for i, variable in enumerate(env[:_LONGEST] if isinstance(env, list) else ()):
+        if (name := _at(variable, "name")) in TOLD:
+            yield Finding(f"spec.program.env[{i}].name", f"must be none that Trialrun sets itself, got {name}")
+    for where, text in _texts(program):
+        for part, name in placeholders(text):
+            yield from _placeholder(where, part, name, names, always, program, settings)
+
+
+def _texts(program: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The texts of a program that may hold placeholders, and where they stand."""
+    command, env = program.get("command"), program.get("env")
+    for i, word in enumerate(command[:256] if isinstance(command, list) else ()):
+        if isinstance(word, str):
+            yield f"spec.program.command[{i}]", word
+    for i, variable in enumerate(env[:_LONGEST] if isinstance(env, list) else ()):
+        if isinstance(value := _at(variable, "value"), str):
+            yield f"spec.program.env[{i}].value", value
+
+
+def _placeholder(
+    where: str, part: str, name: str, names: list[str], always: list[str], program: dict[str, Any], put_in: Any
+) -> Iterator[Finding]:
+    """Whether there is a value for a placeholder in every trial."""
+    shown = f"${{{part}.{name}}}"
+    if part == "parameters" and name not in names:
+        yield Finding(
+            where, f"must name a parameter in {shown}{nearest(name, names)}, and there is none of that name"
+        )
+        return
+    try:
+        find(put_in if part == "settings" or name in always else program.get("settings") or {}, name)
+    except KeyError:
+        why = "there is none of that name"
+        if part == "parameters":
+            why = "where its `when` leaves the parameter out there is none; give it in spec.program.settings"
+        yield Finding(where, f"must name a setting in {shown}, and {why}")
+
+
+def _names(spec: dict[str, Any], *, conditional: bool = True) -> list[str]:
+    """The names of the parameters; those that `when` may leave out only if `conditional`."""
+    listed = spec.get("parameters")
+    found = [each for each in listed[:_LONGEST] if isinstance(each, dict)] if isinstance(listed, list) else []
+    return [
+        each["name"] for each in found if isinstance(each.get("name"), str) and (conditional or not each.get("when"))
+    ]
+
+
+def _free_objective(spec: dict[str, Any]) -> Iterator[Finding]:
+    """A program reports what it likes; only its own author knows which way that is better."""
+    metric, direction = _at(spec, "objective", "metric"), _at(spec, "objective", "direction")
+    if metric in ("dataSeconds", "trainSeconds"):
+        problem = (
+            f"must be totalSeconds or what the program reports, got {metric}, which only Trialrun's trainer tells"
+        )
+        yield Finding("spec.objective.metric", problem)
+    elif isinstance(metric, str) and metric not in OBJECTIVES and direction is None:
+        yield Finding("spec.objective.direction", f"must be Minimize or Maximize for {metric}, got none")
 
 
 def _axes(spec: dict[str, Any]) -> Iterator[Finding]:
@@ -91,7 +179,7 @@ def _validation(metric: str, spec: dict[str, Any], sources: list[Any]) -> Iterat
                 yield Finding(path, f"must be > 0 to measure {metric}, got 0")
 
 
-def _parameters(parameters: list[Any], algorithm: Any) -> Iterator[Finding]:
+def _parameters(parameters: list[Any], algorithm: Any, *, free: bool) -> Iterator[Finding]:
     named: dict[str, int] = {}
     for i, parameter in enumerate(parameters):
         if not isinstance(parameter, dict) or not isinstance(name := parameter.get("name"), str):
@@ -101,9 +189,10 @@ def _parameters(parameters: list[Any], algorithm: Any) -> Iterator[Finding]:
             yield Finding(
                 f"{here}.name", f"must name a field once, but parameters[{named[name]}] has it too, got {_word(name)}"
             )
+        yield from _conditions(parameter.get("when"), f"{here}.when", parameters[:i])
         named.setdefault(name, i)
-        field = leaves().get(name)
-        if field is None:
+        field = None if free else leaves().get(name)
+        if field is None and not free:
             hint = nearest(name, leaves())
             yield Finding(f"{here}.name", f"must be the path of a field of training{hint}, got {_word(name)}")
         choices, interval = parameter.get("choices"), parameter.get("range")
@@ -119,16 +208,32 @@ def _parameters(parameters: list[Any], algorithm: Any) -> Iterator[Finding]:
             yield from _interval(name, field, interval, f"{here}.range", algorithm)
 
 
+def _conditions(when: Any, here: str, before: list[Any]) -> Iterator[Finding]:
+    """Whether the parameters that one counts with are listed before it, and take the values that it counts for."""
+    known = {each["name"]: each for each in before if isinstance(each, dict) and isinstance(each.get("name"), str)}
+    for name, wanted in when.items() if isinstance(when, dict) else ():
+        if name not in known:
+            yield Finding(
+                here, f"must name a parameter that is listed before{nearest(name, known)}, got {_word(name)}"
+            )
+        elif isinstance(choices := known[name].get("choices"), list):
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                if not any(value == each and type(value) is type(each) for each in choices):
+                    yield Finding(f"{here}.{name}", f"must be among the choices of {name}, got {show(value)}")
+
+
 def _interval(
     name: str, field: Leaf | None, interval: dict[str, Any], here: str, algorithm: Any
 ) -> Iterator[Finding]:
-    if algorithm == "Grid":
-        yield Finding(here, f"belongs to algorithm Random; Grid needs choices, got {show(interval)}")
-    low, high = interval.get("min"), interval.get("max")
+    low, high, distance = interval.get("min"), interval.get("max"), interval.get("step")
+    if algorithm == "Grid" and distance is None:
+        yield Finding(here, f"must have a step with algorithm Grid, or choices in its place, got {show(interval)}")
     if not (is_number(low) and is_number(high)):
         return
     if low >= high:
         yield Finding(here, f"must have min < max, got min {low} and max {high}")
+    elif is_number(distance) and distance > 0:
+        yield from _steps(name, field, low, high, distance, interval.get("scale"), f"{here}.step")
     if interval.get("scale") == "Log" and low <= 0:
         yield Finding(f"{here}.min", f"must be > 0 with scale Log, got {low}")
     if field is None:
@@ -140,6 +245,18 @@ def _interval(
     yield from _fits(name, high, f"{here}.max")
 
 
+def _steps(
+    name: str, field: Leaf | None, low: float, high: float, distance: float, scale: Any, here: str
+) -> Iterator[Finding]:
+    steps = (high - low) / distance
+    if scale == "Log":
+        yield Finding(here, f"belongs to scale Linear, got {distance} with Log")
+    elif abs(steps - round(steps)) > 1e-9 * max(1.0, steps):
+        yield Finding(here, f"must divide max - min, got {distance} for {low} to {high}")
+    elif field is not None and field.number is int and type(distance) is not int:
+        yield Finding(here, f"must be a whole number for {name}, got {distance}")
+
+
 def _size(spec: dict[str, Any], parameters: list[Any]) -> Iterator[Finding]:
     """How many trials there are, and whether there are as many points to draw."""
     trials, repeats = spec.get("trials"), spec.get("repeats", 1)
@@ -149,7 +266,8 @@ def _size(spec: dict[str, Any], parameters: list[Any]) -> Iterator[Finding]:
             yield Finding(
                 "spec.trials", f"belongs to algorithm Random; Grid tries every combination, got {show(trials)}"
             )
-        yield from _most("spec.parameters", points, repeats)
+        if not any(_at(parameter, "when") for parameter in parameters):  # then `expand` counts them
+            yield from _most("spec.parameters", points, repeats)
     elif spec["algorithm"] == "Random":
         if trials is None:
             yield Finding("spec.trials", "is required with algorithm Random")
@@ -166,7 +284,9 @@ def _points(parameter: Any) -> int | float:
     choices, field = _at(parameter, "choices"), leaves().get(str(_at(parameter, "name")))
     if isinstance(choices, list):
         return max(1, len(choices))
-    low, high = _at(parameter, "range", "min"), _at(parameter, "range", "max")
+    low, high, distance = (_at(parameter, "range", name) for name in ("min", "max", "step"))
+    if is_number(low) and is_number(high) and is_number(distance) and 0 < distance <= high - low:
+        return round((high - low) / distance) + 1
     if field is not None and field.number is int and type(low) is int and type(high) is int:
         return max(1, high - low + 1)
     return math.inf

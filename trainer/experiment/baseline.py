@@ -8,7 +8,7 @@ from trainer.experiment.best import rank
 from trainer.experiment.comparable import contents
 from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import DATA, VALIDATION, Environment, Record, RunFigures, latest
+from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, Environment, Record, RunFigures, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.timing import spent, timing
 
@@ -59,7 +59,7 @@ def rests_on(experiment: Experiment, trials: Sequence[Trial], records: Iterable[
         return {}
     told = {
         key: [f"{plain[record.id]}:{record.evidence[key]}" for record in counted if key in record.evidence]
-        for key in (DATA, VALIDATION)
+        for key in (DATA, INPUTS, CODE, VALIDATION)
     }
     return {key: _digest(each)[:12] for key, each in told.items() if each and len(each) == len(counted)}
 

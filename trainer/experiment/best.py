@@ -5,7 +5,7 @@ Points are ranked within groups of trials that may be compared (see `comparable`
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated
@@ -13,11 +13,11 @@ from typing import Annotated
 from pydantic import Field
 
 from trainer.experiment import moments
-from trainer.experiment.comparable import Fields, comparable
+from trainer.experiment.comparable import Contents, comparable
 from trainer.experiment.expand import Point, Trial
 from trainer.experiment.metrics import OBJECTIVES, Direction
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record, Reported, naive_name
+from trainer.experiment.record import UNREAD, Record, Reported, naive_name
 from trainer.experiment.spec import Objective
 
 _MOST_TIES = 16
@@ -67,14 +67,16 @@ class Ranked(Reported):
 
 @dataclass(frozen=True)
 class Ranking:
-    """The groups of a search. `other` trials trained on other content than the first record did, and are in none.
+    """The groups of a search. `other` trials have other content than the first record, and are in none.
 
-    `unverified` are how many trials of the groups don't tell their content.
+    `unverified` are how many trials of the groups don't tell their data; `unread` the parameters that no trial of a
+    program's read.
     """
 
     groups: tuple[Ranked, ...]
     other: tuple[Trial, ...]
     unverified: int
+    unread: tuple[str, ...] = ()
 
     @property
     def best(self) -> Best | None:
@@ -82,9 +84,7 @@ class Ranking:
         return self.groups[0].best if len(self.groups) == 1 else None
 
 
-def rank(
-    objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Record], first: Mapping[Fields, str]
-) -> Ranking:
+def rank(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Record], first: Contents) -> Ranking:
     """The points of a search by their trials' latest records; `first` is what `comparable.contents` returned."""
     read = objective_reader(objective.metric)
     values = {
@@ -99,7 +99,19 @@ def rank(
         leader = _best(objective, group.trials, values, sizes)
         naive = _naive(objective, group.trials, leader, values, counted)
         groups.append(Ranked(fields=dict(group.fields), trials=len(group.trials), best=leader, naive=naive))
-    return Ranking(tuple(groups), found.other, found.unverified)
+    return Ranking(tuple(groups), found.other, found.unverified, _unread(trials, counted, values))
+
+
+def _unread(trials: Sequence[Trial], counted: Mapping[str, Record], measured: Iterable[str]) -> tuple[str, ...]:
+    """The parameters that all measured trials say they have not read."""
+    told = {identity: str(counted[identity].evidence.get(UNREAD, "")).split(", ") for identity in measured}
+    if all(names == [""] for names in told.values()):
+        return ()
+    found: dict[str, bool] = {}
+    for trial in trials:
+        if (names := told.get(trial.id)) is not None:
+            found |= {name: found.get(name, True) and name in names for name in trial.parameters}
+    return tuple(name for name, by_none in found.items() if by_none)
 
 
 def _best(
@@ -153,6 +165,7 @@ def _naive(
     point = next(trial.point for trial in trials if trial.id == leader.id)
     of_best = [counted[trial.id].metrics for trial in trials if trial.point == point]
     test = objective.metric.replace("valid", "test", 1)
+    has_test = test != objective.metric
     value = _mean(of_best, name)
     if value is None:
         return None
@@ -161,8 +174,8 @@ def _naive(
         beaten_by=sum(sign * value < sign * naive for value, naive in compared),
         trials=len(compared),
         best_beats=sign * leader.value < sign * value,
-        test_value=_mean(of_best, naive_name(test)),
-        best_test_value=_mean(of_best, test),
+        test_value=_mean(of_best, naive_name(test)) if has_test else None,
+        best_test_value=_mean(of_best, test) if has_test else None,
     )
 
 

@@ -27,10 +27,22 @@ def caveats(experiment: Experiment, ranking: Ranking) -> Iterator[str]:
             yield _tied(leader)
         if (naive := ranking.groups[0].naive) is not None:
             yield against_naive(leader, naive)
+    if ranking.unread:
+        one = len(ranking.unread) == 1
+        yield (
+            f"No trial has read {'parameter' if one else 'parameters'} {_few(list(ranking.unread))}: "
+            f"{'it stands' if one else 'they stand'} in no placeholder, and the program did not ask for "
+            f"{'it' if one else 'them'}, so {'its values' if one else 'their values'} made no difference."
+        )
     if ranking.unverified:
+        why = "Those of version 0.1 and of other trainers don't."
+        if experiment.spec.program is not None:
+            why = (
+                "Name what it reads in spec.program.inputs, or have the program tell it with trial.rests_on(data=…)."
+            )
         yield (
             f"The data of {_trials(ranking.unverified)} is unverified: the records don't tell what was trained on. "
-            "Those of version 0.1 and of other trainers don't."
+            f"{why}"
         )
 
 
@@ -71,6 +83,11 @@ def _other(experiment: Experiment, ranking: Ranking) -> str:
     noun = "trial" if isinstance(experiment, HyperparamSearch) else "cell"
     are, plural = ("is", "") if count == 1 else ("are", "s")
     again = "apply it under another name" if experiment.metadata.uid is not None else "run it again with --fresh"
+    if experiment.spec.program is not None:
+        return (
+            f"{count} {noun}{plural} ({indexes}) ran other code or on other inputs than the first and {are} left "
+            f"out: the program, or what spec.program.inputs names, has changed. To run all as it is now, {again}."
+        )
     return (
         f"{count} {noun}{plural} ({indexes}) trained on other data than the first and {are} left out: what "
         f"{_source(experiment)} holds has changed. To train all on what is there now, {again}."

@@ -1,7 +1,8 @@
 """Which trials may be ranked together: those that trained on the same content and were validated alike. Pure.
 
-A record tells both by hashes (`Record.evidence`). One without them, of version 0.1 or of another trainer, is
-unverified: it counts as what its parameters say (docs/decisions/0016-what-results-rest-on.md).
+A record tells both by hashes (`Record.evidence`), that of a program also its inputs and code. One without them, of
+version 0.1 or of another trainer, is unverified: it counts as what its parameters say
+(docs/decisions/0016-what-results-rest-on.md).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +11,10 @@ from functools import cache
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import OBJECTIVES
-from trainer.experiment.record import DATA, VALIDATION, Record
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, Record
 from trainer.experiment.spec import Scalar
+from trainer.experiment.training import Training
 
 # The fields of `data` that choose the content. Trials that agree in them must find the same.
 _CHOOSE_CONTENT = (
@@ -27,6 +30,10 @@ _LEAVE_VALIDATION = (
 # Varied fields by path, with a trial's values.
 Fields = tuple[tuple[str, Scalar], ...]
 
+CONTENT = (DATA, INPUTS, CODE)
+# The content that each choice of it stands for: by the key that records have it under, and the fields that choose.
+Contents = Mapping[tuple[str, Fields], Scalar]
+
 
 @dataclass(frozen=True)
 class Group:
@@ -40,7 +47,7 @@ class Group:
 class Comparable:
     """The trials that measured a metric, by what they may be ranked with.
 
-    `groups` stand in the listed order of their first trials. `other` trained on other content than the first record.
+    `groups` stand in the listed order of their first trials. `other` have other content than the first record.
     `unverified` are how many trials of the groups don't tell their content.
     """
 
@@ -49,19 +56,18 @@ class Comparable:
     unverified: int
 
 
-def comparable(
-    metric: str, trials: Sequence[Trial], measured: Mapping[str, Record], first: Mapping[Fields, str]
-) -> Comparable:
+def comparable(metric: str, trials: Sequence[Trial], measured: Mapping[str, Record], first: Contents) -> Comparable:
     """What `metric` may be compared between. `measured` has the records that have it; `first` is of `contents`."""
     same, other, unverified = [], [], 0
     for trial in trials:
         if (record := measured.get(trial.id)) is None:
             continue
-        content = record.evidence.get(DATA)
-        if content is not None and content != first.get(content_fields(trial), content):
+        told = {key: record.evidence[key] for key in CONTENT if key in record.evidence}
+        fields = content_fields(trial) if told else ()
+        if any(first.get((key, fields), content) != content for key, content in told.items()):
             other.append(trial)
             continue
-        unverified += content is None
+        unverified += DATA not in told and INPUTS not in told
         same.append(trial)
     groups = _by_validation(same, measured) if depends_on_validation(metric) else [same] if same else []
     return Comparable(tuple(Group(tuple(each), _shared(each)) for each in groups), tuple(other), unverified)
@@ -73,21 +79,29 @@ def depends_on_validation(metric: str) -> bool:
     return known is None or known.task is not None
 
 
-def contents(attempts: Iterable[tuple[Trial, Record]]) -> dict[Fields, str]:
-    """The content that each choice of content stands for: what the first record that tells it trained on."""
-    first: dict[Fields, tuple[int, str]] = {}
+def contents(attempts: Iterable[tuple[Trial, Record]]) -> Contents:
+    """The content that each choice of content stands for: that of the first record that tells it.
+
+    A program that failed may have been mended since: of programs only what succeeded counts.
+    """
+    first: dict[tuple[str, Fields], tuple[int, Scalar]] = {}
     for trial, record in attempts:
-        if (content := record.evidence.get(DATA)) is None:
+        if not isinstance(trial.runs, Training) and record.outcome is not Outcome.SUCCEEDED:
             continue
-        fields = content_fields(trial)
-        known = first.get(fields)
-        if known is None or record.finished_at < known[0]:
-            first[fields] = record.finished_at, str(content)
-    return {fields: content for fields, (_, content) in first.items()}
+        for key in CONTENT:
+            if (content := record.evidence.get(key)) is None:
+                continue
+            chosen = key, content_fields(trial)
+            known = first.get(chosen)
+            if known is None or record.finished_at < known[0]:
+                first[chosen] = record.finished_at, content
+    return {chosen: content for chosen, (_, content) in first.items()}
 
 
 def content_fields(trial: Trial) -> Fields:
-    """The varied fields that choose a trial's content."""
+    """The varied fields that choose a trial's content. Of a program nobody knows which do."""
+    if not isinstance(trial.runs, Training):
+        return ()
     return tuple(item for item in trial.parameters.items() if _chooses_content(item[0]))
 
 
@@ -108,6 +122,8 @@ def _by_validation(trials: Sequence[Trial], measured: Mapping[str, Record]) -> l
 
 
 def _validation_fields(trial: Trial) -> Fields:
+    if not isinstance(trial.runs, Training):
+        return ()
     return tuple(item for item in trial.parameters.items() if _decides_validation(item[0]))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import DATA, VALIDATION, Record, Reported, RunFigures
+from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, Record, Reported, RunFigures
 from trainer.experiment.spec import Scalar
 from trainer.experiment.timing import TimeShares, Timing
 
@@ -67,14 +67,19 @@ def compare(
     )
 
 
-_RESTS_ON = ((DATA, "trained on"), (VALIDATION, "were validated on"))
+_RESTS_ON = (
+    (DATA, "data: {} trained on"),
+    (INPUTS, "data: {} read"),
+    (VALIDATION, "data: {} were validated on"),
+    (CODE, "code: {} ran"),
+)
 
 
 def differing_digests(ours: Mapping[str, Scalar], theirs: Mapping[str, Scalar]) -> Iterator[str]:
     """Sentences on two runs of the same trials, by what `baseline.rests_on` tells of each."""
     for key, what in _RESTS_ON:
         if key in ours and key in theirs and ours[key] != theirs[key]:
-            yield f"data: trials {what} something else, {ours[key]} here, {theirs[key]} there"
+            yield f"{what.format('trials')} something else, {ours[key]} here, {theirs[key]} there"
 
 
 def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
@@ -90,7 +95,7 @@ def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
         if other:
             there, here = other[0]
             many = f"{len(other)} of {len(told)} trials"
-            yield f"data: {many} {what} something else, the first {here} here, {there} there"
+            yield f"{what.format(many)} something else, the first {here} here, {there} there"
 
 
 def _same_best(ours: RunFigures, theirs: RunFigures) -> bool | None:

@@ -194,18 +194,17 @@ def why_without_effect(path: str, case: Case) -> str | None:
 
 def doubts(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
     """The sentences, each `<yaml path>: <what, and what to do>`; `trials` are the experiment's."""
-    return [
-        *_spelling(experiment),
-        *_objective(experiment),
-        *_columns(experiment),
-        *_parameters(experiment, trials),
-        *pod_rules.refusals(experiment),
-    ]
+    found = [*_objective(experiment), *pod_rules.refusals(experiment)]
+    if experiment.spec.program is None:
+        found += [*_spelling(experiment), *_columns(experiment), *_parameters(experiment, trials)]
+    return found
 
 
 def ignored(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
     """What `training` gives and no trial reads, a sentence each. That harms nothing, so it is only ever warned of."""
-    varied = trials[0].parameters
+    if experiment.spec.program is not None:
+        return []
+    varied = {name for trial in trials for name in trial.parameters}
     return [
         f"spec.training.{section}.{name}: is without effect, got {show(value)}: {EFFECTS[path].else_why}"
         for section, fields in experiment.spec.training.document(sparse=True).items()
@@ -226,8 +225,8 @@ def _objective(experiment: Experiment) -> Iterator[str]:
     if not isinstance(experiment, HyperparamSearch):
         return
     objective = experiment.spec.objective
-    better = OBJECTIVES[objective.metric].better
-    if objective.direction not in (None, better):
+    known = OBJECTIVES.get(objective.metric)
+    if known is not None and objective.direction not in (None, better := known.better):
         yield (
             f"spec.objective.direction: must be {better} for {objective.metric}, got {objective.direction}, by which "
             "the worst trial would be the best; leave it out"
@@ -283,7 +282,7 @@ def _same_training(experiment: HyperparamSearch, trials: Sequence[Trial]) -> Ite
     if not same:
         return
     reasons: dict[str, list[str]] = {}
-    for name in trials[0].parameters:
+    for name in dict.fromkeys(name for trial in trials for name in trial.parameters):
         if (why := _why_alike(experiment, name, same)) is not None:
             reasons.setdefault(why, []).append(name)
     if all(a.parameters == b.parameters | {_SEED: a.parameters.get(_SEED)} for a, b in same):
@@ -308,7 +307,7 @@ def _same_training(experiment: HyperparamSearch, trials: Sequence[Trial]) -> Ite
 
 def _why_alike(experiment: HyperparamSearch, name: str, same: Sequence[tuple[Trial, Trial]]) -> str | None:
     """Why a parameter keeps no pair apart; None where it is the same in each."""
-    pair = next(((a, b) for a, b in same if a.parameters[name] != b.parameters[name]), None)
+    pair = next(((a, b) for a, b in same if a.parameters.get(name) != b.parameters.get(name)), None)
     if pair is None:
         return None
     if name == _SEED:

@@ -1,24 +1,25 @@
 """Which trials an experiment has, in order, each with an identity. Both programs call it, so both name them alike.
 
-A trial's id is the first 10 hex digits of SHA-256 over canonical JSON of its kind, training, workers and repeat.
-Fields that have their default are left out, so that a later version's new field changes no id
+A trial's id is the first 10 hex digits of SHA-256 over canonical JSON of its kind, training, workers and repeat. In
+place of the training stand a program's command, as it is written, and its settings with the point put in. Fields of a
+training that have their default are left out, so that a new field of a later version changes no id
 (docs/decisions/0002-identity.md).
 """
 
 import hashlib
-import itertools
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.program import MULTIPLIER, Invocation, Program, invocation
 from trainer.experiment.section import Section
-from trainer.experiment.spec import Experiment, Parameter, Range, Scalar, ScaleTest, SearchSpec
+from trainer.experiment.spec import MAX_TRIALS, Experiment, Parameter, Range, Scalar, ScaleTest, SearchSpec
 from trainer.experiment.training import Training, leaves
 
 Point = dict[str, Scalar]
@@ -38,8 +39,8 @@ class Trial:
     """One thing to run, most often to train.
 
     `index` counts from 0 in the experiment's listed order, `point` counts its points: repeats share one.
-    `parameters` holds what varies, by path; `training` is whole, its seed the repeat's own. A run of another `kind`
-    than trial is listed after all trials, and its id is no hash.
+    `parameters` holds what varies, by path; `runs` is whole: a training with the repeat's own seed, or a program.
+    A run of another `kind` than trial is listed after all trials, and its id is no hash.
     """
 
     index: int
@@ -47,14 +48,43 @@ class Trial:
     id: str
     parameters: Point
     repeat: int
-    training: Training
+    runs: Training | Invocation
     workers: int
+    seed: int
     kind: Kind = Kind.TRIAL
 
     @property
     def name(self) -> str:
         """`<index>-<id>`: its folder, and its key in the ledger."""
         return f"{self.index:04d}-{self.id}"
+
+    @property
+    def training(self) -> Training:
+        """What our trainer does, for code that only ever sees trials of its.
+
+        Raises:
+            TypeError: it runs a program.
+        """
+        if not isinstance(self.runs, Training):
+            raise TypeError(f"trial {self.id} runs a program")
+        return self.runs
+
+    @property
+    def multiplier(self) -> int:
+        """How many times the base set its training set is."""
+        if isinstance(self.runs, Training):
+            return self.runs.data.multiplier
+        return int(self.parameters.get(MULTIPLIER, 1))
+
+    @property
+    def threads(self) -> int | None:
+        """The CPU threads of each worker; of a program nobody knows."""
+        return self.runs.train.threads if isinstance(self.runs, Training) else None
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs it trains at most; of a program nobody knows."""
+        return self.runs.train.epochs if isinstance(self.runs, Training) else None
 
 
 def expand(experiment: Experiment) -> list[Trial]:
@@ -67,16 +97,18 @@ def expand(experiment: Experiment) -> list[Trial]:
     points = _cells(experiment) if isinstance(experiment, ScaleTest) else _points(experiment.spec)
     trials: list[Trial] = []
     mistakes: list[str] = []
-    trainings = _Trainings(spec.training)
+    made = _Trainings(spec.training) if spec.program is None else _Invocations(spec.program, spec.seed)
     for number, (parameters, workers) in enumerate(points):
+        if (number + 1) * spec.repeats > MAX_TRIALS:
+            raise InvalidExperiment([f"spec.parameters: must make at most {MAX_TRIALS} trials, got more"])
         for repeat in range(spec.repeats):
-            training, text, wrong = trainings.at(parameters, repeat)
+            runs, seed, text, wrong = made.at(parameters, repeat)
             if wrong:
                 given = ", ".join(f"{name} {json.dumps(value)}" for name, value in parameters.items())
                 mistakes.append(f"spec.parameters: must fit each other, got {given}: {wrong}")
                 break
             identity = _identity(experiment.kind, text, workers, repeat)
-            trials.append(Trial(len(trials), number, identity, parameters, repeat, training, workers))
+            trials.append(Trial(len(trials), number, identity, parameters, repeat, runs, workers, seed))
     if mistakes:
         more = len(mistakes) - _MOST_MISTAKES
         if more > 0:
@@ -87,10 +119,12 @@ def expand(experiment: Experiment) -> list[Trial]:
 
 def id_alone(kind: str, trial: Trial) -> str:
     """The id of the same training by one worker; the trial's own where what is trained depends on the workers."""
-    train = trial.training.train
-    if trial.workers == 1 or train.batch_per == "Worker" or train.learning_rate_scaling != "None":
+    if trial.workers == 1 or not isinstance(trial.runs, Training):
         return trial.id
-    return _identity(kind, canonical(trial.training.document(sparse=True)), 1, trial.repeat)
+    train = trial.runs.train
+    if train.batch_per == "Worker" or train.learning_rate_scaling != "None":
+        return trial.id
+    return _identity(kind, f'"training":{canonical(trial.runs.document(sparse=True))}', 1, trial.repeat)
 
 
 def canonical(value: Any) -> str:
@@ -112,10 +146,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _identity(kind: str, training: str, workers: int, repeat: int) -> str:
-    """The id, by hand what `canonical` makes of these four; `training` is canonical and without defaults."""
-    text = f'{{"kind":"{kind}","repeat":{repeat},"training":{training},"workers":{workers}}}'
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+def _identity(kind: str, runs: str, workers: int, repeat: int) -> str:
+    """The id, by hand what `canonical` makes of these; `runs` is `"training":…` without defaults or `"program":…`."""
+    parts = sorted([f'"kind":"{kind}"', f'"repeat":{repeat}', runs, f'"workers":{workers}'])
+    return hashlib.sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
@@ -139,8 +173,8 @@ class _Trainings:
         self._usual = {name: _variant(getattr(base, name), {}) for name in sorted(Training.model_fields)}
         self._known: dict[tuple[Any, ...], _Variant] = {}
 
-    def at(self, parameters: Point, repeat: int) -> tuple[Training, str, str]:
-        """The training of a point's repeat, its canonical text without defaults, and what doesn't fit."""
+    def at(self, parameters: Point, repeat: int) -> tuple[Training, int, str, str]:
+        """The training of a point's repeat, its seed, what of its identity it makes up, and what doesn't fit."""
         updates: dict[str, dict[str, Scalar]] = {}
         for path, value in parameters.items():
             section, name, number = _attributes()[path]
@@ -158,7 +192,21 @@ class _Trainings:
         text = ",".join([f'"{name}":{variant.text}' for name, variant in variants.items() if variant.text != "{}"])
         wrong = "; ".join([variant.wrong for variant in variants.values() if variant.wrong])
         training = self._base.model_copy(update={name: variant.section for name, variant in changed.items()})
-        return training, f"{{{text}}}", wrong
+        return training, training.train.seed, f'"training":{{{text}}}', wrong
+
+
+class _Invocations:
+    """Makes of a program what each trial runs."""
+
+    def __init__(self, program: Program, seed: int) -> None:
+        self._program = program
+        self._seed = seed
+
+    def at(self, parameters: Point, repeat: int) -> tuple[Invocation, int, str, str]:
+        """The program with a point's repeat put in, its seed, what of its identity it makes up, and no mistake."""
+        made = invocation(self._program, parameters)
+        text = canonical({"command": self._program.command, "settings": made.settings})
+        return made, self._seed + repeat, f'"program":{text}', ""
 
 
 def _variant(base: Section, update: dict[str, Scalar]) -> _Variant:
@@ -178,29 +226,47 @@ def _attributes() -> dict[str, tuple[str, str, type | None]]:
 
 
 def _points(spec: SearchSpec) -> Iterator[tuple[Point, int]]:
-    if spec.algorithm == "Grid":
-        names = [parameter.name for parameter in spec.parameters]
-        for values in itertools.product(*(parameter.choices or () for parameter in spec.parameters)):
-            yield dict(zip(names, values, strict=True)), spec.workers
-    else:
-        for point in _draw(spec):
-            yield point, spec.workers
+    for point in _grid(spec.parameters, {}) if spec.algorithm == "Grid" else _draw(spec):
+        yield point, spec.workers
+
+
+def _grid(parameters: Sequence[Parameter], point: Point) -> Iterator[Point]:
+    """Every combination that begins with a point, the last parameter's values changing fastest."""
+    if not parameters:
+        yield point
+        return
+    first, rest = parameters[0], parameters[1:]
+    if not counts(first, point):
+        yield from _grid(rest, point)
+        return
+    for number in range(first.count or 0):
+        yield from _grid(rest, point | {first.name: first.at(number)})
+
+
+def counts(parameter: Parameter, point: Point) -> bool:
+    """Whether a parameter counts, where those before it have the values of `point`."""
+    return all(name in point and point[name] in wanted for name, wanted in parameter.when.items())
 
 
 def _cells(test: ScaleTest) -> Iterator[tuple[Point, int]]:
+    name = "data.multiplier" if test.spec.program is None else MULTIPLIER
     for workers in test.spec.axes.workers:
         for multiplier in test.spec.axes.multipliers:
-            yield {"data.multiplier": multiplier}, workers
+            yield {name: multiplier}, workers
 
 
 def _draw(spec: SearchSpec) -> Iterator[Point]:
     """Distinct random points, the same on every machine."""
     rng = random.Random(spec.seed)
-    seen: set[tuple[Scalar, ...]] = set()
+    seen: set[tuple[tuple[str, Scalar], ...]] = set()
     misses = 0
     while len(seen) < (spec.trials or 0):
-        point = {parameter.name: _value(parameter, rng.random()) for parameter in spec.parameters}
-        key = tuple(point.values())
+        point: Point = {}
+        for parameter in spec.parameters:
+            value = _value(parameter, rng.random(), free=spec.program is not None)
+            if counts(parameter, point):
+                point[parameter.name] = value
+        key = tuple(point.items())
         misses = misses + 1 if key in seen else 0
         if misses > 100_000:
             raise InvalidExperiment(
@@ -211,13 +277,13 @@ def _draw(spec: SearchSpec) -> Iterator[Point]:
             yield point
 
 
-def _value(parameter: Parameter, share: float) -> Scalar:
-    """The value that lies `share` of the way (0 to below 1) through a parameter."""
-    if parameter.choices is not None:
-        return parameter.choices[int(share * len(parameter.choices))]
+def _value(parameter: Parameter, share: float, *, free: bool) -> Scalar:
+    """The value that lies `share` of the way (0 to below 1) through a parameter, `free` of any field of ours."""
+    if parameter.count is not None:
+        return parameter.at(int(share * parameter.count))
     interval = parameter.range
     assert interval is not None, "load lets no parameter through that has neither choices nor a range"  # noqa: S101
-    if leaves()[parameter.name].number is int:
+    if not free and leaves()[parameter.name].number is int:
         low, high = math.ceil(interval.min), math.floor(interval.max)
         # Each whole number owns the half-open unit around it, so both ends are as likely as the others.
         return min(high, max(low, math.floor(_between(interval, low, high + 1, share))))

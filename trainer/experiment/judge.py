@@ -37,7 +37,8 @@ class RankExit:
 
     `platform` is what was done to it from outside, in a sentence in `error` and in figures in `evidence`: killed for
     memory, by a deadline, evicted. `exit_code` is None where no process ever ended, negative for a signal. Without a
-    `platform`, `error` is what else is known of its end. `unread` says why what it left is no report.
+    `platform`, `error` is what else is known of its end. `unread` says why what it left is no report. `beside` stands
+    in the record's evidence however it ended, such as hashes of what the result rests on.
     """
 
     rank: int
@@ -47,6 +48,7 @@ class RankExit:
     error: str = ""
     evidence: Mapping[str, Scalar] = field(default_factory=dict)
     unread: str = ""
+    beside: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
     def said(self) -> RankReport | None:
@@ -123,14 +125,14 @@ def make_record(
         parameters=trial.parameters,
         repeat=trial.repeat,
         workers=trial.workers,
-        seed=trial.training.train.seed,
+        seed=trial.seed,
         attempt=attempt,
         final=not (retries_left and verdict.outcome in RETRIED),
         outcome=verdict.outcome,
         exit_code=verdict.exit_code,
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
-        evidence={**verdict.evidence, **beside},
+        evidence={**verdict.evidence, **beside, **{key: each.beside[key] for each in exits for key in each.beside}},
         # What was measured beside an objective that is missing stands.
         metrics=metrics if verdict.outcome in (Outcome.SUCCEEDED, Outcome.METRICS_MISSING) else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),

@@ -48,6 +48,20 @@ def read(path: Path) -> Experiment:
         raise InvalidExperiment([f"{path}: {mistake}" for mistake in error.mistakes]) from error
 
 
+def read_ours(path: Path) -> Experiment:
+    """As `read`, for what needs Trialrun's trainer and its data.
+
+    Raises:
+        UserError: also where it runs a program.
+    """
+    experiment = read(path)
+    if experiment.spec.program is not None:
+        raise UserError(
+            f"{path}: spec.training is required here, got spec.program, whose data and model only the program knows"
+        )
+    return experiment
+
+
 def load(source: str | Mapping[str, Any]) -> Experiment:
     """An experiment from YAML text or from an object of the API server.
 

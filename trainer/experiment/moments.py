@@ -14,7 +14,7 @@ _DIGITS = 40  # of a root before it is rounded to a float, which has 17
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of one value or more, between the least and the greatest of them; off by a unit in the last place."""
+    """The mean of one value or more, between the least and the greatest; at most two units off in the last place."""
     try:
         found = math.fsum(values) / len(values)
     except OverflowError:

@@ -57,3 +57,18 @@ ADVICE: dict[Outcome, str] = {
     Outcome.CRASHED: "Read the error and the trial's log.",
     Outcome.SKIPPED: "A smaller cell failed for want of memory; raise the limit to measure this one.",
 }
+
+# Where a program's own author has to do something else.
+_PROGRAM_ADVICE: dict[Outcome, str] = {
+    Outcome.HOST_OOM: "Raise the memory limit, or have the program use less memory.",
+    Outcome.DEVICE_OOM: "Have the program use less of the GPU's memory, or take a GPU with more.",
+    Outcome.TIMED_OUT: "Raise spec.deadlineSeconds, or have the program do less.",
+    Outcome.INVALID_CONFIG: "Mend what the error names, in the file or in what the program reports.",
+    Outcome.DIVERGED: "The program's objective is no number with these parameters; leave them out, or have it cope.",
+    Outcome.METRICS_MISSING: "Have the program report the objective (docs/bring-your-own-trainer.md).",
+}
+
+
+def advice(outcome: Outcome, *, program: bool) -> str:
+    """What a user can do about an outcome; `program` is whether a program of theirs ran."""
+    return (_PROGRAM_ADVICE if program else ADVICE).get(outcome, ADVICE[outcome])

@@ -23,6 +23,8 @@ MAX_ERROR_CHARACTERS = 1000
 # What a trial's result rests on, under `Record.evidence`: hashes of 12 hex digits of the content that it trained on
 # and of what it was validated on. A report has them as numbers under `metrics`: version 0.1 takes no further keys.
 DATA, VALIDATION = "data", "validation"
+INPUTS, CODE = "inputs", "code"  # of a program: its declared files, and the files that it is made of
+UNREAD = "unreadParameters"  # of a program: those of its parameters that it neither was given nor asked for
 HASHES = {"dataHash": DATA, "validationHash": VALIDATION}
 NAIVE = "naive"  # begins the names of what a prediction gets that has learnt nothing: naiveValidMse
 UNDEFINED = "undefined"  # begins the names by which a report tells of a metric that has no value: undefinedValidR2

@@ -74,7 +74,7 @@ def scale_figures(trials: Sequence[Trial], counted: Mapping[str, Record]) -> Sca
     places: dict[Place, list[Record | None]] = {}
     for trial in trials:
         record = counted.get(trial.id)
-        place = trial.workers, trial.training.data.multiplier
+        place = trial.workers, trial.multiplier
         places.setdefault(place, []).append(record if record is not None and record.final else None)
     ended = {place: [record for record in found if record] for place, found in places.items() if all(found)}
     passed = {

@@ -63,6 +63,8 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 OFFSETS = r"^[0-9]{1,6}:[0-9]{1,15}:[0-9]{1,15}$"
 ELSEWHERE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
 URL = r"^https?://[^\s]+$"
+PARAMETER = r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$"
+METRIC = r"^[A-Za-z][A-Za-z0-9._/-]*$"
 WORDS = {
     NAME: "must be lower-case letters, digits and '-', with a letter first and no '-' last",
     PERIOD: "must be a number of d, wk, mo or y without a space, such as 90d or 5y, or ytd or max",
@@ -72,6 +74,8 @@ WORDS = {
     OFFSETS: "must be partition:start:end, such as 0:0:19999",
     ELSEWHERE: "must be env:VARIABLE or file:PATH",
     URL: "must be an address that begins with http:// or https://",
+    PARAMETER: "must be letters, digits, '_' and '-', in parts with dots between them",
+    METRIC: "must be letters, digits, '.', '_', '/' and '-', with a letter first",
 }
 
 

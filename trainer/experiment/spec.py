@@ -1,12 +1,26 @@
 """The two kinds of experiment as values. What a field may hold is said here; what must agree, in `load`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from trainer.experiment.metrics import Direction
 from trainer.experiment.pod import Pod, Quantity
-from trainer.experiment.section import FIXED, GROWS, NAME, Count, NotNegative, Rule, Section, Seed, on_cluster
+from trainer.experiment.program import Program
+from trainer.experiment.section import (
+    FIXED,
+    GROWS,
+    METRIC,
+    NAME,
+    PARAMETER,
+    Count,
+    NotNegative,
+    Positive,
+    Rule,
+    Section,
+    Seed,
+    on_cluster,
+)
 from trainer.experiment.training import Training
 
 API_VERSION = "trialrun.dev/v1alpha1"
@@ -26,9 +40,11 @@ Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 class Objective(Section):
     """What makes one trial better than another."""
 
-    metric: Annotated[str, Field(max_length=64)] = Field(description="The figure to compare, such as validMse.")
+    metric: Annotated[str, Field(pattern=METRIC, max_length=64)] = Field(
+        description="The figure to compare, such as validMse, or whatever a program reports."
+    )
     direction: Direction | None = Field(
-        None, description="Whether less or more of it is better; by default what suits the metric."
+        None, description="Whether less or more of it is better; by default what suits a metric of ours."
     )
 
 
@@ -47,10 +63,39 @@ class Range(Section):
     min: float = Field(description="The smallest value.")
     max: float = Field(description="The largest value.")
     scale: Literal["Linear", "Log"] = Field("Linear", description="Log draws evenly over orders of magnitude.")
+    step: Positive | None = Field(
+        None,
+        description="The distance between two values, which max - min is a multiple of. They are whole numbers where "
+        "min, max and step are.",
+    )
+
+    @property
+    def count(self) -> int | None:
+        """How many values there are, where a step makes them countable."""
+        return None if self.step is None else round((self.max - self.min) / self.step) + 1
+
+    def at(self, number: int) -> int | float:
+        """One of the values that a step makes, from 0."""
+        assert self.step is not None, "only a step makes them countable"  # noqa: S101
+        found = float(f"{self.min + number * self.step:.12g}")
+        return int(found) if all(float(each).is_integer() for each in (self.min, self.max, self.step)) else found
+
+
+def _listed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+# One value, or several of which any will do.
+Wanted = Annotated[
+    tuple[Choice, ...],
+    Field(min_length=1, max_length=64),
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [{"type": each} for each in ("boolean", "integer", "number", "string", "array")]}),
+]
 
 
 class Parameter(Section):
-    """One field of `training` and the values it takes: `choices` or a `range`."""
+    """What varies and the values it takes: `choices` or a `range`."""
 
     # Not a rule in CEL, which cannot see choices.
     model_config = ConfigDict(
@@ -62,13 +107,29 @@ class Parameter(Section):
         }
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
-        description="The path of a field of `training`, such as train.learningRate."
+    name: Annotated[str, Field(min_length=1, pattern=PARAMETER, max_length=100)] = Field(
+        description="The path of a field of `training`, such as train.learningRate; with a program any name, "
+        "of which a dotted one reaches into its settings."
     )
     choices: Annotated[tuple[Choice, ...], Field(min_length=1, max_length=64)] | None = Field(
         None, description="The values to try."
     )
-    range: Range | None = Field(None, description="The interval to draw from (Random).")
+    range: Range | None = Field(None, description="The interval to draw from (Random; with a step Grid too).")
+    when: dict[str, Wanted] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="The values that parameters listed before this one must have for it to count, such as "
+        "{optimizer: sgd}. Where they have others it is left out, and what does not vary counts.",
+    )
+
+    @property
+    def count(self) -> int | None:
+        """How many values it takes, None where they can't be counted."""
+        return len(self.choices or ()) if self.range is None else self.range.count
+
+    def at(self, number: int) -> Scalar:
+        """One of the values that can be counted, from 0."""
+        return self.range.at(number) if self.range is not None else (self.choices or ())[number]
 
 
 class Prices(Section):
@@ -84,6 +145,9 @@ class Common(Section):
 
     training: Training = Field(
         Training(), description="What every trial trains, but for what varies.", json_schema_extra=FIXED
+    )
+    program: Program | None = Field(
+        None, description="What every trial runs in place of Trialrun's trainer.", json_schema_extra=FIXED
     )
     repeats: Annotated[int, Field(ge=1, le=1000)] = Field(
         1,
@@ -138,8 +202,9 @@ class SearchSpec(Common):
                 "trials",
             ),
             Rule(
-                "self.?algorithm.orValue('Grid') == 'Random' || self.parameters.all(p, !has(p.range))",
-                "must have choices, not a range, with algorithm Grid",
+                "self.?algorithm.orValue('Grid') == 'Random' "
+                "|| self.parameters.all(p, !has(p.range) || has(p.range.step))",
+                "must have choices, or a range with a step, with algorithm Grid",
                 "parameters",
             ),
         )

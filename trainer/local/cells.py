@@ -24,7 +24,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
-from trainer.local.launcher import QUIET_SECONDS, Begun, Epoch, LauncherEnded, RankEnded
+from trainer.local.launcher import QUIET_SECONDS, Begun, LauncherEnded, RankEnded, Reported
 from trainer.local.lines import Lines
 from trainer.local.processes import LOG, orders, rank_exit
 from trainer.report.wording import memory
@@ -116,7 +116,7 @@ class Cells:
             if one.trial == trial.id:
                 one.process.kill()
 
-    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Reported | Begun | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing."""
         watched = [one for one in self._ranks.values() if _is_watched(one)]
         if watched:
@@ -130,10 +130,10 @@ class Cells:
         for one in watched:
             _watch(one)
 
-    def _heard(self, one: _Rank, events: Sequence[dict[str, Any]]) -> Iterator[Epoch | Begun]:
+    def _heard(self, one: _Rank, events: Sequence[dict[str, Any]]) -> Iterator[Reported | Begun]:
         for event in events:
             if event["event"] == "epoch":
-                yield Epoch(event["trial"], event["figures"])
+                yield Reported(event["trial"], int(event["figures"]["epoch"]), event["figures"])
             elif event["event"] == "ready":
                 one.ready = True
                 peers = [rank for rank in self._ranks.values() if rank.trial == one.trial]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,17 @@ OURS = ("-P", "-m")
 
 @dataclass
 class Child:
-    """Runs `module` with the two ends of its pipes and `arguments`. Told to end, it has `patience` seconds to do so.
+    """Runs Python with the words of `program`, the ends of its two pipes and `arguments`.
 
-    `what` it is stands in the error that tells of its end.
+    Told to end, it has `patience` seconds to do so. `what` it is stands in the error that tells of its end.
     """
 
-    module: str
+    program: tuple[str, ...]
     what: str
     log: Path
     arguments: tuple[str, ...] = ()
     patience: float = 10.0
+    environment: Mapping[str, str] | None = None  # its variables; this process's by default
     events: int = -1
     _lines: Lines = field(default_factory=Lines)
 
@@ -38,8 +40,9 @@ class Child:
         self.events, theirs_out = os.pipe()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *OURS, self.module, str(theirs_in), str(theirs_out), *self.arguments],
+                [sys.executable, *self.program, str(theirs_in), str(theirs_out), *self.arguments],
                 pass_fds=(theirs_in, theirs_out),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

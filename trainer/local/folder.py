@@ -158,7 +158,7 @@ def _fixed(experiment: Experiment) -> dict[str, Any]:
     return {
         "kind": experiment.kind,
         "metadata": {"name": experiment.name},
-        "spec": {key: spec[key] for key in ("objective", "training", "workers") if key in spec},
+        "spec": {key: spec[key] for key in ("objective", "training", "program", "workers") if key in spec},
     }
 
 

@@ -1,6 +1,6 @@
 """What the runner needs of whatever starts its trials, and what it is told by it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +16,12 @@ class LauncherEnded(Exception):
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """A trial has finished an epoch."""
+class Reported:
+    """A trial has told its metrics after a step: of our trainer's an epoch, from 1."""
 
     trial: str
-    figures: dict[str, float]
+    step: int
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RankEnded:
     exit: RankExit
 
 
-Event = Epoch | Begun | Waits | RankEnded
+Event = Reported | Begun | Waits | RankEnded
 
 
 class Launcher(Protocol):

@@ -12,8 +12,8 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Unreadable, decode_report
-from trainer.local.child import Child
-from trainer.local.launcher import QUIET_SECONDS, Epoch, RankEnded
+from trainer.local.child import OURS, Child
+from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
 _TAIL_BYTES = 16_384  # C++ prints many lines after its reason
@@ -32,7 +32,7 @@ class Processes:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def __enter__(self) -> "Processes":
-        self._fork_server = Child("trainer.local.fork_server", "the process that starts trials", self.log)
+        self._fork_server = Child((*OURS, "trainer.local.fork_server"), "the process that starts trials", self.log)
         self._fork_server.start()
         self._selector.register(self._fork_server.events, selectors.EVENT_READ)
         return self
@@ -65,7 +65,7 @@ class Processes:
         """Ends what is left of a trial's ranks."""
         self._fork_server.ask(do="kill", trial=trial.id)
 
-    def events(self, timeout: float | None) -> Iterator[Epoch | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Reported | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:
@@ -77,7 +77,7 @@ class Processes:
             if event["event"] == "ready":
                 self._ready = True
             elif event["event"] == "epoch":
-                yield Epoch(event["trial"], event["figures"])
+                yield Reported(event["trial"], int(event["figures"]["epoch"]), event["figures"])
             elif event["event"] == "ended":
                 folder = self._folders[event["trial"]]
                 yield RankEnded(event["trial"], rank_exit(folder, event["rank"], event["code"]))

@@ -11,7 +11,7 @@ from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, Record
 from trainer.local.folder import trial_folder
-from trainer.local.launcher import Begun, Epoch, Event, Launcher, RankEnded, Waits
+from trainer.local.launcher import Begun, Event, Launcher, RankEnded, Reported, Waits
 from trainer.local.ledger import Ledger
 from trainer.report.live import Progress
 from trainer.scheduling.decide import Start, decide
@@ -95,8 +95,8 @@ def _take(event: Event, running: Mapping[str, _Running], progress: Progress) -> 
     one = running.get(event.trial)
     if one is None:
         return
-    if isinstance(event, Epoch):
-        progress.epoch(one.trial, int(event.figures["epoch"]), one.trial.training.train.epochs, event.figures)
+    if isinstance(event, Reported):
+        progress.reported(one.trial, event.step, event.metrics)
     elif isinstance(event, Begun):
         one.begun = now()
         one.deadline = time.monotonic() + one.seconds
@@ -148,7 +148,7 @@ def _record(one: _Running, metric: str | None, accepted: int, jobs: int) -> Reco
         exits=[one.exits[rank] for rank in sorted(one.exits)],
         metric=metric,
         times=Times(accepted, one.started, now()),
-        oversubscribed=jobs * one.trial.workers * one.trial.training.train.threads > cores(),
+        oversubscribed=jobs * one.trial.workers * (one.trial.threads or 1) > cores(),
     )
 
 

@@ -73,7 +73,7 @@ def _measured(results: Results) -> dict[tuple[int, int], CellFigures]:
     groups: dict[tuple[int, int], list[Record]] = {}
     for trial in results.trials:
         if trial.id in results.records:
-            key = (trial.workers, trial.training.data.multiplier)
+            key = (trial.workers, trial.multiplier)
             groups.setdefault(key, []).append(results.records[trial.id])
     return {key: _cell(records) for key, records in groups.items()}
 

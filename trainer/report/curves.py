@@ -2,85 +2,121 @@
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.experiment.expand import Trial
+from trainer.experiment.record import NAIVE
 from trainer.report.canvas import BEST, LIGHT, Chart, draw, figures_axis, legend, whole_axis
 from trainer.report.results import Results
 from trainer.report.wording import count
 
-HISTORY = "history.jsonl"
+HISTORY, REPORTS = "history.jsonl", "reports.jsonl"
 MOST_CURVES = 60
 _MOST_POINTS = 120
+_MOST_METRICS = 4  # of a program's
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Losses by epoch; NaN where an epoch has no finite one."""
+    """Figures by step, each as long as `steps`; NaN where a step has no finite one."""
 
-    epochs: tuple[int, ...]
-    train: tuple[float, ...]
-    valid: tuple[float, ...]
+    steps: tuple[int, ...]
+    figures: Mapping[str, tuple[float, ...]]
 
 
-def read_curve(path: Path) -> Curve | None:
-    """The curve in a history file; None where there is none. A torn line is left out."""
+def read_curve(path: Path, step: str, names: Sequence[str], nested: str = "") -> Curve | None:
+    """The curve of these figures in a file of JSON lines; None where there is none. A torn line is left out.
+
+    `step` is the name of a line's step, `nested` that of the mapping in it that has the figures.
+    """
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return None
-    step = max(1, math.ceil(len(lines) / _MOST_POINTS))
-    points = []
+    distance = max(1, math.ceil(len(lines) / _MOST_POINTS))
+    steps: list[int] = []
+    figures: dict[str, list[float]] = {name: [] for name in names}
     for i, line in enumerate(lines):
-        if i % step and i != len(lines) - 1:
+        if i % distance and i != len(lines) - 1:
             continue
         try:
             point = json.loads(line)
-            points.append((int(point["epoch"]), _finite(point.get("trainLoss")), _finite(point.get("validLoss"))))
+            at, told = int(point.get(step, len(steps))), point[nested] if nested else point
+            found = {name: _finite(told.get(name)) for name in names}
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
-    if not points:
-        return None
-    epochs, train, valid = zip(*points, strict=True)
-    return Curve(epochs, train, valid)
+        steps.append(at)
+        for name, figure in found.items():
+            figures[name].append(figure)
+    return Curve(tuple(steps), {name: tuple(each) for name, each in figures.items()}) if steps else None
 
 
 def learning_curves(results: Results, folder: Path) -> list[Chart]:
-    """Training and validation loss by epoch, on the same scale."""
+    """Validation and training loss by epoch, on the same scale; of a program what it reported, by step."""
     first = [trial for trial in results.ranked if trial.id in results.best_ids]
     others = [trial for trial in results.ranked if trial.id not in results.best_ids]
     chosen = [trial for trial in (*first, *others) if trial.id in results.records][:MOST_CURVES]
-    read = [(trial, read_curve(folder / "trials" / trial.id / HISTORY)) for trial in chosen]
+    ours = results.experiment.spec.program is None
+    step = "epoch" if ours else "step"
+    names = ["validLoss", "trainLoss"] if ours else _metrics(results)
+    read = [(trial, _curve_of(folder / "trials" / trial.id, names, ours=ours)) for trial in chosen]
     curves = [(trial, curve) for trial, curve in read if curve is not None]
     if not curves:
-        reason = "No trial left a history of its epochs." if chosen else "No trial has ended yet."
-        return [Chart("Losses by epoch", reason)]
-    words = "A line is a trial, from epoch to epoch."
+        reason = f"No trial left a history of its {step}s." if chosen else "No trial has ended yet."
+        return [Chart(f"{'Losses' if ours else 'Metrics'} by {step}", reason)]
+    words = f"A line is a trial, from {step} to {step}."
     if len(chosen) < len(results.records):
         words += f" Drawn are {count(len(chosen), 'trial')}, the best first, of {len(results.records):,}."
     if len(curves) < len(chosen):
         words += f" {count(len(chosen) - len(curves), 'trial')} left no history."
-    return [
-        _chart(results, "Validation loss by epoch", "valid", curves, words),
-        _chart(results, "Training loss by epoch", "train", curves, words),
-    ]
+    return [_chart(results, name, names if ours else [name], curves, words, step) for name in names]
+
+
+def _curve_of(folder: Path, names: Sequence[str], *, ours: bool) -> Curve | None:
+    if ours:
+        return read_curve(folder / HISTORY, "epoch", names)
+    return read_curve(folder / REPORTS, "step", names, "metrics")
+
+
+def _metrics(results: Results) -> list[str]:
+    """The metrics of a program that are drawn: the objective first, then those that it told besides."""
+    told = [name for trial in results.ranked[:1] for name in results.records[trial.id].metrics]
+    named = [results.metric] if results.metric is not None else []
+    others = [name for name in told if name not in named and not name.startswith(NAIVE)]
+    return [*named, *others][:_MOST_METRICS]
+
+
+_TITLES = {
+    "validLoss": ("Validation loss", "valid-loss", "loss"),
+    "trainLoss": ("Training loss", "train-loss", "loss"),
+}
 
 
 def _chart(
     results: Results,
-    title: str,
-    part: str,
+    name: str,
+    scaled_with: Sequence[str],
     curves: Sequence[tuple[Trial, Curve]],
     words: str,
+    step: str,
 ) -> Chart:
-    # Of both parts, so that the two charts have the same scale.
-    losses = [loss for _, curve in curves for loss in (*curve.train, *curve.valid) if math.isfinite(loss)]
-    if not any(math.isfinite(loss) for _, curve in curves for loss in getattr(curve, part)):
+    """The curves of a figure, on the scale of the figures `scaled_with`."""
+    called, file, axis = _TITLES.get(name, (name, f"curve-{re.sub('[^A-Za-z0-9]', '-', name)}", name))
+    title = f"{called} by {step}"
+    drawn = [
+        figure
+        for _, curve in curves
+        for each in scaled_with
+        for figure in curve.figures[each]
+        if math.isfinite(figure)
+    ]
+    if not any(math.isfinite(figure) for _, curve in curves for figure in curve.figures[name]):
         return Chart(title, "The histories hold no finite figure of it.")
-    low, high = min(losses), max(losses)
+    low, high = min(drawn), max(drawn)
     log = low > 0 and high > 4 * low
     if log:
         words += " The vertical axis is logarithmic."
@@ -93,10 +129,10 @@ def _chart(
             best = trial.id in results.best_ids
             label = "best" if best else rest
             axes.plot(
-                curve.epochs,
-                getattr(curve, part),
+                curve.steps,
+                curve.figures[name],
                 # A single point makes no line.
-                marker="o" if len(curve.epochs) == 1 else "",
+                marker="o" if len(curve.steps) == 1 else "",
                 color=BEST if best else LIGHT,
                 linewidth=2.2 if best else 1.2,
                 label=label if label in once else "_",
@@ -106,11 +142,11 @@ def _chart(
         axes.set_ylim(*((low / 1.15, high * 1.15) if log else (low - margin, high + margin)))
         figures_axis(axes.yaxis, log=log)
         whole_axis(axes.xaxis)
-        axes.set_xlabel("epoch")
-        axes.set_title("loss")
+        axes.set_xlabel(step)
+        axes.set_title(axis)
         legend(axes)
 
-    return draw(f"{part}-loss", title, words, paint)
+    return draw(file, title, words, paint)
 
 
 def _finite(value: Any) -> float:

@@ -9,6 +9,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
+from trainer.packages import have
 from trainer.report.run_progress import RunProgress
 from trainer.report.wording import duration, number, one_line, settings
 
@@ -19,8 +20,8 @@ class Progress(Protocol):
     def started(self, trial: Trial) -> None:
         """A trial's process runs."""
 
-    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        """A running trial has finished `epoch`, counted from 1, of `epochs`."""
+    def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
+        """A running trial has told its metrics after a step; of our trainer an epoch, counted from 1."""
 
     def waits(self, what: str) -> None:
         """The run waits for something, which takes long or may never come."""
@@ -36,9 +37,10 @@ def progress(
     """The progress of `trials`, all of the experiment's; `kept` are final records of an earlier run.
 
     On a terminal a thread of its own redraws the display, so fork what must not have threads before this begins.
+    Without rich there are lines on a terminal too.
     """
     progress = RunProgress(experiment, trials, kept, slots=slots)
-    if stream.isatty():
+    if stream.isatty() and have("rich"):
         from trainer.report.terminal import display  # rich takes 100 ms to import
 
         with display(progress, stream) as shown:
@@ -59,8 +61,8 @@ class Lines:
         """Says nothing yet."""
         self._progress.started(trial)
 
-    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        """Says nothing: a log with a line per epoch is not read."""
+    def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
+        """Says nothing: a log with a line per step is not read."""
 
     def waits(self, what: str) -> None:
         """Writes what is waited for."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from trainer.experiment import moments
 from trainer.experiment.comparison import Comparison, shares
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
-from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.outcome import Outcome, advice
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, joined, table
@@ -98,7 +98,8 @@ def failures(results: Results) -> Markup | None:
         reasons = [f"{results.noun.title()} {record.index}{_reason(record)}" for record in failure.examples]
         if failure.total > len(reasons):
             reasons.append(f"and {failure.total - len(reasons):,} more")
-        told = [*(element("p", reason) for reason in reasons), element("p", ADVICE[failure.outcome], class_="advice")]
+        what_to_do = advice(failure.outcome, program=results.experiment.spec.program is not None)
+        told = [*(element("p", reason) for reason in reasons), element("p", what_to_do, class_="advice")]
         rows.append((str(failure.outcome), f"{failure.total:,}", joined(told)))
     heads = ("outcome", f"{results.noun}s", "reason, and what to do")
     shown = table(f"{results.noun.title()}s by outcome", heads, rows, numbers=(1,))

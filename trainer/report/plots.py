@@ -59,7 +59,7 @@ def objective_by_trial(results: Results) -> Chart:
 
 
 def objective_by_parameter(results: Results) -> list[Chart]:
-    """A chart for each parameter that takes more than one value."""
+    """A chart for each parameter that takes more than one value; of the trials for which it counts."""
     if not isinstance(results.experiment, HyperparamSearch) or not results.values:
         return []
     shown = _sample(results)
@@ -67,18 +67,19 @@ def objective_by_parameter(results: Results) -> list[Chart]:
     return [
         _by_parameter(results, shown, parameter, f"parameter-{i}")
         for i, parameter in enumerate(parameters)
-        if len({trial.parameters[parameter.name] for trial in results.trials}) > 1
+        if len({trial.parameters[parameter.name] for trial in _with(parameter, results.trials)}) > 1
     ]
 
 
 def _by_parameter(results: Results, shown: Sequence[Trial], parameter: Parameter, name: str) -> Chart:
     path = parameter.name
     places = _places(results, parameter)
+    shown = _with(parameter, shown)
     few = len(places) <= _MOST_TICKS
     x_log = _is_log(parameter, sorted(places.values()))
     y_log = _spans([results.values[trial.id] for trial in shown])
     by_value: dict[Scalar, list[float]] = {}
-    for trial in results.trials:
+    for trial in _with(parameter, results.trials):
         if trial.id in results.values:
             by_value.setdefault(trial.parameters[path], []).append(results.values[trial.id])
     medians = {value: moments.median(by_value[value]) for value in places if value in by_value}
@@ -95,7 +96,7 @@ def _by_parameter(results: Results, shown: Sequence[Trial], parameter: Parameter
         if few:
             at = [places[value] for value in medians]
             axes.plot(at, medians.values(), "-o", color=SERIES, linewidth=1.5, markersize=5, label="median")
-        if (best := results.summary.best) is not None:
+        if (best := results.summary.best) is not None and path in best.parameters:
             dots(axes, [(places[best.parameters[path]], best.value)], BEST, size=9, label="best")
         axes.margins(x=0.08, y=0.08)
         axes.autoscale_view()
@@ -114,9 +115,14 @@ def _by_parameter(results: Results, shown: Sequence[Trial], parameter: Parameter
     return draw(name, title, " ".join([*words, *_notes(results, shown, y_log)]), paint)
 
 
+def _with(parameter: Parameter, trials: Sequence[Trial]) -> list[Trial]:
+    """Those for which a parameter counts: `when` may leave it out."""
+    return [trial for trial in trials if parameter.name in trial.parameters]
+
+
 def _places(results: Results, parameter: Parameter) -> dict[Scalar, float]:
     """Where each value of a parameter stands: a number at itself, anything else in the order of the file."""
-    taken = {trial.parameters[parameter.name] for trial in results.trials}
+    taken = {trial.parameters[parameter.name] for trial in _with(parameter, results.trials)}
     values = [value for value in parameter.choices or () if value in taken] or list(taken)
     if _named(values):
         return {value: float(i) for i, value in enumerate(values)}

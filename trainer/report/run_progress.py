@@ -17,12 +17,11 @@ from trainer.report.wording import at_once, count, short_names
 
 @dataclass
 class Running:
-    """A trial that runs now; `metrics` are those of its last whole epoch."""
+    """A trial that runs now; `metrics` are those of the last step that it told of, None before it did."""
 
     trial: Trial
     since: float
-    epoch: int = 0
-    epochs: int = 0
+    step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -50,6 +49,7 @@ class RunProgress:
         self.name = experiment.name
         self.total = len(trials)
         self.slots = slots
+        self.steps = "epoch" if experiment.spec.program is None else "step"  # what trials tell of
         self.metric: str | None = None
         self.sign = 1
         if isinstance(experiment, HyperparamSearch):
@@ -73,10 +73,10 @@ class RunProgress:
         """A trial runs from now on."""
         self.running[trial.id] = Running(trial, self._now())
 
-    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        """A running trial has finished an epoch."""
+    def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
+        """A running trial has told its metrics after a step."""
         if (running := self.running.get(trial.id)) is not None:
-            running.epoch, running.epochs, running.metrics = epoch, epochs, metrics
+            running.step, running.metrics = step, metrics
 
     def ended(self, trial: Trial, record: Record) -> None:
         """A trial has left its record."""
@@ -126,10 +126,10 @@ def _heading(trials: Sequence[Trial], kept: int, slots: int) -> str:
     if kept:
         parts.append(f"{kept:,} done before")
     parts.append(at_once(slots))
-    threads = {trial.training.train.threads for trial in trials}
+    threads = {trial.threads for trial in trials}
     workers = {trial.workers for trial in trials}
     if len(workers) == 1 and workers != {1}:
         parts.append(f"{workers.pop()} workers each")
-    if len(threads) == 1:
-        parts.append(f"{count(threads.pop(), 'thread')} each")
+    if len(threads) == 1 and (number := threads.pop()) is not None:
+        parts.append(f"{count(number, 'thread')} each")
     return ", ".join(parts)

@@ -7,7 +7,7 @@ from textwrap import wrap
 from trainer.columns import aligned
 from trainer.experiment.comparison import Comparison
 from trainer.experiment.expand import Trial
-from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.outcome import Outcome, advice
 from trainer.experiment.spec import Experiment
 from trainer.report.results import Results
 from trainer.report.scale import cell_rows, reached, scaling_rows, withheld
@@ -83,7 +83,8 @@ def _scale(results: Results) -> list[list[str]]:
 def _outcomes(results: Results) -> Iterator[str]:
     """A line for each outcome but success with what to do, then the errors of its first trials."""
     for failure in results.failures(_EXAMPLES):
-        yield f"{_INDENT}{failure.total} {failure.outcome}: {ADVICE[failure.outcome]}"
+        program = results.experiment.spec.program is not None
+        yield f"{_INDENT}{failure.total} {failure.outcome}: {advice(failure.outcome, program=program)}"
         if failure.outcome is Outcome.SKIPPED:
             continue
         rows = [(f"{results.noun} {record.index}", one_line(record.error, 300)) for record in failure.examples]

@@ -66,10 +66,10 @@ class Screen:
         with self._lock:
             self._progress.started(trial)
 
-    def epoch(self, trial: Trial, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+    def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
         """Moves a running trial on."""
         with self._lock:
-            self._progress.epoch(trial, epoch, epochs, metrics)
+            self._progress.reported(trial, step, metrics)
 
     def waits(self, what: str) -> None:
         """Leaves a line with what is waited for."""
@@ -145,7 +145,9 @@ class Screen:
             return
         points = [one.trial.parameters for one in shown] + [trial.parameters for trial, _ in ended]
         paths = self._paths_that_fit(points)
-        rows = [("trial", *(self._progress.names[path] for path in paths), "epoch", self._watched(), "time")]
+        rows = [
+            ("trial", *(self._progress.names[path] for path in paths), self._progress.steps, self._watched(), "time")
+        ]
         cells = [self._running(one) for one in shown] + [self._finished(trial, record) for trial, record in ended]
         for point, (index, *state) in zip(points, cells, strict=True):
             rows.append((index, *(_value(point, path) for path in paths), *state))
@@ -158,9 +160,10 @@ class Screen:
 
     def _running(self, one: Running) -> tuple[str, str, str, str]:
         value = one.metrics.get(self._watched())
-        epoch = f"{one.epoch}/{one.epochs}" if one.epochs else "starting"
+        most = f"/{one.trial.epochs}" if one.trial.epochs is not None else ""
+        step = "starting" if one.step is None else f"{one.step}{most}"
         seconds = duration(self._progress.seconds(one))
-        return str(one.trial.index), epoch, "" if value is None else number(value), seconds
+        return str(one.trial.index), step, "" if value is None else number(value), seconds
 
     def _finished(self, trial: Trial, record: Record) -> tuple[str, str, str, str]:
         value = record.metrics.get(self._watched())
@@ -171,7 +174,9 @@ class Screen:
         """The figure shown of each trial: the objective where epochs measure it."""
         metric = self._progress.metric
         measured = [one.metrics for one in self._progress.running.values() if one.metrics]
-        return metric if metric and all(metric in metrics for metrics in measured) else "validLoss"
+        if metric and (self._progress.steps == "step" or all(metric in metrics for metrics in measured)):
+            return metric
+        return "validLoss"
 
     def _paths_that_fit(self, points: list[Point]) -> list[str]:
         room = self._console.width - _OTHER_COLUMNS

@@ -47,6 +47,8 @@ def time_per_trial(results: Results) -> Chart:
         "Start: until the training code runs. Data: loading. Train: all epochs. "
         "Rest: what remains of the trial's total, such as saving and ending."
     )
+    if results.experiment.spec.program is not None:
+        words = "A program's whole time, from its start to its end."
     if size > 1:
         words += f" A bar is the mean of {size} trials that follow each other in the list."
 

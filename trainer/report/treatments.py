@@ -127,11 +127,11 @@ def _points(results: Results) -> list[list[Trial]]:
 
 
 def _names(results: Results, points: Sequence[Sequence[Trial]]) -> list[str]:
-    """What each treatment is called: by its values alone, as all have the same parameters."""
+    """What each treatment is called: by its values alone, of the parameters that count for it."""
     paths = varying(results)
     names: dict[str, None] = {}
     for first, *_ in points:
-        name = " · ".join(setting(first.parameters[path]) for path in paths)
+        name = " · ".join(setting(first.parameters[path]) for path in paths if path in first.parameters)
         # 1 and "1" read the same.
         names[name if name and name not in names else f"{name} (trial {first.index})"] = None
     return list(names)

@@ -26,7 +26,11 @@ def trials(results: Results) -> Markup:
     heads = [*fixed, "workers", "repeat", "outcome", "epochs", "time", "peak memory"]
     if results.metric is not None:
         heads.insert(len(fixed) + 2, objective_text(results.metric))
-    varying = {"workers": len({t.workers for t in results.trials}) > 1 or scale, "repeat": results.repeats > 1}
+    varying = {
+        "workers": len({t.workers for t in results.trials}) > 1 or scale,
+        "repeat": results.repeats > 1,
+        "epochs": results.experiment.spec.program is None,
+    }
     kept = [i for i, head in enumerate(heads) if varying.get(head, True)]
     rows = [_row(results, trial, paths) for trial in shown]
     numeric = {"outcome", "id"} | {results.names[path] for path in paths if _is_text(results, path)}
@@ -119,13 +123,14 @@ def method(results: Results) -> Markup:
         ),
         ("Attempts", "A trial that was tried again counts by its latest attempt."),
     ]
+    curves = "losses in each history.jsonl" if results.experiment.spec.program is None else "curves in reports.jsonl"
     listed = (part for name, text in entries for part in (element("dt", name), element("dd", text)))
     return element(
         "section",
         element("h2", "How the figures are computed"),
         element(
             "p",
-            "Every figure is measured, none estimated. They stand in results.jsonl, losses in each history.jsonl.",
+            f"Every figure is measured, none estimated. They stand in results.jsonl, {curves}.",
         ),
         element("dl", *listed, class_="method"),
     )
@@ -134,7 +139,7 @@ def method(results: Results) -> Markup:
 def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
     """Cells in the order of the heads, those that may be left out among them."""
     record = results.records.get(trial.id)
-    row = [str(trial.index), trial.id, *(setting(trial.parameters[path]) for path in paths)]
+    row = [str(trial.index), trial.id, *(_setting(trial, path) for path in paths)]
     row += [str(trial.workers), str(trial.repeat)]
     if results.metric is not None:
         row.append(number(results.values[trial.id]) if trial.id in results.values else _ABSENT)
@@ -151,8 +156,12 @@ def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
     ]
 
 
+def _setting(trial: Trial, path: str) -> str:
+    return setting(trial.parameters[path]) if path in trial.parameters else _ABSENT
+
+
 def _is_text(results: Results, path: str) -> bool:
-    return any(isinstance(trial.parameters[path], str | bool) for trial in results.trials)
+    return any(isinstance(trial.parameters.get(path), str | bool) for trial in results.trials)
 
 
 def _environment(environment: Environment) -> dict[str, str]:

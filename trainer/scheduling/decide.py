@@ -93,7 +93,7 @@ def reason_to_skip(test: ScaleTest, trial: Trial, ended: Iterable[Record]) -> st
     """Why a cell need not run after those that have `ended`: a smaller one with as many workers ran out of memory."""
     if test.spec.cell.after_out_of_memory == "Run":
         return None
-    size = trial.training.data.multiplier
+    size = trial.multiplier
     for record in ended:
         smaller = _size(record) < size and record.workers == trial.workers
         if smaller and record.outcome in OUT_OF_MEMORY:
@@ -110,7 +110,7 @@ def skipped(trial: Trial, *, attempt: int, reason: str, accepted: int, now: int)
         parameters=trial.parameters,
         repeat=trial.repeat,
         workers=trial.workers,
-        seed=trial.training.train.seed,
+        seed=trial.seed,
         attempt=attempt,
         outcome=Outcome.SKIPPED,
         error=reason,

@@ -69,7 +69,8 @@ class Workload:
         if not isinstance(self.experiment, HyperparamSearch):
             return None
         metric = self.experiment.spec.objective.metric
-        return metric if OBJECTIVES[metric].part == "metrics" else None
+        known = OBJECTIVES.get(metric)
+        return None if known is not None and known.part == "seconds" else metric
 
     @property
     def parallel_trials(self) -> int:
@@ -127,7 +128,8 @@ def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
 
 def baseline_trial(search: HyperparamSearch, trials: Sequence[Trial]) -> Trial:
     """What measures a search's baseline: one more run, of one worker."""
-    return Trial(len(trials), len(trials), "baseline", {}, 0, search.spec.training, 1, Kind.BASELINE)
+    training, last = search.spec.training, len(trials)
+    return Trial(last, last, "baseline", {}, 0, training, 1, training.train.seed, Kind.BASELINE)
 
 
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
@@ -138,7 +140,7 @@ def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
     if test.spec.cell.memory_limit is None and test.spec.cell.memory_above_floor is None:
         return ()
     smallest: dict[bool, Trial] = {}
-    for trial in sorted(trials, key=lambda each: (each.training.data.multiplier, each.workers, each.index)):
+    for trial in sorted(trials, key=lambda each: (each.multiplier, each.workers, each.index)):
         smallest.setdefault(trial.workers > 1, trial)
     return tuple(_floor(smallest[several], len(trials) + number) for number, several in enumerate(sorted(smallest)))
 
@@ -147,4 +149,4 @@ def _floor(cell: Trial, index: int) -> Trial:
     train = cell.training.train.model_copy(update={"epochs": 1})
     training = cell.training.model_copy(update={"train": train})
     identity = f"floor-{cell.workers}"
-    return replace(cell, id=identity, index=index, point=index, training=training, kind=Kind.FLOOR)
+    return replace(cell, id=identity, index=index, point=index, runs=training, kind=Kind.FLOOR)

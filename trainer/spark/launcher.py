@@ -22,8 +22,8 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode_report
-from trainer.local.child import Child
-from trainer.local.launcher import QUIET_SECONDS, Begun, Epoch, RankEnded, Waits
+from trainer.local.child import OURS, Child
+from trainer.local.launcher import QUIET_SECONDS, Begun, RankEnded, Reported, Waits
 from trainer.local.lines import Lines
 from trainer.local.processes import orders
 
@@ -77,7 +77,7 @@ class Spark:
         if importlib.util.find_spec("pyspark") is None:
             raise UserError("--launcher spark: needs pyspark, which is not installed here; `pip install pyspark`")
         what = "Spark's driver"
-        self._driver = Child("trainer.spark.driver", what, self.log, (str(self.slots),), patience=30.0)
+        self._driver = Child((*OURS, "trainer.spark.driver"), what, self.log, (str(self.slots),), patience=30.0)
         self._driver.start()
         self._selector.register(self._driver.events, selectors.EVENT_READ)
         return self
@@ -127,7 +127,7 @@ class Spark:
                 call.connection.shutdown(socket.SHUT_WR)  # it kills its child, and says how that ended
         self._driver.ask(do="cancel", trial=trial.id)
 
-    def events(self, timeout: float | None) -> Iterator[Epoch | Begun | Waits | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Reported | Begun | Waits | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:
@@ -174,7 +174,7 @@ class Spark:
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._selector.register(connection, selectors.EVENT_READ, _Call(connection))
 
-    def _heard(self, call: _Call) -> Iterator[Epoch | Begun | RankEnded]:
+    def _heard(self, call: _Call) -> Iterator[Reported | Begun | RankEnded]:
         try:
             received = call.connection.recv(65536)
             events = call.lines.take(received)
@@ -193,7 +193,7 @@ class Spark:
                     return
                 yield from self._give_orders(job)
             elif event["event"] == "epoch":
-                yield Epoch(event["trial"], event["figures"])
+                yield Reported(event["trial"], int(event["figures"]["epoch"]), event["figures"])
             else:
                 call.job.ended.add(call.rank)
                 report = None if event["report"] is None else decode_report(event["report"])

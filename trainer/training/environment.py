@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from trainer.cgroup import cpu_limit, memory_limit
 from trainer.experiment.record import Environment
+from trainer.machine import cpu_model
 
 
 def environment(device: torch.device, threads: int) -> Environment:
@@ -23,15 +23,6 @@ def environment(device: torch.device, threads: int) -> Environment:
         cpus=cpu_limit(),
         memory_limit_bytes=memory_limit(),
     )
-
-
-def cpu_model() -> str:
-    """The processor's name, or its architecture where the system tells no more."""
-    try:
-        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0].strip() if names else platform.machine()
 
 
 def process_started() -> float:

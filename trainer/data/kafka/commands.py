@@ -148,10 +148,10 @@ def _wanted(args: argparse.Namespace) -> list[tuple["Data", "SampleSource", Sequ
 def _topics(file: Path, brokers: str | None) -> list["Data"]:
     """The data of each topic that a file's trials read, one for each."""
     from trainer.experiment.expand import expand
-    from trainer.experiment.load import read
+    from trainer.experiment.load import read_ours
 
     wanted: dict[str, Data] = {}
-    for trial in expand(read(file)):
+    for trial in expand(read_ours(file)):
         data = trial.training.data
         if data.source != "kafka" or data.export is not None:
             raise UserError(f"{file}: source kafka with ranges is needed to publish for it, got {data.source}")
@@ -178,11 +178,11 @@ def _samples(args: argparse.Namespace, data: "Data | None") -> tuple["SampleSour
     from trainer.data.build import default_cache, prepare
     from trainer.data.dataset import open_dataset
     from trainer.data.kafka.arrays import OfDataset, made_up
-    from trainer.experiment.load import read
+    from trainer.experiment.load import read_ours
     from trainer.experiment.training import Data
 
     if args.origin is not None:
-        origin = read(args.origin).spec.training.data
+        origin = read_ours(args.origin).spec.training.data
         if data is not None and (origin.window * len(origin.columns), origin.task) != (
             data.window * len(data.columns),
             data.task,

@@ -1,0 +1,166 @@
+"""The client that users' scripts import: what it gives, what it writes, and that a script runs by hand with it."""
+
+import ast
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import trialrun
+from trainer.experiment.progress import MOST_METRICS, PROTOCOL, decode
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRIALRUN_TRIAL", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def told(monkeypatch: pytest.MonkeyPatch, folder: Path, **order: Any) -> Path:
+    """Where a trial that is told so reports."""
+    whole = {"protocol": PROTOCOL, "reports": str(folder / "reports"), "stop": str(folder / "stop")} | order
+    monkeypatch.setenv("TRIALRUN_TRIAL", json.dumps(whole))
+    return folder / "reports"
+
+
+def lines(reports: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in reports.read_text().splitlines()]
+    for line in reports.read_bytes().splitlines():
+        decode(line)  # what it writes is what is read
+    return found
+
+
+def test_by_hand_the_defaults_count_and_reports_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    trial = trialrun.trial(lr=0.1, kind="a")
+    assert (trial.parameters["lr"], dict(trial.parameters), trial.seed) == (0.1, {"lr": 0.1, "kind": "a"}, 0)
+    assert trial.report(3, {"val/loss": 0.25}, right=1) is False
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "step 3  val/loss 0.25  right 1\n")
+    assert (trial.stopping, trial.checkpoints, trial.folder) == (False, [], Path())
+
+
+def test_parameters_come_before_settings_and_these_before_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = {"epochs": 5, "optimizer": {"kind": "adam", "lr": 0.5}}
+    told(monkeypatch, tmp_path, parameters={"optimizer.lr": 0.5}, settings=settings)
+    trial = trialrun.trial(epochs=1, width=8)
+    found = [trial.parameters[name] for name in ("epochs", "width", "optimizer.lr", "optimizer.kind")]
+    assert found == [5, 8, 0.5, "adam"]
+    assert trial.settings == settings
+    with pytest.raises(KeyError, match=r"no parameter or setting lrr; there are: epochs, optimizer, optimizer\.kind"):
+        trial.parameters["lrr"]
+
+
+@pytest.mark.parametrize(
+    ("read", "names"),
+    [
+        (lambda parameters: parameters["a"], ["a"]),
+        (lambda parameters: parameters.get("a"), ["a"]),
+        (lambda parameters: "a" in parameters, []),
+        (lambda parameters: dict(**parameters), ["a", "b"]),
+        (lambda parameters: list(parameters), ["a", "b"]),
+        (lambda parameters: list(parameters.items()), ["a", "b"]),
+        (lambda parameters: list(parameters.values()), ["a", "b"]),
+    ],
+)
+def test_what_was_read_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Any, names: list[str]) -> None:
+    reports = told(monkeypatch, tmp_path, parameters={"a": 1, "b": 2})
+    trial = trialrun.trial()
+    read(trial.parameters)
+    trial.report(loss=1)
+    assert [line["read"] for line in lines(reports)] == [names]
+
+
+def test_reports_are_lines_with_what_was_told_besides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reports = told(monkeypatch, tmp_path)
+    trial = trialrun.trial()
+    trial.report(loss=2)
+    trial.naive(loss=9)
+    trial.rests_on(data="rows", validation=7)
+    trial.report(loss=math.inf)
+    trial.report(10, {"val/loss": -math.nan}, more=True)
+    first, second, third = lines(reports)
+    assert (first["step"], first["metrics"], "naive" in first) == (0, {"loss": 2.0}, False)
+    assert (second["step"], second["metrics"], second["naive"]) == (1, {"loss": math.inf}, {"loss": 9.0})
+    assert second["restsOn"] == {"data": "rows", "validation": "7"}
+    assert (third["step"], math.isnan(third["metrics"]["val/loss"]), third["metrics"]["more"]) == (10, True, 1.0)
+    assert first["process"] == second["process"]
+
+
+def test_a_report_says_whether_to_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told(monkeypatch, tmp_path)
+    trial = trialrun.trial()
+    assert (trial.report(loss=1), trial.stopping) == (False, False)
+    (tmp_path / "stop").touch()
+    assert (trial.report(loss=1), trial.stopping) == (True, True)
+
+
+def test_only_rank_0_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reports = told(monkeypatch, tmp_path)
+    monkeypatch.setenv("RANK", "1")
+    trialrun.trial().report(loss=1)
+    assert not reports.exists()
+    monkeypatch.setenv("RANK", "0")
+    trialrun.trial().report(loss=1)
+    assert len(lines(reports)) == 1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "said"),
+    [
+        ({"loss": "low"}, TypeError, "metric loss must be a number, got 'low'"),
+        ({"loss": None}, TypeError, "metric loss must be a number, got NoneType"),
+        ({"loss": [1, 2]}, TypeError, "metric loss must be a number, got list"),
+        (
+            {f"m{i}": i for i in range(MOST_METRICS + 1)},
+            ValueError,
+            "a report must have at most 100 metrics, got 101",
+        ),
+    ],
+)
+def test_what_is_no_number_is_refused_where_it_is_reported(metrics: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        trialrun.trial().report(0, metrics)
+
+
+def test_numbers_of_libraries_are_taken() -> None:
+    trialrun.trial().report(0, a=numpy.float32(1), b=numpy.int64(2), c=numpy.array(3.0))
+
+
+def test_another_protocol_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told(monkeypatch, tmp_path, protocol=PROTOCOL + 1)
+    with pytest.raises(RuntimeError, match=r"take the trialrun\.py of that version"):
+        trialrun.trial()
+
+
+def test_the_client_is_one_file_of_the_standard_library() -> None:
+    body = ast.walk(ast.parse((ROOT / "trialrun.py").read_text()))
+    imported = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names} | {"pathlib"}
+    assert imported <= set(sys.stdlib_module_names)
+    assert (trialrun.PROTOCOL, trialrun.MOST_METRICS) == (PROTOCOL, MOST_METRICS)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"metrics": {"loss": 1}, "stepp": 1}', "stepp: no such field"),
+        ('{"metrics": {"loss": "low"}}', 'metrics.loss: must be a number, got "low"'),
+        ('{"metrics": {"a b": 1}}', "metrics"),
+        ('{"metrics": {"loss": 1}, "step": -1}', "step: must be >= 0, got -1"),
+        ('{"metrics": {"loss": 1}, "step": 1.5}', "step: "),
+        ("[1]", "must be"),
+        ("loss 1", "must be a JSON object on one line, got loss 1"),
+        (json.dumps({"metrics": {f"m{i}": i for i in range(1000)}}), "metrics: must have at most 100"),
+    ],
+)
+def test_a_line_that_is_no_report_says_why(line: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        decode(line.encode())

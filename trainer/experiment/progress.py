@@ -1,0 +1,55 @@
+"""What a program tells while it runs: a line of JSON for each report. The other end of `trialrun.py`. Pure."""
+
+import json
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from trainer.experiment.error_messages import sentences
+from trainer.experiment.record import Reported
+from trainer.experiment.section import METRIC, Text
+
+PROTOCOL = 1
+MOST_METRICS = 100
+
+Name = Annotated[str, Field(pattern=METRIC, max_length=64)]
+Figures = Annotated[dict[Name, Annotated[float, Field(allow_inf_nan=True)]], Field(max_length=MOST_METRICS)]
+
+
+class RestsOn(Reported):
+    """Fingerprints, any text, of what a result rests on."""
+
+    data: Text | None = None
+    validation: Text | None = None
+
+
+class ProgressReport(Reported):
+    """The metrics after a step. `naive` are those of a prediction that has learnt nothing.
+
+    `read` are the parameters that the program has asked for, None where it doesn't say, `process` is who reports.
+    """
+
+    step: Annotated[int, Field(ge=0)] = 0
+    metrics: Figures = Field(default_factory=dict)
+    naive: Figures = Field(default_factory=dict)
+    rests_on: RestsOn = RestsOn()
+    read: tuple[str, ...] | None = None
+    process: int | None = None
+
+
+def decode(line: bytes) -> ProgressReport:
+    """The report that a line holds. Of its metrics some may be NaN or infinite.
+
+    Raises:
+        ValueError: it holds none; says where, the rule and what was found.
+    """
+    try:
+        return ProgressReport.model_validate_json(line)
+    except ValidationError as error:
+        try:
+            json.loads(line)
+        except ValueError:
+            raise ValueError(
+                f"must be a JSON object on one line, got {line[:80].decode(errors='replace')}"
+            ) from error
+        raise ValueError(next(sentences(ProgressReport, error))) from error
