@@ -14,9 +14,12 @@ _DIGITS = 40  # of a root before it is rounded to a float, which has 17
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of one value or more, between the least and the greatest; at most two units off in the last place."""
+    """The mean of one value or more, between the least and the greatest of them; off by a unit in the last place."""
     try:
         found = math.fsum(values) / len(values)
+        # The sum was rounded, and then the quotient: together that may be more than a unit.
+        missing = math.fsum([*values, *([-found] * len(values))]) / len(values)
+        found += missing if abs(missing) >= math.ulp(found) else 0.0
     except OverflowError:
         found = float(exact_mean(values))
     return min(max(found, min(values)), max(values))
