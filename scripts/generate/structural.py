@@ -61,7 +61,7 @@ _ANY_SCALAR = {
 }
 _SCALAR = {**_ANY_SCALAR, "maxLength": 1024, "nullable": True}
 _FIXED = "cannot change; apply the new one under another name, or delete this one first"
-_GROWS = "cannot fall; raise it to run failed and missing trials again"
+_GROWS = "cannot fall; raise it to have more run"
 
 
 def structural(model: Schema, *, report: bool = False) -> Schema:
@@ -140,7 +140,8 @@ class _Structural:
                 same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {same})"
                 rules.append({"rule": same, "message": _FIXED, "fieldPath": f".{name}"})
             elif change == "Upwards":
-                now, before = (f"{each}.?{name}.orValue({field['default']})" for each in ("self", "oldSelf"))
+                least = field["default"] or 0
+                now, before = (f"{each}.?{name}.orValue({least})" for each in ("self", "oldSelf"))
                 rules.append({"rule": f"{now} >= {before}", "message": _GROWS, "fieldPath": f".{name}"})
         return rules
 

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     METRICS_MISSING = "MetricsMissing"
     CRASHED = "Crashed"
     SKIPPED = "Skipped"
+    STOPPED = "Stopped"
 
 
 # The machine's fault, not the trial's: another attempt may well succeed.
@@ -27,6 +28,14 @@ RETRIED = frozenset({Outcome.EVICTED, Outcome.NODE_LOST})
 
 # More samples would not fit either.
 OUT_OF_MEMORY = frozenset({Outcome.HOST_OOM, Outcome.DEVICE_OOM})
+
+# Neither succeeded nor failed: it was decided that they need not run, or not to their end.
+LEFT_OUT = frozenset({Outcome.SKIPPED, Outcome.STOPPED})
+
+# They say nothing of a trial's parameters, so a search learns nothing from them.
+UNBLAMED = frozenset(
+    {Outcome.EVICTED, Outcome.NODE_LOST, Outcome.UNSCHEDULABLE, Outcome.IMAGE_UNAVAILABLE, Outcome.DATA_UNAVAILABLE}
+)
 
 # What the trainer exits with. All below 128: the training operator takes 128 and above as worth a restart.
 EXIT_CODES: dict[Outcome, int] = {
@@ -56,6 +65,7 @@ ADVICE: dict[Outcome, str] = {
     ),
     Outcome.CRASHED: "Read the error and the trial's log.",
     Outcome.SKIPPED: "A smaller cell failed for want of memory; raise the limit to measure this one.",
+    Outcome.STOPPED: "It did worse than others at the same step; spec.earlyStopping says when that ends a trial.",
 }
 
 # Where a program's own author has to do something else.

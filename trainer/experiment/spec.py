@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from trainer.experiment.bounds import Budget, Constraint, EarlyStopping
 from trainer.experiment.metrics import Direction
 from trainer.experiment.pod import Pod, Quantity
 from trainer.experiment.program import Program
@@ -49,7 +50,7 @@ class Objective(Section):
 
 
 class Range(Section):
-    """An interval that Random draws from, both ends included."""
+    """An interval that points are drawn from, both ends included."""
 
     model_config = ConfigDict(
         json_schema_extra=on_cluster(
@@ -114,7 +115,7 @@ class Parameter(Section):
     choices: Annotated[tuple[Choice, ...], Field(min_length=1, max_length=64)] | None = Field(
         None, description="The values to try."
     )
-    range: Range | None = Field(None, description="The interval to draw from (Random; with a step Grid too).")
+    range: Range | None = Field(None, description="The interval to draw from (with Grid it needs a step).")
     when: dict[str, Wanted] = Field(
         default_factory=dict,
         max_length=8,
@@ -161,7 +162,7 @@ class Common(Section):
     )
     seed: Seed = Field(
         0,
-        description="Seeds what the experiment itself draws: random points and a shuffled order.",
+        description="Seeds what the experiment itself draws: points and a shuffled order.",
         json_schema_extra=FIXED,
     )
     max_failed_trials: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = Field(
@@ -186,40 +187,76 @@ class Common(Section):
     pod: Pod = Field(Pod(), description="How pods are scheduled (cluster).")
 
 
+class KnownPoint(Section):
+    """A point to try before others."""
+
+    parameters: dict[str, Choice] = Field(
+        min_length=1, max_length=32, description="A value for each parameter, but for those that `when` leaves out."
+    )
+
+
 class SearchSpec(Common):
     """`spec` of a HyperparamSearch."""
 
     model_config = ConfigDict(
         json_schema_extra=on_cluster(
             Rule(
-                "self.?algorithm.orValue('Grid') != 'Random' || has(self.trials)",
-                "is required with algorithm Random",
+                "self.?algorithm.orValue('Grid') == 'Grid' || has(self.trials)",
+                "is required with algorithms Random, Sobol and TPE",
                 "trials",
             ),
             Rule(
-                "self.?algorithm.orValue('Grid') == 'Random' || !has(self.trials)",
-                "belongs to algorithm Random; Grid tries every combination",
+                "self.?algorithm.orValue('Grid') != 'Grid' || !has(self.trials)",
+                "belongs to algorithms Random, Sobol and TPE; Grid tries every combination",
                 "trials",
             ),
             Rule(
-                "self.?algorithm.orValue('Grid') == 'Random' "
+                "self.?algorithm.orValue('Grid') != 'Grid' "
                 "|| self.parameters.all(p, !has(p.range) || has(p.range.step))",
                 "must have choices, or a range with a step, with algorithm Grid",
                 "parameters",
             ),
+            Rule("!has(self.warmStart) || self.?algorithm.orValue('Grid') == 'TPE'", "belongs to algorithm TPE",
+                 "warmStart"),
         )
-    )
+    )  # fmt: skip
 
     objective: Objective = Field(description="What makes one trial better than another.", json_schema_extra=FIXED)
-    algorithm: Literal["Grid", "Random"] = Field(
-        "Grid", description="Grid tries every combination, Random draws `trials` of them.", json_schema_extra=FIXED
+    algorithm: Literal["Grid", "Random", "Sobol", "TPE"] = Field(
+        "Grid",
+        description="Grid tries every combination; Random draws `trials` points, Sobol spreads them evenly, TPE learns "
+        "from the trials before which to try next.",
+        json_schema_extra=FIXED,
     )
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = Field(
-        None, description="How many points Random draws.", json_schema_extra=FIXED
+        None,
+        description="How many points Random, Sobol or TPE tries, known ones included. It may be raised on a search that "
+        "runs or has finished, which then goes on.",
+        json_schema_extra=GROWS,
     )
     parameters: Annotated[tuple[Parameter, ...], Field(min_length=1, max_length=32)] = Field(
         description="What varies from trial to trial.", json_schema_extra=FIXED
     )
+    points: Annotated[tuple[KnownPoint, ...], Field(max_length=100)] = Field(
+        (), description="Points to try before those of the algorithm.", json_schema_extra=FIXED
+    )
+    warm_start: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None,
+        description="An earlier search of the same parameters, or of some of their values, to learn from first (TPE): the "
+        "folder of its run, such as runs/NAME, or hps/NAME on a cluster.",
+        json_schema_extra=FIXED,
+    )
+    constraints: Annotated[tuple[Constraint, ...], Field(max_length=16)] = Field(
+        (),
+        description="What a point must keep to for being the best. TPE keeps away from what breaks it.",
+        json_schema_extra=FIXED,
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None,
+        description="When a trial is stopped that does worse than others did at the same step.",
+        json_schema_extra=FIXED,
+    )
+    budget: Budget = Field(Budget(), description="When the search ends before all its points are tried.")
     parallel_trials: Annotated[int, Field(ge=1, le=1000)] = Field(
         4, description="The most trials that run at once on a cluster; locally --jobs says."
     )
