@@ -11,6 +11,7 @@ _EXTRAS = {
     **dict.fromkeys(("torch", "numpy", "safetensors"), "trainer"),
     **dict.fromkeys(("rich", "matplotlib"), "report"),
     **dict.fromkeys(("scipy", "statsmodels"), "statistics"),
+    "optuna": "search",
     "pyspark": "spark",
 }
 

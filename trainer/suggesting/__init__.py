@@ -1,0 +1,1 @@
+"""What suggests the points of a search that learns: Optuna, in a process of its own."""
