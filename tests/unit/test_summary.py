@@ -10,13 +10,14 @@ from trainer.experiment.baseline import figures
 from trainer.experiment.best import objective_value
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record, Seconds
+from trainer.experiment.record import Memory, Record, Seconds
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import Summary, summarize
 from trainer.experiment.timing import most_at_once, wall_seconds
 from unit.builders import a_record, an_experiment, four, ran
 
 FAILED = Outcome.CRASHED
+PAIR = [{"name": "model.layers", "choices": [1, 2]}]
 
 
 def ledger(experiment: Experiment, *values: float | Outcome | None, **fields: Any) -> list[Record]:
@@ -44,6 +45,84 @@ def test_trials_are_counted_by_outcome() -> None:
 def test_skipped_trials_are_neither_successes_nor_failures() -> None:
     records = ledger(four(), 0.3, FAILED, Outcome.SKIPPED, Outcome.SKIPPED)
     assert summary_of(four(), records).success_rate == 0.5
+
+
+def test_stopped_trials_are_neither_successes_nor_failures() -> None:
+    experiment = four(maxFailedTrials=0)
+    found = summary_of(experiment, ledger(experiment, 0.3, Outcome.STOPPED, Outcome.STOPPED, Outcome.STOPPED))
+    assert (found.counts.done, found.counts.failed, found.counts.stopped) == (4, 0, 3)
+    assert (found.success_rate, found.state) == (1.0, "Succeeded")
+
+
+def test_the_total_of_a_learning_search_is_what_it_will_have() -> None:
+    experiment = an_experiment(parameters=PAIR, algorithm="Random", trials=2, repeats=2)
+    records = ledger(experiment, 0.1, 0.2, 0.3, 0.4)
+    assert summarize(experiment, expand(experiment), records).counts.total == 4
+    found = summarize(experiment, expand(experiment), records, planned=5)
+    assert (found.counts.total, found.counts.done, found.state) == (10, 4, "Incomplete")
+    assert summarize(experiment, expand(experiment), records, planned=1).counts.total == 4
+
+
+def test_a_search_that_its_budget_ended_has_succeeded_though_trials_are_missing() -> None:
+    experiment = four(budget={"target": 0.2})
+    assert summary_of(experiment, ledger(experiment, 0.3, None, None, None)).state == "Incomplete"
+    found = summary_of(experiment, ledger(experiment, 0.3, 0.1, None, None))
+    assert found.state == "Succeeded"
+    assert found.ended_by == "spec.budget.target 0.2 is reached by trial 1 with 0.1."
+    seconds = four(budget={"maxSeconds": 2})
+    assert summary_of(seconds, ledger(seconds, FAILED, None, None, None)).state == "Failed"
+
+
+MEMORY = {"metric": "peakMemoryBytes", "atMost": 2e9}
+
+
+def with_memory(record: Record, peak: int) -> Record:
+    return record.model_copy(update={"memory": (Memory(peak_bytes=peak, mean_bytes=peak),)})
+
+
+def test_a_point_that_breaks_a_constraint_is_never_best_and_that_is_said() -> None:
+    experiment = four(constraints=[MEMORY])
+    records = ledger(experiment, 0.3, 0.1, 0.2, 0.4)
+    records[1] = with_memory(records[1], 2_400_000_000)
+    found = summary_of(experiment, records)
+    assert found.best is not None
+    assert (found.best.index, found.best.value) == (2, 0.2)
+    (said,) = found.caveats
+    assert said == (
+        "The best that keeps to spec.constraints is named; trial 1 has 0.1 and breaks peakMemoryBytes at most 2e+09 "
+        "with 2.4e+09."
+    )
+    records[1] = with_memory(ledger(experiment, 0.3, 0.5, 0.2, 0.4)[1], 2_400_000_000)
+    assert summary_of(experiment, records).caveats == (), "it would not be the best anyway"
+
+
+def test_where_every_point_breaks_a_constraint_there_is_no_best() -> None:
+    experiment = four(constraints=[{"metric": "validMae", "atLeast": 100}, {"metric": "validR2", "atMost": 1}])
+    found = summary_of(experiment, ledger(experiment, 0.3, 0.1, None, None))
+    assert (found.best, found.leaders, found.course) == (None, (), ())
+    (said,) = found.caveats
+    assert said == (
+        "Every point that was measured breaks one of spec.constraints, so there is no best; trial 1 has 0.1 and "
+        "breaks validMae at least 100 with 4."
+    )
+
+
+def test_a_constraint_is_about_all_repeats() -> None:
+    experiment = four(repeats=2, constraints=[{"metric": "totalSeconds", "atMost": 2}])
+    records = ledger(experiment, 0.1, 0.1, 0.3, 0.3, None, None, None, None)
+    records[0] = records[0].model_copy(update={"seconds": Seconds(total=2.5)})
+    found = summary_of(experiment, records)
+    assert found.best is not None
+    assert found.best.index == 2
+    assert "trial 0 has 0.1 and breaks totalSeconds at most 2 with 2.25." in found.caveats[0]
+
+
+def test_an_unreported_figure_breaks_its_constraint() -> None:
+    experiment = four(constraints=[{"metric": "validR2", "atMost": 1}])
+    assert (
+        "breaks validR2 at most 1 without having told it."
+        in summary_of(experiment, ledger(experiment, 0.3, None, None, None)).caveats[0]
+    )
 
 
 def test_an_empty_ledger_says_nothing() -> None:

@@ -30,7 +30,8 @@ def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[R
         }
         by_id = {identity: trial for trial in trials for identity in (alone[trial.id], trial.id)}
         first = contents((by_id[record.id], record) for record in attempts)
-        found = rank(experiment.spec.objective, trials, of_trials, first).best
+        spec = experiment.spec
+        found = rank(spec.objective, trials, of_trials, first, spec.constraints).best
     seeds = [record.seed for record in counted.values()]
     ran = [record for record in attempts if record.outcome is not Outcome.SKIPPED]
     return RunFigures(

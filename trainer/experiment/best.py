@@ -1,26 +1,32 @@
 """Which point of a search is best: by an objective that a trial has only if it succeeded. Pure.
 
-Points are ranked within groups of trials that may be compared (see `comparable`).
+Points are ranked within groups of trials that may be compared (see `comparable`). One that breaks a constraint of the
+search is measured, and never best.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import islice
 from typing import Annotated
 
 from pydantic import Field
 
 from trainer.experiment import moments
+from trainer.experiment.bounds import Constraint
 from trainer.experiment.comparable import Contents, comparable
-from trainer.experiment.expand import Point, Trial
+from trainer.experiment.constraints import violations
+from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import OBJECTIVES, Direction
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import UNREAD, Record, Reported, naive_name
+from trainer.experiment.space import Point
 from trainer.experiment.spec import Objective
 
 _MOST_TIES = 16
+_LEADERS = 5
 
 
 class Best(Reported):
@@ -39,6 +45,15 @@ class Best(Reported):
     ties: Annotated[tuple[int, ...], Field(max_length=_MOST_TIES)] = Field(
         (), description="The indexes of the first trials of other points with the same value, the first of them."
     )
+
+
+class Leading(Reported):
+    """One of the best points of a search."""
+
+    index: int = Field(description="The index of its first trial.")
+    id: str = Field(description="The id of its first trial.")
+    parameters: Annotated[Point, Field(max_length=32)] = Field(description="Its parameters, by path.")
+    value: float = Field(description="The mean of the objective over the repeats.")
 
 
 class Naive(Reported):
@@ -66,17 +81,50 @@ class Ranked(Reported):
 
 
 @dataclass(frozen=True)
+class Breaking:
+    """A point that would be best if it did not break `constraint`; `records` are those of its repeats."""
+
+    trial: Trial
+    value: float
+    constraint: Constraint
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of comparable trials that have all their repeats, by number: the mean objective of each.
+
+    `kept` are those of them that break no constraint, `firsts` the first trial of each.
+    """
+
+    means: Mapping[int, float]
+    kept: Mapping[int, float]
+    firsts: Mapping[int, Trial]
+    sign: int
+
+    def leaders(self) -> tuple[Leading, ...]:
+        """The best of those that may be best, in order."""
+        best = nsmallest(_LEADERS, self.kept, key=lambda point: (self.sign * self.kept[point], point))
+        return tuple(
+            Leading(index=trial.index, id=trial.id, parameters=trial.parameters, value=self.kept[trial.point])
+            for trial in map(self.firsts.__getitem__, best)
+        )
+
+
+@dataclass(frozen=True)
 class Ranking:
     """The groups of a search. `other` trials have other content than the first record, and are in none.
 
     `unverified` are how many trials of the groups don't tell their data; `unread` the parameters that no trial of a
-    program's read.
+    program's read. `points` and `breaking` are of the one group, None where there is none or several.
     """
 
     groups: tuple[Ranked, ...]
     other: tuple[Trial, ...]
     unverified: int
     unread: tuple[str, ...] = ()
+    points: Points | None = None
+    breaking: Breaking | None = None
 
     @property
     def best(self) -> Best | None:
@@ -84,7 +132,13 @@ class Ranking:
         return self.groups[0].best if len(self.groups) == 1 else None
 
 
-def rank(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Record], first: Contents) -> Ranking:
+def rank(
+    objective: Objective,
+    trials: Sequence[Trial],
+    counted: Mapping[str, Record],
+    first: Contents,
+    constraints: Sequence[Constraint] = (),
+) -> Ranking:
     """The points of a search by their trials' latest records; `first` is what `comparable.contents` returned."""
     read = objective_reader(objective.metric)
     values = {
@@ -94,12 +148,58 @@ def rank(objective: Objective, trials: Sequence[Trial], counted: Mapping[str, Re
     }
     found = comparable(objective.metric, trials, {identity: counted[identity] for identity in values}, first)
     sizes = Counter([trial.point for trial in trials])
-    groups = []
+    groups, points, breaking = [], None, None
     for group in found.groups:
-        leader = _best(objective, group.trials, values, sizes)
+        points = _points(objective, group.trials, values, sizes, constraints, counted)
+        leader = _best(objective, group.trials, values, sizes, points)
         naive = _naive(objective, group.trials, leader, values, counted)
         groups.append(Ranked(fields=dict(group.fields), trials=len(group.trials), best=leader, naive=naive))
-    return Ranking(tuple(groups), found.other, found.unverified, _unread(trials, counted, values))
+        breaking = _breaking(points, group.trials, constraints, counted)
+    if len(groups) > 1:
+        points = breaking = None
+    return Ranking(tuple(groups), found.other, found.unverified, _unread(trials, counted, values), points, breaking)
+
+
+def _points(
+    objective: Objective,
+    trials: Sequence[Trial],
+    of_trial: Mapping[str, float],
+    sizes: Mapping[int, int],
+    constraints: Sequence[Constraint],
+    counted: Mapping[str, Record],
+) -> Points:
+    """The points of a group."""
+    of_point: dict[int, list[Trial]] = {}
+    for trial in trials:
+        of_point.setdefault(trial.point, []).append(trial)
+    whole = {point: each for point, each in of_point.items() if len(each) == sizes[point]}
+    means = {
+        point: of_trial[each[0].id] if len(each) == 1 else moments.mean([of_trial[trial.id] for trial in each])
+        for point, each in whole.items()
+    }
+    kept = means
+    if constraints:
+        kept = {
+            point: means[point]
+            for point, each in whole.items()
+            if max(violations(constraints, [counted[trial.id] for trial in each])) <= 0
+        }
+    sign = 1 if direction(objective) == "Minimize" else -1
+    return Points(means, kept, {point: each[0] for point, each in whole.items()}, sign)
+
+
+def _breaking(
+    points: Points, trials: Sequence[Trial], constraints: Sequence[Constraint], counted: Mapping[str, Record]
+) -> Breaking | None:
+    """The point that only a constraint keeps from being the best; None where there is none."""
+    at = min(points.means, key=lambda point: points.sign * points.means[point], default=None)
+    best = min((points.sign * value for value in points.kept.values()), default=math.inf)
+    if at is None or at in points.kept or points.sign * points.means[at] >= best:
+        return None
+    records = tuple(counted[trial.id] for trial in trials if trial.point == at)
+    beyond = violations(constraints, records)
+    broken = next(each for each, amount in zip(constraints, beyond, strict=True) if amount > 0)
+    return Breaking(points.firsts[at], points.means[at], broken, records)
 
 
 def _unread(trials: Sequence[Trial], counted: Mapping[str, Record], measured: Iterable[str]) -> tuple[str, ...]:
@@ -115,37 +215,28 @@ def _unread(trials: Sequence[Trial], counted: Mapping[str, Record], measured: It
 
 
 def _best(
-    objective: Objective, trials: Sequence[Trial], of_trial: Mapping[str, float], sizes: Mapping[int, int]
+    objective: Objective,
+    trials: Sequence[Trial],
+    of_trial: Mapping[str, float],
+    sizes: Mapping[int, int],
+    points: Points,
 ) -> Best | None:
-    better = direction(objective)
-    sign = 1 if better == "Minimize" else -1
-    values: dict[int, list[float]] = {}
-    for trial in trials:
-        values.setdefault(trial.point, []).append(of_trial[trial.id])
-    means = {
-        point: of_point[0] if len(of_point) == 1 else moments.mean(of_point)
-        for point, of_point in values.items()
-        if len(of_point) == sizes[point]
-    }
-    if not means:
+    kept = points.kept
+    if not kept:
         return None
-    at = min(means, key=lambda point: sign * means[point])  # of equals, the one listed first
-    tied = set(islice((point for point, mean in means.items() if mean == means[at]), _MOST_TIES + 1))
-    firsts: dict[int, Trial] = {}
-    for trial in trials:
-        if trial.point in tied:
-            firsts.setdefault(trial.point, trial)
-    first = firsts.pop(at)
+    at = min(kept, key=lambda point: points.sign * kept[point])  # of equals, the one listed first
+    tied = islice((point for point, mean in kept.items() if mean == kept[at] and point != at), _MOST_TIES)
+    first = points.firsts[at]
     return Best(
         index=first.index,
         id=first.id,
         parameters=first.parameters,
         metric=objective.metric,
-        direction=better,
-        value=means[at],
-        deviation=moments.deviation(values[at]),
+        direction=direction(objective),
+        value=kept[at],
+        deviation=moments.deviation([of_trial[trial.id] for trial in trials if trial.point == at]),
         repeats=sizes[at],
-        ties=tuple(trial.index for trial in firsts.values()),
+        ties=tuple(points.firsts[point].index for point in tied),
     )
 
 

@@ -69,7 +69,7 @@ class _Point(NamedTuple):
     """A point that has ended. Without a `value` it failed, was stopped or breaks a constraint."""
 
     finished_at: int
-    index: int
+    first: int  # the index of its first trial
     value: float | None
 
 
@@ -102,7 +102,7 @@ class _Points:
         self._go_on()
         if (point := self._reached) is None:
             return ""
-        return f"spec.budget.target {self._budget.target:g} is reached by trial {point.index} with {point.value:.6g}."
+        return f"spec.budget.target {self._budget.target:g} is reached by trial {point.first} with {point.value:.6g}."
 
     def plateau_reached(self) -> str:
         """That so many points in a row were no better than the best before; empty where it has never been so."""
@@ -112,7 +112,7 @@ class _Points:
         best, last = self._row
         return (
             f"spec.budget.plateau {self._budget.plateau} is reached: so many points in a row, up to trial "
-            f"{last.index}, were no better than trial {best.index} with {best.value:.6g}."
+            f"{last.first}, were no better than trial {best.first} with {best.value:.6g}."
         )
 
     def _end(self, number: int, index: int, records: list[Record]) -> None:

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from trainer.experiment.best import Best, Naive, Ranked, Ranking
+from trainer.experiment import moments
+from trainer.experiment.best import Best, Breaking, Naive, Ranked, Ranking
+from trainer.experiment.bounds import PEAK_MEMORY, Constraint
+from trainer.experiment.constraints import figure
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
 
 _MOST_NAMED = 6
@@ -20,6 +23,8 @@ def caveats(experiment: Experiment, ranking: Ranking) -> Iterator[str]:
     """The sentences, the gravest first."""
     if ranking.other:
         yield _other(experiment, ranking)
+    if ranking.breaking is not None:
+        yield _breaking(ranking.breaking, ranking.best)
     if len(ranking.groups) > 1:
         yield _apart(ranking.groups)
     elif ranking.groups and (leader := ranking.groups[0].best) is not None:
@@ -120,6 +125,27 @@ def _group(group: Ranked, number: int) -> str:
     if group.naive is None:
         return said
     return f"{said}, {'better' if group.naive.best_beats else 'no better'} than naive ({_figure(group.naive.value)})"
+
+
+def _breaking(broken: Breaking, best: Best | None) -> str:
+    """That the best of all breaks a constraint, and with what."""
+    named = "The best that keeps to spec.constraints is named"
+    if best is None:
+        named = "Every point that was measured breaks one of spec.constraints, so there is no best"
+    values = [value for each in broken.records if (value := figure(each, broken.constraint.metric)) is not None]
+    told = "without having told it"
+    if len(values) == len(broken.records):
+        told = f"with {_figure(max(values) if broken.constraint.metric == PEAK_MEMORY else moments.mean(values))}"
+    return (
+        f"{named}; trial {broken.trial.index} has {_figure(broken.value)} and breaks {_bound(broken.constraint)} "
+        f"{told}."
+    )
+
+
+def _bound(constraint: Constraint) -> str:
+    bounds = (("at least", constraint.at_least), ("at most", constraint.at_most))
+    said = " and ".join(f"{which} {_figure(value)}" for which, value in bounds if value is not None)
+    return f"{constraint.metric} {said}"
 
 
 def _tied(leader: Best) -> str:
