@@ -23,6 +23,7 @@ from unit.test_corpus import EXAMPLES, INVALID, ROOT, VALID, said
 Json = dict[str, Any]
 GROUP = "/apis/trialrun.dev/v1alpha1"
 MINIMAL = {"objective": {"metric": "validMse"}, "parameters": [{"name": "model.layers", "choices": [1, 2]}]}
+LEARNING = MINIMAL | {"algorithm": "TPE", "trials": 5}
 PLURALS = ("hyperparamsearches", "scaletests")
 
 
@@ -118,6 +119,16 @@ def test_the_status_of_the_largest_search_can_be_written(cluster: Cluster, names
     parameters = [{"name": f"p{number}", "choices": choices} for number in range(32)]
     path = created(cluster, namespace, "hyperparamsearches", MINIMAL | {"parameters": parameters})
     cluster.api.patch(f"{path}/status", {"status": {"phase": "Invalid"}})
+
+
+def test_the_status_of_a_search_with_the_largest_points_can_be_written(cluster: Cluster, namespace: str) -> None:
+    parameters = [{"name": f"p{number}", "choices": ["x" * 350]} for number in range(32)]
+    values = {f"p{number}": "x" * 350 for number in range(32)}
+    points = [{"parameters": values}] * 100
+    spec = LEARNING | {"trials": 100, "parameters": parameters, "points": points}
+    path = created(cluster, namespace, "hyperparamsearches", spec)
+    cluster.api.patch(f"{path}/status", {"status": {"phase": "Invalid"}})
+    cluster.api.patch(path, {"spec": {"suspend": True}})
 
 
 WRITTEN = """
@@ -220,6 +231,99 @@ def test_what_decides_the_cells_of_a_scale_test_cannot_change(
 def test_choices_cannot_change_in_any_way(cluster: Cluster, search: str, choices: list[object]) -> None:
     with pytest.raises(ApiError, match="cannot change"):
         cluster.api.patch(search, {"spec": {"parameters": [{"name": "model.layers", "choices": choices}]}})
+
+
+LEARNS = {
+    "points": [{"parameters": {"model.layers": 2}}],
+    "warmStart": "hps/earlier",
+    "constraints": [{"metric": "peakMemoryBytes", "atMost": 10**9}],
+    "earlyStopping": {"rule": "ASHA"},
+}
+LEARNS_OTHERWISE = {
+    "points": [{"parameters": {"model.layers": "2"}}],
+    "warmStart": "hps/another",
+    "constraints": [{"metric": "peakMemoryBytes", "atMost": 10**8}],
+    "earlyStopping": {"rule": "ASHA", "reduction": 4},
+}
+
+
+@pytest.mark.parametrize("field", LEARNS)
+def test_what_a_search_learns_from_and_compares_by_cannot_change(
+    cluster: Cluster, namespace: str, field: str
+) -> None:
+    path = created(cluster, namespace, "hyperparamsearches", LEARNING | LEARNS)
+    cluster.api.patch(path, {"spec": {field: LEARNS[field], "suspend": True}})
+    for other in (LEARNS_OTHERWISE[field], None):
+        with pytest.raises(ApiError, match=rf"spec\.{field}: .* cannot change; apply the new one under another name"):
+            cluster.api.patch(path, {"spec": {field: other}})
+
+
+@pytest.mark.parametrize("field", LEARNS)
+def test_what_a_search_learns_from_and_compares_by_cannot_come_later(
+    cluster: Cluster, namespace: str, field: str
+) -> None:
+    path = created(cluster, namespace, "hyperparamsearches", LEARNING)
+    with pytest.raises(ApiError, match=rf"spec\.{field}: .* cannot change"):
+        cluster.api.patch(path, {"spec": {field: LEARNS[field]}})
+
+
+def test_a_search_may_try_more_points_and_never_fewer(cluster: Cluster, namespace: str) -> None:
+    path = created(cluster, namespace, "hyperparamsearches", LEARNING)
+    cluster.api.patch(path, {"spec": {"trials": 6}})
+    cluster.api.patch(path, {"spec": {"trials": 6}})
+    for fewer in (5, None):
+        with pytest.raises(ApiError, match=r"spec\.trials: .* cannot fall; raise it to have more run"):
+            cluster.api.patch(path, {"spec": {"trials": fewer}})
+
+
+def test_the_budget_of_a_search_can_change(cluster: Cluster, namespace: str) -> None:
+    path = created(cluster, namespace, "hyperparamsearches", LEARNING | {"budget": {"maxSeconds": 60}})
+    budget = {"maxSeconds": 30, "target": 0.1, "plateau": 4}
+    assert cluster.api.patch(path, {"spec": {"budget": budget}})["spec"]["budget"] == budget
+    cluster.api.patch(path, {"spec": {"budget": None}})
+
+
+# What only some fields of a search together break, and what the API server says of it.
+APART: dict[str, tuple[Json, str]] = {
+    "trials with Grid": ({"algorithm": "Grid"}, r"spec\.trials: .* belongs to algorithms Random, Sobol and TPE"),
+    "Sobol without trials": ({"algorithm": "Sobol", "trials": None}, r"spec\.trials: .* is required with algorithms"),
+    "a warm start of Random": ({"algorithm": "Random", "warmStart": "hps/a"}, r"spec\.warmStart: .* belongs to"),
+    "a warm start from a scale test": ({"warmStart": "sct/a"}, r"spec\.warmStart: .* sct/NAME is a scale test"),
+    "more points than trials": (
+        {"trials": 1, "points": [{"parameters": {"model.layers": n}} for n in (1, 2)]},
+        r"spec\.points: .* must have at most as many entries as there are trials",
+    ),
+    "a plateau of all trials": ({"budget": {"plateau": 5}}, r"spec\.budget\.plateau: .* must be less than trials"),
+    "a cost without prices": ({"budget": {"maxCost": 1}}, r"spec\.budget\.maxCost: .* must come with prices"),
+    "stopping by time": (
+        {"objective": {"metric": "totalSeconds"}, "earlyStopping": {"rule": "ASHA"}},
+        r"spec\.earlyStopping: .* must go with an objective that trials report at every step",
+    ),
+    "more repeats than run at once": (
+        {"earlyStopping": {"rule": "ASHA"}, "repeats": 5},
+        r"spec\.repeats: .* must be at most parallelTrials with earlyStopping",
+    ),
+    "a reduction with Median": (
+        {"earlyStopping": {"rule": "Median", "reduction": 3}},
+        r"spec\.earlyStopping\.reduction: .* belongs to rule ASHA",
+    ),
+    "a constraint without a bound": (
+        {"constraints": [{"metric": "validMse"}]}, r"spec\.constraints\[0\]: .* must have atMost or atLeast",
+    ),
+    "a constraint upside down": (
+        {"constraints": [{"metric": "validMse", "atLeast": 2, "atMost": 1}]},
+        r"spec\.constraints\[0\]\.atLeast: .* must be at most atMost",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "sentence"), APART.values(), ids=APART)
+def test_what_does_not_agree_is_refused_at_once(
+    cluster: Cluster, namespace: str, fields: Json, sentence: str
+) -> None:
+    spec = {name: value for name, value in (LEARNING | fields).items() if value is not None}
+    with pytest.raises(ApiError, match=sentence):
+        created(cluster, namespace, "hyperparamsearches", spec)
 
 
 CHANGEABLE = {

@@ -75,9 +75,10 @@ def test_free_values_are_scalars_since_deeply_nested_ones_cannot_be_read() -> No
     ]
     ends = {path for path, _ in free if not path.startswith(".spec.program.settings")}
     assert ends == {
-        ".spec.parameters[].when{}[]",
+        ".spec.parameters[].when{}[]", ".spec.points[].parameters{}",
         ".spec.parameters[].choices[]", ".status.trials[].parameters{}", ".status.summary.best.parameters{}",
         ".status.summary.groups[].fields{}", ".status.summary.groups[].best.parameters{}",
+        ".status.summary.leaders[].parameters{}",
     }  # fmt: skip
     for path, node in free:
         sizes = {word: node.get(word) for word in ("minItems", "maxItems", "minProperties", "maxProperties")}

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from trainer.commands.init import TEMPLATE
 from trainer.experiment.doubts import COMPARED, EFFECTS, MEANINGS, doubts, ignored
-from trainer.experiment.expand import expand
+from trainer.experiment.expand import expand, samples
 from trainer.experiment.load import load, read
 from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.spec import HyperparamSearch
 from unit.builders import an_experiment
 from unit.podcases import REFUSED, SENSELESS, TAKEN
 
@@ -24,6 +25,10 @@ def doubts_of(*parameters: dict[str, Any], **spec: Any) -> list[str]:
 
 def a(name: str, *choices: Any) -> dict[str, Any]:
     return {"name": name, "choices": list(choices)}
+
+
+def kept(metric: str, value: float) -> dict[str, Any]:
+    return {"constraints": [{"metric": metric, "atMost": value}]}
 
 
 CSV = {"data": {"source": "csv", "path": "a.csv"}}
@@ -110,6 +115,9 @@ def test_a_parameter_without_effect_is_named_with_the_reason(
         (a("data.residency", "InMemory", "Streaming"), {}, TIME),
         (a("train.checkpointEvery", 0, 5), {}, {"objective": {"metric": "totalSeconds"}}),
         (a("evaluate.threshold", 0.4, 0.5), TWO, {"objective": {"metric": "validAccuracy"}}),
+        (a("evaluate.threshold", 0.4, 0.5), TWO, {"objective": LOSS, **kept("validF1", 0.5)}),
+        (a("data.residency", "InMemory", "Streaming"), {}, kept("peakMemoryBytes", 10**9)),
+        (a("train.checkpointEvery", 0, 5), {}, kept("trainSeconds", 60)),
         (
             a("model.heads", 1, 2),
             {"model": {"kind": "Transformer", "dropout": 0.1}, "data": {"window": 1}},
@@ -384,6 +392,20 @@ def test_the_reference_names_every_field_that_may_be_without_effect() -> None:
     of_kafka = {path for path, effect in EFFECTS.items() if effect.else_why == "only data.source kafka reads it"}
     named = EFFECTS.keys() | COMPARED.keys() | MEANINGS.keys()
     assert {path for path in named - of_kafka if f"`{path}`" not in section} == set()
+
+
+def test_memory_that_is_constrained_is_no_time() -> None:
+    (said,) = doubts_of(a("train.checkpointEvery", 0, 5), **kept("peakMemoryBytes", 10**9))
+    assert "it changes times, and no metric" in said
+
+
+def test_what_a_learning_search_may_draw_is_judged_before_it_has_drawn_anything() -> None:
+    parameters = [a("train.momentum", 0.0, 0.5), a("train.optimizer", "SGD", "Adam")]
+    experiment = an_experiment(parameters=parameters, algorithm="TPE", trials=4)
+    assert isinstance(experiment, HyperparamSearch)
+    (said,) = doubts(experiment, samples(experiment))
+    assert "1 of 4 trials drawn at random are the same training as another: train.momentum makes no" in said
+    assert doubts(experiment, expand(experiment)) == []
 
 
 def test_the_template_is_beyond_doubt_whatever_its_metric() -> None:

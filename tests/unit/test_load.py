@@ -15,7 +15,7 @@ from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.section import WORDS
-from trainer.experiment.spec import HyperparamSearch, ScaleTest
+from trainer.experiment.spec import HyperparamSearch, ScaleTest, SearchSpec
 from unit.builders import a_document, an_experiment
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -37,6 +37,48 @@ GOOD: dict[str, dict[str, Any]] = {
         "algorithm": "Random",
         "trials": 3,
         "parameters": [{"name": "model.layers", "range": {"min": 1, "max": 3}}],
+    },
+    "more draws than there are points": {
+        "algorithm": "Random",
+        "trials": 7,
+        "parameters": [{"name": "model.layers", "range": {"min": 1, "max": 3}}],
+    },
+    "points on steps, whatever their last digit": {
+        "parameters": [{"name": "model.dropout", "range": {"min": 0, "max": 0.5, "step": 0.1}}],
+        "points": [{"parameters": {"model.dropout": 0.1 + 0.2}}, {"parameters": {"model.dropout": 0.5}}],
+    },
+    "points of a parameter that counts, and of one that doesn't": {
+        "parameters": [
+            {"name": "train.optimizer", "choices": ["SGD", "Adam"]},
+            {"name": "train.momentum", "choices": [0.5, 0.9], "when": {"train.optimizer": ["SGD"]}},
+        ],
+        "points": [
+            {"parameters": {"train.momentum": 0.9, "train.optimizer": "SGD"}},
+            {"parameters": {"train.optimizer": "Adam"}},
+        ],
+    },
+    "a target at the end of what a metric can be": {"objective": {"metric": "validR2"}, "budget": {"target": 1}},
+    "a program's accuracy in percent": {
+        "objective": {"metric": "validAccuracy"},
+        "parameters": [{"name": "lr", "choices": [1, 2]}],
+        "program": {"command": ["./train.sh"]},
+        "budget": {"target": 95},
+        "constraints": [{"metric": "validF1", "atLeast": 50}],
+    },
+    "a cost of what a limit allocates": {
+        "budget": {"maxCost": 2},
+        "prices": {"gpuHour": 1},
+        "pod": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+    },
+    "as many repeats as run at once": {"repeats": 4, "earlyStopping": {"rule": "Median"}},
+    "a first rung before the last epoch of some trials": {
+        "parameters": [{"name": "train.epochs", "choices": [1, 20]}],
+        "earlyStopping": {"rule": "ASHA", "minStep": 19, "reduction": 2},
+    },
+    "a constraint on what every task has": {
+        "objective": {"metric": "totalSeconds"},
+        "parameters": [{"name": "data.task", "choices": ["Regression", "Classification"]}],
+        "constraints": [{"metric": "dataSeconds", "atMost": 5}, {"metric": "peakMemoryBytes", "atMost": 10**9}],
     },
     "the largest seeds": {"repeats": 2, "training": {"train": {"seed": 2**31 - 2}}},
 }
@@ -115,6 +157,13 @@ def test_a_loaded_experiment_says_itself_again() -> None:
     experiment = load(TEXT)
     assert load(experiment.document()) == experiment
     assert load(experiment.document(sparse=True)) == experiment
+
+
+@pytest.mark.parametrize("earlier", ["runs/a", "../a", "hps", "hps/a-1", "./sct/a", "scts/a", "/data/hps/A"])
+def test_a_warm_start_is_from_a_folder_or_from_a_search_of_the_cluster(earlier: str) -> None:
+    spec = an_experiment(algorithm="TPE", trials=3, warmStart=earlier).spec
+    assert isinstance(spec, SearchSpec)
+    assert spec.warm_start == earlier
 
 
 def test_every_pattern_of_the_models_has_words() -> None:

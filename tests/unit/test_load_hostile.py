@@ -33,6 +33,21 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "thousands of tolerations": {"pod": {"tolerations": [{"x": 1}] * 4000}},
     "long words": {"parameters": [{"name": "train.learningRate" * 100, "choices": ["x" * 25_000]}] * 32},
     "one long word": {"x" * 900_000: 1},
+    "100 points of 32 values": {
+        "algorithm": "TPE",
+        "trials": 100,
+        "parameters": [{"name": f"train.learningRat{n}", "choices": [n / 100 for n in range(64)]} for n in range(32)],
+        "points": [{"parameters": {f"train.learningRat{n}": 0.635 for n in range(32)}}] * 100,
+    },
+    "100 points of 32 names that are nearly right": {
+        "algorithm": "TPE",
+        "trials": 100,
+        "parameters": [{"name": f"train.learningRat{n}", "choices": [n]} for n in range(32)],
+        "points": [{"parameters": {f"train.learningRata{i}x{n}": n for n in range(32)}} for i in range(100)],
+    },
+    "a point of thousands of values": {"points": [{"parameters": {f"model.layer{n}": n for n in range(9000)}}]},
+    "thousands of points": {"points": [{"parameters": {"model.layers": n}} for n in range(3000)]},
+    "thousands of constraints": {"constraints": [{"metric": f"validMs{n}", "atMost": n} for n in range(3000)]},
     "lists of lists": {"training": [[[[1] * 10] * 10] * 10] * 1000},
 }
 
@@ -76,13 +91,41 @@ parameters = st.fixed_dictionaries(
 sections = st.dictionaries(
     st.sampled_from(sorted({path.split(".")[1] for path in leaves()})) | st.text(max_size=6), junk, max_size=4
 )
+points = st.fixed_dictionaries(
+    {},
+    optional={"parameters": st.dictionaries(names, st.sampled_from([0, 1, "MLP", True]) | junk, max_size=3) | junk},
+)
+constraints = st.fixed_dictionaries(
+    {},
+    optional={
+        "metric": st.sampled_from(["validMse", "peakMemoryBytes", "validF1", "x"]) | junk,
+        "atMost": st.integers(-1, 2) | junk,
+        "atLeast": st.integers(-1, 2) | junk,
+    },
+)
+stopping = st.fixed_dictionaries(
+    {},
+    optional={
+        "rule": st.sampled_from(["ASHA", "Median"]) | junk,
+        "minStep": st.integers(0, 30) | junk,
+        "reduction": st.integers(1, 4) | junk,
+    },
+)
+budgets = st.dictionaries(st.sampled_from(["maxSeconds", "maxCost", "target", "plateau"]), st.integers(-1, 5) | junk)
 specs = st.fixed_dictionaries(
     {"objective": st.fixed_dictionaries({"metric": st.sampled_from(["validMse", "validF1", "totalSeconds"]) | junk})},
     optional={
         "parameters": st.lists(parameters, max_size=4) | junk,
-        "algorithm": st.sampled_from(["Grid", "Random"]) | junk,
+        "algorithm": st.sampled_from(["Grid", "Random", "Sobol", "TPE"]) | junk,
         "trials": st.integers(-1, 20) | junk,
         "repeats": st.integers(-1, 3) | junk,
+        "points": st.lists(points | junk, max_size=3) | junk,
+        "warmStart": st.sampled_from(["hps/a", "hps/A", "sct/a", "runs/a"]) | junk,
+        "constraints": st.lists(constraints | junk, max_size=3) | junk,
+        "earlyStopping": stopping | junk,
+        "budget": budgets | junk,
+        "parallelTrials": st.integers(0, 4) | junk,
+        "prices": st.dictionaries(st.sampled_from(["cpuHour", "gpuHour"]), st.integers(0, 1) | junk) | junk,
         "axes": st.fixed_dictionaries({}, optional={"multipliers": choices | junk, "workers": choices | junk}) | junk,
         "training": st.dictionaries(
             st.sampled_from(["data", "model", "train", "evaluate"]) | st.text(max_size=6), sections | junk, max_size=4

@@ -9,6 +9,12 @@ from unit.builders import a_document, mistakes_of
 
 RATES = {"name": "train.learningRate", "choices": [0.1]}
 RANDOM = {"algorithm": "Random", "trials": 3}
+CONDITIONAL = [
+    {"name": "train.optimizer", "choices": ["SGD", "Adam"]},
+    {"name": "train.momentum", "choices": [0.5, 0.7, 0.9], "when": {"train.optimizer": "SGD"}},
+    {"name": "train.shuffle", "choices": [True], "when": {"train.momentum": [0.5, 0.7]}},
+]
+CONSTRAINED = "validMse, validMae, validR2, dataSeconds, trainSeconds, totalSeconds, peakMemoryBytes"
 
 
 def over(*, source: str = "sp500", **section: Any) -> dict[str, Any]:
@@ -193,20 +199,17 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"algorithm": "Random"},
         ["spec.trials: is required with algorithm Random"],
     ),
+    "TPE without trials": (
+        {"algorithm": "TPE"},
+        ["spec.trials: is required with algorithm TPE"],
+    ),
+    "an algorithm that does not exist says nothing of trials": (
+        {"algorithm": "TPEE", "trials": 3},
+        ['spec.algorithm: must be one of Grid, Random, Sobol, TPE, got "TPEE"'],
+    ),
     "Grid with trials": (
         {"trials": 5},
-        ["spec.trials: belongs to algorithm Random; Grid tries every combination, got 5"],
-    ),
-    "more draws than points": (
-        {
-            "algorithm": "Random",
-            "trials": 7,
-            "parameters": [
-                {"name": "model.layers", "range": {"min": 1, "max": 3}},
-                {"name": "train.epochs", "choices": [1, 2]},
-            ],
-        },
-        ["spec.trials: must be at most the 6 points that the parameters make, got 7"],
+        ["spec.trials: belongs to algorithms Random, Sobol and TPE; Grid tries every combination, got 5"],
     ),
     "too many trials": (
         {"repeats": 1000},
@@ -220,6 +223,181 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
             "parameters": [{"name": "model.dropout", "range": {"min": 0, "max": 0.5}}],
         },
         ["spec.trials: must make at most 10000 trials, got 12000 (6000 points x 2 repeats)"],
+    ),
+    "a step too small to count by": (
+        {"parameters": [{"name": "train.learningRate", "range": {"min": 1, "max": 2**50, "step": 1e-310}}]},
+        [f"spec.parameters[0].range.step: must divide max - min, got 1e-310 for 1 to {2**50}"],
+    ),
+    "points outside the space": (
+        {
+            **RANDOM,
+            "parameters": [
+                {"name": "train.learningRate", "range": {"min": 0.001, "max": 0.1, "step": 0.001}},
+                {"name": "model.layers", "choices": [1, 2]},
+            ],
+            "points": [
+                {"parameters": {"train.learningRate": 0.0105, "model.layers": 1.5}},
+                {"parameters": {"train.learningRate": True, "model.layer": 1}},
+                {"parameters": {"train.learningRate": -1, "model.layers": [1]}},
+            ],
+        },
+        [
+            "spec.points[0].parameters.model.layers: must be among the choices of model.layers, got 1.5",
+            ("spec.points[0].parameters.train.learningRate: must be 0.001 plus a multiple of the step, 0.001, got "
+            "0.0105"),
+            ('spec.points[1].parameters: must have a value for model.layers, got {"train.learningRate": true, '
+            '"model.layer": 1}'),
+            ("spec.points[1].parameters.model.layer: must name a parameter of the search (did you mean "
+            "model.layers?), got model.layer"),
+            "spec.points[1].parameters.train.learningRate: must be a number from 0.001 to 0.1, got true",
+            "spec.points[2].parameters.model.layers: must be text, a number, true or false, got [1]",
+            "spec.points[2].parameters.train.learningRate: must be a number from 0.001 to 0.1, got -1",
+        ],
+    ),
+    "points of values that count with others": (
+        {
+            **RANDOM,
+            "parameters": CONDITIONAL,
+            "points": [
+                {"parameters": {"train.optimizer": "SGD", "train.momentum": 0.5}},
+                {"parameters": {"train.optimizer": "SGD", "train.momentum": 0.9, "train.shuffle": True}},
+                {"parameters": {"train.optimizer": "Adam", "train.shuffle": True}},
+            ],
+        },
+        [
+            ('spec.points[0].parameters: must have a value for train.shuffle, got {"train.optimizer": "SGD", '
+            '"train.momentum": 0.5}'),
+            ('spec.points[1].parameters.train.shuffle: must be left out, as train.shuffle only counts with '
+            '{"train.momentum": [0.5, 0.7]}, got true'),
+            ('spec.points[2].parameters.train.shuffle: must be left out, as train.shuffle only counts with '
+            '{"train.momentum": [0.5, 0.7]}, got true'),
+        ],
+    ),
+    "a wrong value in a point says nothing of what counts with it": (
+        {
+            **RANDOM,
+            "parameters": CONDITIONAL,
+            "points": [
+                {"parameters": {"train.optimizer": "Sgd", "train.momentum": 0.5, "train.shuffle": False}},
+                {"parameters": {"train.momentum": 0.8}},
+                {"parameters": {"train.optimizer": "Sgd"}},
+            ],
+        },
+        [
+            'spec.points[0].parameters.train.optimizer: must be among the choices of train.optimizer, got "Sgd"',
+            "spec.points[0].parameters.train.shuffle: must be among the choices of train.shuffle, got false",
+            'spec.points[1].parameters: must have a value for train.optimizer, got {"train.momentum": 0.8}',
+            "spec.points[1].parameters.train.momentum: must be among the choices of train.momentum, got 0.8",
+            'spec.points[2].parameters.train.optimizer: must be among the choices of train.optimizer, got "Sgd"',
+        ],
+    ),
+    "a point twice but for rounding": (
+        {
+            **RANDOM,
+            "parameters": [{"name": "model.dropout", "range": {"min": 0, "max": 0.5, "step": 0.1}}],
+            "points": [{"parameters": {"model.dropout": 0.3}}, {"parameters": {"model.dropout": 0.1 + 0.2}}],
+        },
+        ['spec.points[1]: must stand once, but [0] is the same, got {"model.dropout": 0.30000000000000004}'],
+    ),
+    "a warm start of what does not learn, from what is no search": (
+        {**RANDOM, "warmStart": "sct/a"},
+        ['spec.warmStart: belongs to algorithm TPE; Random learns from nothing, got "sct/a"'],
+    ),
+    "constraints on nothing that there is": (
+        {
+            "constraints": [
+                {"metric": "validMsee", "atMost": 1},
+                {"metric": "validF1", "atLeast": 0.5},
+                {"metric": "loadSeconds", "atMost": 5},
+                {"metric": "a b"},
+            ]
+        },
+        [
+            f'spec.constraints[0].metric: must be one of {CONSTRAINED} (did you mean validMse?), got "validMsee"',
+            f'spec.constraints[1].metric: must be one of {CONSTRAINED}, got "validF1"',
+            f'spec.constraints[2].metric: must be one of {CONSTRAINED}, got "loadSeconds"',
+            ("spec.constraints[3].metric: must be letters, digits, '.', '_', '/' and '-', with a letter first, "
+            'got "a b"'),
+        ],
+    ),
+    "a constraint on what one of the tasks lacks": (
+        {
+            "objective": {"metric": "totalSeconds"},
+            "parameters": [{"name": "data.task", "choices": ["Regression", "Classification"]}],
+            "constraints": [{"metric": "validMse", "atMost": 1}],
+        },
+        [
+            ("spec.constraints[0].metric: must be one of dataSeconds, trainSeconds, totalSeconds, peakMemoryBytes, "
+            'got "validMse"')
+        ],
+    ),
+    "constraints that say too much": (
+        {
+            "constraints": [
+                {"metric": "validR2", "atLeast": 1.5},
+                {"metric": "totalSeconds", "atMost": 10},
+                {"metric": "totalSeconds", "atMost": 10},
+                {"metric": "totalSeconds", "atLeast": 20},
+            ]
+        },
+        [
+            "spec.constraints[0].atLeast: must be kept by some value of validR2, 1 or less, got 1.5",
+            ("spec.constraints[2].atMost: must stand once for a metric, but constraints[1] has it for totalSeconds, "
+            "got 10"),
+            "spec.constraints[3].atLeast: must leave a value of totalSeconds to atMost 10 of constraints[1], got 20",
+        ],
+    ),
+    "a target that anything reaches": (
+        {"objective": {"metric": "validF1"}, "budget": {"target": -0.5}, **over(task="Classification")},
+        [
+            ("spec.budget.target: must be a value that a trial can reach and can miss, got -0.5, which every "
+            "validF1, 0 to 1, reaches with Maximize")
+        ],
+    ),
+    "a target that nothing reaches": (
+        {"objective": {"metric": "trainSeconds"}, "budget": {"target": -1}},
+        [
+            ("spec.budget.target: must be a value that a trial can reach and can miss, got -1, which no "
+            "trainSeconds, 0 or more, reaches with Minimize")
+        ],
+    ),
+    "a cost of what costs nothing": (
+        {
+            "budget": {"maxCost": 2},
+            "prices": {"cpuHour": 0, "gpuHour": 1},
+            "pod": {"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}},
+        },
+        [
+            ("spec.budget.maxCost: must come with spec.pod.resources that spec.prices give a price above 0, got "
+            '["cpu", "memory"] at {"cpuHour": 0, "gpuHour": 1}')
+        ],
+    ),
+    "stopping early with nothing to go by": (
+        {
+            "objective": {"metric": "dataSeconds"},
+            "repeats": 3,
+            "parallelTrials": 2,
+            "training": {"train": {"epochs": 1}},
+            "earlyStopping": {"rule": "Median", "minStep": 5, "reduction": 1},
+        },
+        [
+            ("spec.earlyStopping: must go with an objective that trials report at every step, got dataSeconds, known "
+            "when they end"),
+            "spec.earlyStopping.reduction: must be >= 2, got 1",
+            ("spec.repeats: must be at most parallelTrials, 2, with earlyStopping, which compares points once all "
+            "their repeats have reported, got 3"),
+        ],
+    ),
+    "stopping early beyond the last epoch of any trial": (
+        {
+            "parameters": [
+                {"name": "model.layers", "choices": [1, 2]},
+                {"name": "train.epochs", "range": {"min": 2, "max": 6, "step": 2}, "when": {"model.layers": 2}},
+            ],
+            "training": {"train": {"epochs": 7}},
+            "earlyStopping": {"rule": "ASHA", "minStep": 7},
+        },
+        ["spec.earlyStopping.minStep: must be < the most epochs of a trial, 7, got 7"],
     ),
     "seeds beyond the largest": (
         {"repeats": 3, "training": {"train": {"seed": 2**31 - 2}}},

@@ -16,7 +16,7 @@ metadata:
 spec:
   objective:
     metric: validMse                  # validMse validMae validR2; classification: validLogLoss validAccuracy validF1
-  algorithm: Grid                     # every combination; Random draws `trials` points from choices and ranges
+  algorithm: Grid                     # every combination; Random, Sobol and TPE, which learns, try `trials` points
   parameters:                         # a name is the path of a field of `training` below
     - {name: train.learningRate, choices: [0.0001, 0.001, 0.01]}
     - {name: model.hiddenSize, choices: [32, 64]}
@@ -27,6 +27,8 @@ spec:
       task: Regression                # the next day's return; Classification: its sign
     model: {kind: MLP, layers: 2}     # MLP LSTM Transformer
     train: {epochs: 20, batchSize: 32, patience: 5, seed: 0}
+  # earlyStopping: {rule: ASHA}       # stops trials that do worse than others did at the same epoch
+  # budget: {maxSeconds: 3600}        # ends the search before all its points are tried; also target, plateau, maxCost
   repeats: 1                          # more train each point with several seeds; the mean counts
   maxFailedTrials: 3                  # when more have failed no new one starts
   deadlineSeconds: 600                # per trial
@@ -43,7 +45,7 @@ spec:
   objective:
     metric: loss                      # a metric that the program reports, of any name
     direction: Minimize               # or Maximize
-  algorithm: Grid                     # every combination; Random draws `trials` points from choices and ranges
+  algorithm: Grid                     # every combination; Random, Sobol and TPE, which learns, try `trials` points
   parameters:                         # any names; a dotted one reaches into `settings` below
     - {name: lr, choices: [0.1, 0.01, 0.001]}
     - {name: optimizer, choices: [adam, sgd]}
@@ -57,6 +59,8 @@ spec:
     # or is given them in the command, as in [..., --lr, "${parameters.lr}"].
     command: @COMMAND@
     settings: {epochs: 10}            # what the program is told and does not vary
+  # earlyStopping: {rule: ASHA}       # stops trials that do worse than others did at the same step
+  # budget: {maxSeconds: 3600}        # ends the search before all its points are tried; also target, plateau, maxCost
   repeats: 1                          # more run each point with several seeds (trial.seed); the mean counts
   maxFailedTrials: 3                  # when more have failed no new one starts
   deadlineSeconds: 600                # per trial

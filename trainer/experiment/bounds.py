@@ -17,12 +17,17 @@ class Constraint(Section):
     model_config = ConfigDict(
         json_schema_extra=on_cluster(
             Rule("has(self.atMost) || has(self.atLeast)", "must have atMost or atLeast"),
+            Rule(
+                "!has(self.atMost) || !has(self.atLeast) || self.atLeast <= self.atMost",
+                "must be at most atMost",
+                "atLeast",
+            ),
         )
     )
 
     metric: Annotated[str, Field(pattern=METRIC, max_length=64)] = Field(
-        description="A metric that trials report, or what Trialrun measures of each: peakMemoryBytes (the most of any "
-        "rank) or totalSeconds."
+        description="A metric that trials report, or what Trialrun measures of each: peakMemoryBytes, the most of "
+        "any rank, or totalSeconds."
     )
     at_most: float | None = Field(None, description="The largest value that will do.")
     at_least: float | None = Field(None, description="The smallest value that will do.")
@@ -56,13 +61,19 @@ class Budget(Section):
 class EarlyStopping(Section):
     """When a trial that does worse than others did at the same step is stopped.
 
-    Trials are compared at rungs: those of ASHA are minStep, minStep x reduction, minStep x reduction² and so on, those of
-    Median every minStep steps. A step is what programs report; of Trialrun's trainer an epoch, from 1.
+    Trials are compared at rungs: those of ASHA are minStep, minStep x reduction, minStep x reduction² and so on,
+    those of Median every minStep steps. A step is what programs report; of Trialrun's trainer an epoch, from 1.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule("self.rule != 'Median' || !has(self.reduction)", "belongs to rule ASHA", "reduction"),
+        )
+    )
+
     rule: Literal["ASHA", "Median"] = Field(
-        description="ASHA goes on with the best of every `reduction` that reached a rung, Median with those that are no "
-        "worse than the median of at least five others."
+        description="ASHA goes on with the best of every `reduction` that reached a rung, Median with those that are "
+        "no worse than the median of at least five others."
     )
     min_step: Count = Field(1, description="The first step at which trials are compared.")
     reduction: Annotated[int, Field(ge=2, le=100)] = Field(

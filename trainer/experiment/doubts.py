@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainer.experiment import pod_rules
+from trainer.experiment.bounds import PEAK_MEMORY
 from trainer.experiment.error_messages import show
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.metrics import OBJECTIVES
@@ -19,11 +20,20 @@ _MOST_POINTS = 3
 
 
 class Case(NamedTuple):
-    """What decides whether a field makes a difference. `metric` is the objective's, "" of a scale test."""
+    """What decides whether a field makes a difference.
+
+    `metric` is the objective's, "" of a scale test; `constrained` are those that constraints are on.
+    """
 
     training: Training
     workers: int
     metric: str
+    constrained: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is compared of trials."""
+        return (self.metric, *self.constrained)
 
 
 class Effect(NamedTuple):
@@ -58,7 +68,7 @@ def _is_split(case: Case) -> bool:
 
 
 def _times(case: Case) -> bool:
-    return case.metric.endswith("Seconds")
+    return any(metric.endswith("Seconds") for metric in case.metrics)
 
 
 # Every field that no trial reads under some condition. A test holds each row against the trainer.
@@ -105,10 +115,13 @@ EFFECTS: Mapping[str, Effect] = {
 # figures may differ in rounding.
 COMPARED: Mapping[str, Effect] = {
     "evaluate.threshold": Effect(
-        lambda case: case.metric in ("validAccuracy", "validF1"),
+        lambda case: not {"validAccuracy", "validF1"}.isdisjoint(case.metrics),
         "of what an objective can name it changes validAccuracy and validF1 alone",
     ),
-    "data.residency": Effect(_times, "it changes times and memory, and no metric of what is trained"),
+    "data.residency": Effect(
+        lambda case: _times(case) or PEAK_MEMORY in case.metrics,
+        "it changes times and memory, and no metric of what is trained",
+    ),
     "train.checkpointEvery": Effect(_times, "it changes times, and no metric of what is trained"),
     "data.warmupMessages": Effect(_times, "it changes times, and no metric of what is trained"),
     "data.timeoutSeconds": Effect(lambda _: False, "it only says when reading has failed"),
@@ -193,7 +206,10 @@ def why_without_effect(path: str, case: Case) -> str | None:
 
 
 def doubts(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
-    """The sentences, each `<yaml path>: <what, and what to do>`; `trials` are the experiment's."""
+    """The sentences, each `<yaml path>: <what, and what to do>`.
+
+    `trials` are the experiment's; of a learning search, such as it may come to have.
+    """
     found = [*_objective(experiment), *pod_rules.refusals(experiment)]
     if experiment.spec.program is None:
         found += [*_spelling(experiment), *_columns(experiment), *_parameters(experiment, trials)]
@@ -216,8 +232,10 @@ def ignored(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
 
 
 def _case(experiment: Experiment, trial: Trial) -> Case:
-    metric = experiment.spec.objective.metric if isinstance(experiment, HyperparamSearch) else ""
-    return Case(trial.training, trial.workers, metric)
+    if not isinstance(experiment, HyperparamSearch):
+        return Case(trial.training, trial.workers, "")
+    constrained = tuple(constraint.metric for constraint in experiment.spec.constraints)
+    return Case(trial.training, trial.workers, experiment.spec.objective.metric, constrained)
 
 
 def _objective(experiment: Experiment) -> Iterator[str]:
@@ -253,7 +271,7 @@ def _columns(experiment: Experiment) -> Iterator[str]:
 
 def _parameters(experiment: Experiment, trials: Sequence[Trial]) -> Iterator[str]:
     """Parameters without effect, and points that are the same training."""
-    if not isinstance(experiment, HyperparamSearch):
+    if not isinstance(experiment, HyperparamSearch) or not trials:
         return
     useless = False
     for i, parameter in enumerate(experiment.spec.parameters):
@@ -298,10 +316,12 @@ def _same_training(experiment: HyperparamSearch, trials: Sequence[Trial]) -> Ite
         f"{' and '.join(names)} {'makes' if len(names) == 1 else 'make'} no difference there, as {why}"
         for why, names in reasons.items()
     ]
+    are = f"trials are the same training as another (trial {pairs}{more})"
+    if experiment.spec.algorithm == "TPE":  # whose trials have no numbers yet
+        are = "trials drawn at random are the same training as another"
     yield (
-        f"spec.parameters: must make points that differ, but {len(same)} of {len(trials)} trials are the same "
-        f"training as another (trial {pairs}{more}): {'; '.join(told)}. Search them in files of their own, or leave "
-        "out what makes no difference"
+        f"spec.parameters: must make points that differ, but {len(same)} of {len(trials)} {are}: {'; '.join(told)}. "
+        "Search them in files of their own, or leave out what makes no difference"
     )
 
 

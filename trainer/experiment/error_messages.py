@@ -66,7 +66,7 @@ def findings(model: type[BaseModel], error: ValidationError) -> Iterator[Finding
         if location[-1:] == ("[key]",):
             location = location[:-2]
             says = f"{rule(problem)} in a key, got {show(problem['input'])}"
-        elif len(location) > 2 and location[-1] in _SCALARS and location[-3] == "choices":
+        elif len(location) > 2 and location[-1] in _SCALARS and location[-3] in ("choices", "parameters"):
             location = location[:-1]
             if str(problem["type"]).endswith("_type"):
                 says = f"must be text, a number, true or false, got {show(problem['input'])}"

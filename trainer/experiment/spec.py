@@ -216,22 +216,55 @@ class SearchSpec(Common):
                 "must have choices, or a range with a step, with algorithm Grid",
                 "parameters",
             ),
-            Rule("!has(self.warmStart) || self.?algorithm.orValue('Grid') == 'TPE'", "belongs to algorithm TPE",
-                 "warmStart"),
+            Rule(
+                "!has(self.warmStart) || self.?algorithm.orValue('Grid') == 'TPE'",
+                "belongs to algorithm TPE",
+                "warmStart",
+            ),
+            Rule(
+                "!has(self.warmStart) || !self.warmStart.startsWith('sct/')",
+                "must be an earlier search, and sct/NAME is a scale test",
+                "warmStart",
+            ),
+            Rule(
+                "!has(self.points) || !has(self.trials) || size(self.points) <= self.trials",
+                "must have at most as many entries as there are trials",
+                "points",
+            ),
+            Rule(
+                "!has(self.trials) || self.?budget.?plateau.orValue(0) < self.trials",
+                "must be less than trials",
+                "budget.plateau",
+            ),
+            Rule(
+                "!has(self.budget) || !has(self.budget.maxCost) || has(self.prices)",
+                "must come with prices",
+                "budget.maxCost",
+            ),
+            Rule(
+                "!has(self.earlyStopping) || self.objective.metric != 'totalSeconds'",
+                "must go with an objective that trials report at every step",
+                "earlyStopping",
+            ),
+            Rule(
+                "!has(self.earlyStopping) || self.?repeats.orValue(1) <= self.?parallelTrials.orValue(4)",
+                "must be at most parallelTrials with earlyStopping",
+                "repeats",
+            ),
         )
-    )  # fmt: skip
+    )
 
     objective: Objective = Field(description="What makes one trial better than another.", json_schema_extra=FIXED)
     algorithm: Literal["Grid", "Random", "Sobol", "TPE"] = Field(
         "Grid",
-        description="Grid tries every combination; Random draws `trials` points, Sobol spreads them evenly, TPE learns "
-        "from the trials before which to try next.",
+        description="Grid tries every combination; Random draws `trials` points, Sobol spreads them evenly, TPE "
+        "learns from the trials before which to try next.",
         json_schema_extra=FIXED,
     )
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = Field(
         None,
-        description="How many points Random, Sobol or TPE tries, known ones included. It may be raised on a search that "
-        "runs or has finished, which then goes on.",
+        description="How many points Random, Sobol or TPE tries, known ones included. It may be raised on a search "
+        "that runs or has finished, which then goes on.",
         json_schema_extra=GROWS,
     )
     parameters: Annotated[tuple[Parameter, ...], Field(min_length=1, max_length=32)] = Field(
@@ -242,8 +275,8 @@ class SearchSpec(Common):
     )
     warm_start: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None,
-        description="An earlier search of the same parameters, or of some of their values, to learn from first (TPE): the "
-        "folder of its run, such as runs/NAME, or hps/NAME on a cluster.",
+        description="An earlier search of the same parameters, or of some of their values, to learn from first "
+        "(TPE): the folder of its run, such as runs/NAME, or hps/NAME on a cluster.",
         json_schema_extra=FIXED,
     )
     constraints: Annotated[tuple[Constraint, ...], Field(max_length=16)] = Field(
