@@ -260,3 +260,14 @@ def _many_parameters() -> list[dict[str, object]]:
         {"name": "train.optimizer", "choices": ["Adam", "AdamW", "SGD"]},
         {"name": "train.batchSize", "choices": [16, 32, 64]},
     ]
+
+
+def test_the_best_so_far_breaks_no_constraint_and_what_was_stopped_has_not_failed() -> None:
+    progress = a_tally(constraints=[{"metric": "validMae", "atLeast": 2}])
+    trials = expand(an_experiment())
+    progress.ended(trials[0], a_record(trials[0], value=0.1))  # its validMae is 40 times that
+    progress.ended(trials[1], a_record(trials[1], outcome=Outcome.STOPPED))
+    progress.ended(trials[2], a_record(trials[2], value=0.01))
+    assert progress.leader is not None
+    assert progress.leader.value == 0.1
+    assert (progress.done, progress.failed, progress.stopped) == (3, 0, 1)

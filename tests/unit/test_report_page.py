@@ -14,7 +14,7 @@ import pytest
 from trainer.experiment.baseline import figures
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.outcome import ADVICE, Outcome
-from trainer.experiment.record import Environment, Record
+from trainer.experiment.record import RUNG, STEP, Environment, Record
 from trainer.experiment.spec import Experiment, Scalar
 from trainer.experiment.summary import summarize
 from trainer.report.page import write_page
@@ -138,7 +138,7 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(searched: str) -> 
 def test_every_chart_has_a_title_a_text_and_ids_of_its_own(searched: str) -> None:
     page = Page(searched)
     charts = page.all("svg")
-    assert len(charts) == 8  # by trial, by three parameters, two losses, time, timeline
+    assert len(charts) == 11  # three of what was learnt, by trial, by three parameters, two losses, time, timeline
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for chart in charts:
@@ -294,3 +294,57 @@ def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:
     words = Page(text).words
     assert "The first 300 of 10,000 trials, the best first; the other 9,700 are in results.jsonl" in words
     assert "Of 10,000 trials every 25th, by its objective, is drawn." in words
+
+
+def a_search_that_stopped(**spec: object) -> tuple[Experiment, list[Record]]:
+    """Twelve trials, of which every third was stopped after 2 of 20 epochs."""
+    rates = [{"name": "train.learningRate", "choices": [0.001, 0.01, 0.1]}]
+    layers = [{"name": "model.layers", "choices": [1, 2, 3, 4, 5]}]
+    experiment = an_experiment(**{"parameters": [*rates, *layers]} | spec)
+    records = [
+        a_record(trial, value=0.1 + abs(trial.index - 6))
+        if trial.index % 3
+        else a_record(trial, seconds=0.2, outcome=Outcome.STOPPED, epochs=2, evidence={STEP: 2, RUNG: 1})
+        for trial in expand(experiment)
+    ]
+    return experiment, records
+
+
+def test_a_search_that_stopped_trials_says_what_that_saved(tmp_path: Path) -> None:
+    page = Page(written(tmp_path, *a_search_that_stopped()))
+    assert "10 of 15 trials succeeded, 5 stopped early." in page.words
+    said = "Stopped early: 5 of 15 trials, 30 % of the steps not run (90 of 300), 7.20 s saved."
+    assert said in page.words
+    assert "steps not run 30 %" in page.words
+    assert "Stopped at step 2 2 0.20 s" in page.words
+    assert "A stroke on the lower edge is a trial that was stopped early." in page.words
+    assert "What did not succeed" not in page.words
+
+
+def test_the_page_shows_how_the_best_improved_and_what_made_the_difference(tmp_path: Path) -> None:
+    text = written(tmp_path, *a_search_that_stopped())
+    page = Page(text)
+    assert {"best-by-trial-title", "best-by-time-title", "importance-title"} <= {
+        attributes["id"] for attributes in page.all("title") if "id" in attributes
+    }
+    assert "The best, 1.1, came after 9 trials of 15." in page.words
+    assert "The best came after 12.0 s of 30.0 s; pauses between runs are left out." in page.words
+    assert "PED-ANOVA" in page.words
+    few = Page(written(tmp_path, an_experiment(parameters=SHORT), []))
+    assert "What was learnt" not in few.words
+    assert "PED-ANOVA" not in few.words
+
+
+def test_what_ended_a_search_before_all_points_were_tried_is_said(tmp_path: Path) -> None:
+    experiment, records = a_search_that_stopped(budget={"plateau": 3})
+    page = Page(written(tmp_path, experiment, records[:12]))
+    assert "spec.budget.plateau 3 is reached: so many points in a row, up to trial 10, were no better" in page.words
+    assert "Hyperparameter search succeeded" in page.words
+    assert "3 not run" in page.words
+
+
+def test_where_every_point_breaks_a_constraint_that_is_why_there_is_no_best(tmp_path: Path) -> None:
+    experiment, records = a_search_that_stopped(constraints=[{"metric": "validR2", "atLeast": 0}])
+    words = Page(written(tmp_path, experiment, records)).words
+    assert "There is no best trial: every point that was measured breaks a constraint of the search." in words
+    assert "What was learnt" not in words

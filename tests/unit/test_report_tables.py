@@ -9,7 +9,7 @@ from typing import Any
 from trainer.experiment.baseline import figures
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import ADVICE, Outcome
-from trainer.experiment.record import Environment, Record
+from trainer.experiment.record import STEP, Environment, Record
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import summarize
 from trainer.report.results import Results
@@ -117,3 +117,17 @@ def test_what_both_sides_cost_is_told_where_there_are_prices() -> None:
     lines = [line.split(maxsplit=1) for line in closed(experiment, records, records).splitlines() if line]
     assert ["cost", "72, the baseline's 72"] in lines
     assert ["cost", "72"] in [line.split(maxsplit=1) for line in closed(experiment, records).splitlines() if line]
+
+
+def test_the_end_says_what_was_stopped_early_and_what_ended_the_search() -> None:
+    layers = [{"name": "model.layers", "choices": [1, 2, 3, 4, 5]}]
+    experiment = an_experiment(parameters=layers, budget={"target": 0.3})
+    trials = expand(experiment)
+    stopped = a_record(trials[1], outcome=Outcome.STOPPED, epochs=5, seconds=0.5, evidence={STEP: 5})
+    text = closed(experiment, [a_record(trials[0], value=0.5), stopped, a_record(trials[2], value=0.2)])
+    assert "3 of 5" not in text
+    assert text.startswith("sp500-grid  2 of 5 trials succeeded, 1 stopped, 2 not run\n")
+    assert "  Stopped early: 1 of 3 trials, 25 % of the steps not run (15 of 60), 1.20 s saved.\n" in text
+    assert "  spec.budget.target 0.3 is reached by trial 2 with 0.2.\n" in text
+    assert "  With another spec.budget the same command goes on.\n" in text
+    assert ADVICE[Outcome.STOPPED] not in text

@@ -10,12 +10,16 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
 from trainer.packages import have
+from trainer.report.results import outcome_text
 from trainer.report.run_progress import RunProgress
 from trainer.report.wording import duration, number, one_line, settings
 
 
 class Progress(Protocol):
     """What a runner tells of its trials. None of it waits for a terminal longer than a write takes."""
+
+    def grown(self, trials: Sequence[Trial]) -> None:
+        """A learning search has further trials."""
 
     def started(self, trial: Trial) -> None:
         """A trial's process runs."""
@@ -32,14 +36,22 @@ class Progress(Protocol):
 
 @contextmanager
 def progress(
-    experiment: Experiment, trials: Sequence[Trial], kept: Sequence[Record], *, slots: int, stream: TextIO
+    experiment: Experiment,
+    trials: Sequence[Trial],
+    kept: Sequence[Record],
+    *,
+    slots: int,
+    stream: TextIO,
+    planned: int | None = None,
 ) -> Iterator[Progress]:
     """The progress of `trials`, all of the experiment's; `kept` are final records of an earlier run.
+
+    Of a learning search `planned` are the points that it is to have.
 
     On a terminal a thread of its own redraws the display, so fork what must not have threads before this begins.
     Without rich there are lines on a terminal too.
     """
-    progress = RunProgress(experiment, trials, kept, slots=slots)
+    progress = RunProgress(experiment, trials, kept, slots=slots, planned=planned)
     if stream.isatty() and have("rich"):
         from trainer.report.terminal import display  # rich takes 100 ms to import
 
@@ -56,6 +68,10 @@ class Lines:
         self._progress = progress
         self._stream = stream
         self._write(progress.heading)
+
+    def grown(self, trials: Sequence[Trial]) -> None:
+        """Says nothing: they start at once."""
+        self._progress.grown(trials)
 
     def started(self, trial: Trial) -> None:
         """Says nothing yet."""
@@ -89,7 +105,7 @@ class Lines:
 
 def ending(record: Record, metric: str | None) -> str:
     """How a trial ended, in one line: its outcome, then its objective or its error, then its time."""
-    said = [str(record.outcome)]
+    said = [outcome_text(record)]
     value = objective_value(record, metric) if metric is not None else None
     if value is not None:
         said.append(f"{metric} {number(value)}")

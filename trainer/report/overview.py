@@ -29,6 +29,7 @@ def header(results: Results) -> Markup:
         element("p", *_lead(results), class_="lead"),
         *(element("p", caveat, class_="caveat") for caveat in results.summary.caveats),
         element("p", _course(results)),
+        *(element("p", said) for said in (results.stopped_early, summary.ended_by) if said is not None),
         _figures(results),
     )
 
@@ -149,6 +150,8 @@ def _lead(results: Results) -> Iterator[str]:
         yield reached(results.summary.scale)
     elif results.summary.groups:
         yield f"There is no best trial of all: the trials' {results.metric} can't be compared with each other."
+    elif results.all_break:
+        yield "There is no best trial: every point that was measured breaks a constraint of the search."
     elif results.unfinished:
         yield f"There is no best trial yet: none has measured {results.metric}{_in_all(results)}."
     else:
@@ -166,7 +169,8 @@ def _course(results: Results) -> str:
         said = f"All {count(counts.total, noun)} succeeded" if counts.total > 1 else f"Its one {noun} succeeded"
     else:
         said = f"{counts.succeeded:,} of {count(counts.total, noun)} succeeded"
-        others = [(counts.failed, "failed"), (counts.skipped, "skipped"), (results.unfinished, "not run")]
+        others = [(counts.failed, "failed"), (counts.stopped, "stopped early")]
+        others += [(counts.skipped, "skipped"), (results.unfinished, "not run")]
         said += "".join(f", {amount:,} {what}" for amount, what in others if amount)
     if summary.timing is None:
         return f"{said}."
@@ -187,6 +191,8 @@ def _figures(results: Results) -> Markup:
         (f"mean per {results.noun}", absent if timing is None else duration(timing.mean_trial)),
         ("most at once", absent if timing is None else str(timing.most_at_once)),
     ]
+    if summary.saved is not None:
+        tiles.append(("steps not run", f"{100 * summary.saved.steps / summary.saved.of_steps:.0f} %"))
     if summary.cost is not None:
         tiles.append(("cost", number(summary.cost)))
     if summary.comparison is not None and summary.comparison.speedup is not None:

@@ -95,9 +95,11 @@ def figure(chart: "Chart") -> Markup:
 
 def _charts(results: Results, folder: Path) -> list[Markup]:
     # matplotlib takes long to import, and only a page needs it.
-    from trainer.report import curves, plots, time_plots
+    from trainer.report import curves, learnt_plots, plots, time_plots
 
     groups: list[tuple[str, list[Chart]]] = []
+    if found := learnt_plots.learnt(results):
+        groups.append(("What was learnt", found))
     if results.metric is not None:
         charts = [plots.objective_by_trial(results), *plots.objective_by_parameter(results)]
         groups.append(("Objective", charts))

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.experiment import moments
 from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import Outcome
 from trainer.experiment.spec import HyperparamSearch, Parameter, Scalar
 from trainer.report.canvas import BEST, FAILED, LIGHT, SERIES, Chart, dots, draw, figures_axis, legend, whole_axis
 from trainer.report.results import Results, objective_text
@@ -25,16 +26,17 @@ def objective_by_trial(results: Results) -> Chart:
     shown = _sample(results)
     values = {trial.index: results.values[trial.id] for trial in shown}
     means = _means(results, shown)
+    stopped = [trial.index for trial, record in results.ran if record.outcome is Outcome.STOPPED]
     failed = [trial.index for trial, _ in results.ran if trial.id not in results.values]
-    log = _spans(list(values.values()))
+    failed = sorted(set(failed) - set(stopped))
+    log = spans(list(values.values()))
     words = [f"A dot is a trial, in the order of the list; {_better(results)} is better."]
     if means:
         words.append("A bar is the mean of a point's repeats, one deviation to either side.")
     if failed:
-        several = math.ceil(len(failed) / MOST_POINTS)
-        failed = failed[::several]
-        each = "a trial" if several == 1 else f"one of {several} trials"
-        words.append(f"A cross on the lower edge is {each} without a figure.")
+        words.append(f"A cross on the lower edge is {_each(failed)} without a figure.")
+    if stopped:
+        words.append(f"A stroke on the lower edge is {_each(stopped)} that was stopped early.")
 
     def paint(axes: Any) -> None:
         if log:
@@ -45,9 +47,13 @@ def objective_by_trial(results: Results) -> Chart:
         if (best := results.summary.best) is not None:
             dots(axes, [(best.index + (best.repeats - 1) / 2, best.value)], BEST, size=9, label="best")
         axes.autoscale_view()
+        at_edge = {"transform": axes.get_xaxis_transform(), "clip_on": False, "markersize": 6}
         if failed:
-            at_edge = {"transform": axes.get_xaxis_transform(), "clip_on": False}
-            axes.plot(failed, [0] * len(failed), "x", color=FAILED, markersize=6, label="failed", **at_edge)
+            drawn = _few(failed)
+            axes.plot(drawn, [0] * len(drawn), "x", color=FAILED, label="failed", **at_edge)
+        if stopped:
+            drawn = _few(stopped)
+            axes.plot(drawn, [0] * len(drawn), "|", color=SERIES, label="stopped", **at_edge)
         figures_axis(axes.yaxis, log=log)
         whole_axis(axes.xaxis)
         axes.set_xlim(-0.6, len(results.trials) - 0.4)
@@ -77,7 +83,7 @@ def _by_parameter(results: Results, shown: Sequence[Trial], parameter: Parameter
     shown = _with(parameter, shown)
     few = len(places) <= _MOST_TICKS
     x_log = _is_log(parameter, sorted(places.values()))
-    y_log = _spans([results.values[trial.id] for trial in shown])
+    y_log = spans([results.values[trial.id] for trial in shown])
     by_value: dict[Scalar, list[float]] = {}
     for trial in _with(parameter, results.trials):
         if trial.id in results.values:
@@ -136,7 +142,7 @@ def _named(values: Sequence[Scalar] | dict[Scalar, float]) -> bool:
 def _is_log(parameter: Parameter, places: Sequence[float]) -> bool:
     if parameter.range is not None:
         return parameter.range.scale == "Log"
-    return not _named(parameter.choices or ()) and (_spans(places) or _geometric(places))
+    return not _named(parameter.choices or ()) and (spans(places) or _geometric(places))
 
 
 def _sample(results: Results) -> list[Trial]:
@@ -164,6 +170,17 @@ def _means(results: Results, shown: Sequence[Trial]) -> list[tuple[float, float,
     return means
 
 
+def _few(indexes: Sequence[int]) -> Sequence[int]:
+    """At most `MOST_POINTS` of these trials."""
+    return indexes[:: max(1, math.ceil(len(indexes) / MOST_POINTS))]
+
+
+def _each(indexes: Sequence[int]) -> str:
+    """What one of `_few` stands for."""
+    several = math.ceil(len(indexes) / MOST_POINTS)
+    return "a trial" if several == 1 else f"one of {several} trials"
+
+
 def _notes(results: Results, shown: Sequence[Trial], log: bool) -> list[str]:
     notes = ["The vertical axis is logarithmic."] if log else []
     if len(shown) < len(results.values):
@@ -186,7 +203,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 12 else f"{text[:11]}…"
 
 
-def _spans(values: Sequence[float]) -> bool:
+def spans(values: Sequence[float]) -> bool:
+    """Whether figures lie so far apart that they are drawn on a log axis."""
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) > _LOG_FROM
 
 

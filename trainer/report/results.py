@@ -1,6 +1,7 @@
 """An experiment's trials beside the records that count: what the tables and the page read from."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,10 +9,10 @@ from functools import cached_property
 from trainer.experiment.best import direction, objective_value
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record, latest
+from trainer.experiment.record import STEP, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary
-from trainer.report.wording import short_names
+from trainer.report.wording import count, duration, listed, number, short_names
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,48 @@ class Results:
 
     @cached_property
     def unfinished(self) -> int:
-        """How many trials have no final record."""
-        return sum(1 for t in self.trials if t.id not in self.records or not self.records[t.id].final)
+        """How many trials have no final record, those included that a learning search has yet to supply."""
+        done = sum(1 for trial in self.trials if trial.id in self.records and self.records[trial.id].final)
+        return max(len(self.trials), self.summary.counts.total) - done
+
+    @cached_property
+    def all_break(self) -> bool:
+        """Whether points were measured in all their repeats, each of which breaks a constraint of the search."""
+        measured = Counter(trial.point for trial in self.trials if trial.id in self.values)
+        missing = self.summary.best is None and not self.summary.groups
+        return missing and any(number == self.repeats for number in measured.values())
+
+    @property
+    def stopped_early(self) -> str | None:
+        """How many trials were stopped early and what that saved, in a sentence; None where none was."""
+        counts, saved = self.summary.counts, self.summary.saved
+        if not counts.stopped:
+            return None
+        said = f"Stopped early: {counts.stopped:,} of {count(counts.done, 'trial')}"
+        if saved is not None:
+            share = f"{100 * saved.steps / saved.of_steps:.0f} %"
+            said += f", {share} of the steps not run ({saved.steps:,} of {saved.of_steps:,})"
+            parts = [] if saved.seconds is None else [duration(saved.seconds)]
+            parts += [] if saved.cost is None else [f"a cost of {number(saved.cost)}"]
+            said += f", {listed(parts)} saved" if parts else ""
+        return f"{said}."
 
     def failures(self, examples: int) -> list[Failure]:
-        """What went wrong or was left out, the most frequent first, each with up to `examples` records."""
+        """What went wrong or was skipped, the most frequent first, each with up to `examples` records."""
         by_outcome: dict[Outcome, list[Record]] = {}
         for trial in self.trials:
             record = self.records.get(trial.id)
-            if record is not None and record.final and record.outcome is not Outcome.SUCCEEDED:
+            if record is not None and record.final and record.outcome not in (Outcome.SUCCEEDED, Outcome.STOPPED):
                 by_outcome.setdefault(record.outcome, []).append(record)
         ordered = sorted(by_outcome.items(), key=lambda item: -len(item[1]))
         return [Failure(outcome, len(found), tuple(found[:examples])) for outcome, found in ordered]
+
+
+def outcome_text(record: Record) -> str:
+    """How a trial ended; of one that was stopped also after which step, where that was told."""
+    if record.outcome is Outcome.STOPPED and STEP in record.evidence:
+        return f"{record.outcome} at step {record.evidence[STEP]}"
+    return str(record.outcome)
 
 
 def objective_text(metric: str) -> str:

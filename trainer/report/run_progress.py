@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from trainer.experiment import moments
 from trainer.experiment.best import direction, objective_value
 from trainer.experiment.comparable import depends_on_validation
-from trainer.experiment.expand import Point, Trial
-from trainer.experiment.outcome import Outcome
+from trainer.experiment.constraints import violations
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import LEFT_OUT, Outcome
 from trainer.experiment.record import VALIDATION, Record
+from trainer.experiment.space import Point
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
 from trainer.report.wording import at_once, count, short_names
 
@@ -35,7 +37,10 @@ class Leader:
 
 
 class RunProgress:
-    """Counts what begins and ends. `kept` are final records of an earlier run, whose trials do not run again."""
+    """Counts what begins and ends. `kept` are final records of an earlier run, whose trials do not run again.
+
+    Of a learning search `planned` are the points that it is to have.
+    """
 
     def __init__(
         self,
@@ -44,10 +49,11 @@ class RunProgress:
         kept: Sequence[Record],
         *,
         slots: int,
+        planned: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = experiment.name
-        self.total = len(trials)
+        self.total = len(trials) if planned is None else planned * experiment.spec.repeats
         self.slots = slots
         self.steps = "epoch" if experiment.spec.program is None else "step"  # what trials tell of
         self.metric: str | None = None
@@ -55,19 +61,27 @@ class RunProgress:
         if isinstance(experiment, HyperparamSearch):
             self.metric = experiment.spec.objective.metric
             self.sign = 1 if direction(experiment.spec.objective) == "Minimize" else -1
-        self.names = short_names(dict.fromkeys(path for trial in trials for path in trial.parameters))
+        paths = dict.fromkeys(path for trial in trials for path in trial.parameters)
+        if planned is not None and isinstance(experiment, HyperparamSearch):
+            paths = dict.fromkeys(parameter.name for parameter in experiment.spec.parameters)
+        self.names = short_names(paths)
         self.running: dict[str, Running] = {}
-        self.done = self.failed = 0
+        self.done = self.failed = self.stopped = 0
         self.leader: Leader | None = None
         self._points = {trial.id: trial.point for trial in trials}
         self._repeats = experiment.spec.repeats
-        self._values: dict[int, list[float]] = {}
+        self._constraints = experiment.spec.constraints if isinstance(experiment, HyperparamSearch) else ()
+        self._of_point: dict[int, list[tuple[float, Record]]] = {}  # the objective and the record of each repeat
         self._measured: list[float] = []
         self._validated_on: set[Scalar | None] = set()
         self._now = now
         for record in kept:
             self._count(record)
-        self.heading = _heading(trials, self.done, slots)
+        self.heading = _heading(self.total, trials, self.done, slots)
+
+    def grown(self, trials: Sequence[Trial]) -> None:
+        """A learning search has further trials."""
+        self._points |= {trial.id: trial.point for trial in trials}
 
     def started(self, trial: Trial) -> None:
         """A trial runs from now on."""
@@ -81,7 +95,7 @@ class RunProgress:
     def ended(self, trial: Trial, record: Record) -> None:
         """A trial has left its record."""
         self.running.pop(trial.id, None)
-        if record.outcome is Outcome.SUCCEEDED:
+        if record.outcome in (Outcome.SUCCEEDED, Outcome.STOPPED):
             self._measured.append(record.seconds.total)
         self._count(record)
 
@@ -90,7 +104,7 @@ class RunProgress:
         return self._now() - running.since
 
     def seconds_left(self) -> float | None:
-        """What is left at the mean time of this run's trials that succeeded; None until one has."""
+        """What is left at the mean time of this run's trials that succeeded or were stopped; None before one."""
         if not self._measured:
             return None
         mean = math.fsum(self._measured) / len(self._measured)
@@ -102,7 +116,8 @@ class RunProgress:
         if not record.final:
             return
         self.done += 1
-        self.failed += record.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
+        self.failed += record.outcome is not Outcome.SUCCEEDED and record.outcome not in LEFT_OUT
+        self.stopped += record.outcome is Outcome.STOPPED
         value = objective_value(record, self.metric) if self.metric is not None else None
         point = self._points.get(record.id)
         if value is None or point is None:
@@ -111,18 +126,20 @@ class RunProgress:
         if len(self._validated_on) > 1 and self.metric is not None and depends_on_validation(self.metric):
             self.leader = None  # there is no best of figures that answer different questions
             return
-        values = self._values.setdefault(point, [])
-        values.append(value)
-        if len(values) < self._repeats:
+        repeats = self._of_point.setdefault(point, [])
+        repeats.append((value, record))
+        if len(repeats) < self._repeats:
             return
-        mean = moments.mean(values)
+        if any(beyond > 0 for beyond in violations(self._constraints, [each for _, each in repeats])):
+            return
+        mean = moments.mean([each for each, _ in repeats])
         # Of equals the one listed first, whichever ended first.
         if self.leader is None or (self.sign * mean, point) < (self.sign * self.leader.value, self.leader.point):
             self.leader = Leader(record.parameters, mean, point)
 
 
-def _heading(trials: Sequence[Trial], kept: int, slots: int) -> str:
-    parts = [count(len(trials), "trial")]
+def _heading(total: int, trials: Sequence[Trial], kept: int, slots: int) -> str:
+    parts = [count(total, "trial")]
     if kept:
         parts.append(f"{kept:,} done before")
     parts.append(at_once(slots))

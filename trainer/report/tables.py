@@ -34,6 +34,7 @@ def closing(results: Results, folder: Path) -> str:
     parts = [
         [_headline(results)],
         list(_best(results)),
+        [_INDENT + line for said in _ended_early(results) for line in wrap(said, _WIDTH)],
         [_INDENT + line for caveat in results.summary.caveats for line in wrap(caveat, _WIDTH)],
         *_scale(results),
         list(_outcomes(results)),
@@ -47,6 +48,8 @@ def _headline(results: Results) -> str:
     said = f"{summary.experiment}  {counts.succeeded} of {count(counts.total, results.noun)} succeeded"
     if counts.failed:
         said += f", {counts.failed} failed"
+    if counts.stopped:
+        said += f", {counts.stopped} stopped"
     if counts.skipped:
         said += f", {counts.skipped} skipped"
     if results.unfinished:
@@ -58,9 +61,8 @@ def _best(results: Results) -> Iterator[str]:
     best = results.summary.best
     if best is None:
         if results.metric is not None and not results.summary.groups:
-            yield f"{_INDENT}no best trial: none has measured {results.metric}" + (
-                " in all its repeats" if results.repeats > 1 else ""
-            )
+            why = f"none has measured {results.metric}" + (" in all its repeats" if results.repeats > 1 else "")
+            yield f"{_INDENT}no best trial: {'all break a constraint' if results.all_break else why}"
         return
     measured = f"{best.metric} {number(best.value)}"
     if best.deviation is not None:
@@ -68,6 +70,14 @@ def _best(results: Results) -> Iterator[str]:
     rows = [("best", f"trial {best.index}", measured)]
     rows += [("", path, setting(value)) for path, value in best.parameters.items()]
     yield from _indented(rows)
+
+
+def _ended_early(results: Results) -> Iterator[str]:
+    """What was not run because it was not needed: the rest of trials, or of the search."""
+    if (stopped := results.stopped_early) is not None:
+        yield stopped
+    if (ended_by := results.summary.ended_by) is not None:
+        yield ended_by
 
 
 def _scale(results: Results) -> list[list[str]]:
@@ -91,8 +101,12 @@ def _outcomes(results: Results) -> Iterator[str]:
         yield from (_INDENT + line for line in _indented(rows))
         if failure.total > len(failure.examples):
             yield f"{_INDENT * 2}and {failure.total - len(failure.examples)} more"
-    if results.summary.counts.failed or results.unfinished:
-        on_cluster = results.experiment.metadata.uid is not None
+    on_cluster = results.experiment.metadata.uid is not None
+    if results.summary.ended_by is not None:
+        if results.unfinished:
+            goes_on = "it goes on" if on_cluster else "the same command goes on"
+            yield f"{_INDENT}With another spec.budget {goes_on}."
+    elif results.summary.counts.failed or results.unfinished:
         again = "A raised spec.rerun" if on_cluster else "The same command again"
         yield f"{_INDENT}{again} runs failed and missing {results.noun}s."
 

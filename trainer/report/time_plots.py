@@ -10,6 +10,7 @@ from trainer.experiment.record import Record
 from trainer.report.canvas import (
     DATA,
     FAILED,
+    LIGHT,
     REST,
     SERIES,
     START,
@@ -28,6 +29,7 @@ _MOST_BARS = 120
 _MOST_SPANS = 600
 _MOST_MOMENTS = 800
 _FEWEST_LANES = 4  # fewer are drawn no thicker
+_LABELS = {Outcome.SUCCEEDED: "succeeded", Outcome.STOPPED: "stopped"}
 _PARTS = (("start", START), ("data", DATA), ("train", TRAIN), ("rest", REST))
 
 
@@ -87,11 +89,11 @@ def _paint_spans(axes: Any, records: Sequence[Record], spans: Sequence[tuple[flo
     lanes = _lanes(spans)
     rows = list(zip(records, spans, lanes, strict=True))
     gap = max(end for _, end in spans) / 480  # a pixel, so that trials in a row stay apart
-    for label, colour, wanted in (("succeeded", SERIES, True), ("failed", FAILED, False)):
+    for label, colour in (("succeeded", SERIES), ("stopped", LIGHT), ("failed", FAILED)):
         chosen = [
             (start, lane - 0.38, max(end - gap, start + gap / 2), lane + 0.38)
             for record, (start, end), lane in rows
-            if (record.outcome is Outcome.SUCCEEDED) is wanted
+            if _LABELS.get(record.outcome, "failed") == label
         ]
         boxes(axes, chosen, colour, label)
     axes.autoscale_view()

@@ -6,7 +6,7 @@ from trainer.experiment.record import Environment
 from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, table
 from trainer.report.overview import peak_bytes
-from trainer.report.results import Results, objective_text
+from trainer.report.results import Results, objective_text, outcome_text
 from trainer.report.wording import count, duration, memory, number, one_line, setting
 
 MOST_ROWS = 300
@@ -86,6 +86,26 @@ def method(results: Results) -> Markup:
                 ),
             )
         )
+    if results.summary.importance:
+        entries.append(
+            (
+                "What made the difference",
+                (
+                    "PED-ANOVA: how far each parameter is spread otherwise among the best tenth of the points, at "
+                    "least five, than among all, as a share of what all parameters come to."
+                ),
+            )
+        )
+    if results.summary.counts.stopped:
+        entries.append(
+            (
+                "Steps not run",
+                (
+                    "How many fewer steps each stopped trial told than the longest that succeeded, of all that both "
+                    "kinds would have had. The time saved is that at each trial's own pace, added up over trials."
+                ),
+            )
+        )
     if results.summary.scale is not None:
         entries += [
             ("Floor", "What a rank had with torch and the trainer loaded, before it held a sample."),
@@ -100,7 +120,10 @@ def method(results: Results) -> Markup:
             ),
         ]
     entries += [
-        ("Success rate", "Trials that succeeded, of those that succeeded or failed. Skipped ones count as neither."),
+        (
+            "Success rate",
+            "Trials that succeeded, of those that succeeded or failed. Skipped and stopped ones count as neither.",
+        ),
         (
             "Wall time",
             "From the acceptance of the experiment to its last record; pauses between runs of one folder left out.",
@@ -149,7 +172,7 @@ def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
     peak = peak_bytes(results, trial.id)
     return [
         *row,
-        str(record.outcome),
+        outcome_text(record),
         str(record.epochs) if record.epochs else _ABSENT,
         duration(record.seconds.total) if ran else _ABSENT,
         _ABSENT if peak is None else memory(peak),
