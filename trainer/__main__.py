@@ -92,6 +92,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--out", type=arguments.path, metavar="DIR", help="where results go (default: runs/<experiment's name>)"
     )
+    run.add_argument(
+        "--replay",
+        metavar="RUN",
+        help="run the trials of another run of FILE again, each to the step it came to: a baseline for a search that "
+        "learns or stops early; RUN is its folder, or hps/NAME on a cluster",
+    )
     run.add_argument("--fresh", action="store_true", help="throw away what DIR holds and start over")
     run.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     run.set_defaults(func=_lazily("run"))
@@ -100,6 +106,14 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     listing.set_defaults(func=_lazily("list_trials"))
+
+    suggest = arguments.command(commands, "suggest", "print which point a search would try next, and why")
+    suggest.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file")
+    suggest.add_argument(
+        "--out", type=arguments.path, metavar="DIR", help="where its results are (default: runs/<experiment's name>)"
+    )
+    suggest.add_argument("--json", action="store_true", help="print it as JSON")
+    suggest.set_defaults(func=_lazily("suggest"))
 
     report = arguments.command(commands, "report", "make the report of a run again")
     report.add_argument("folder", type=arguments.path, metavar="DIR", help="the folder of a run, such as runs/NAME")

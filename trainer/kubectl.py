@@ -7,17 +7,20 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from trainer.experiment import suggestion
+from trainer.experiment.entries import Entries
 from trainer.experiment.errors import InvalidExperiment, UserError
-from trainer.experiment.expand import expand
 from trainer.experiment.load import load
-from trainer.experiment.record import Record, cut_error, decode
+from trainer.experiment.record import cut_error, decode
 from trainer.experiment.redact import redacted
 from trainer.experiment.section import NAME
 from trainer.experiment.spec import Experiment
+
+Entry = TypeVar("Entry")
 
 _GROUP = "trialrun.dev"
 _PLURALS = {
@@ -59,8 +62,8 @@ def reference(text: str, namespace: str | None) -> Reference | None:
     return Reference(text, _PLURALS[kind], name, namespace)
 
 
-def read_experiment(wanted: Reference) -> tuple[Experiment, list[Record]]:
-    """An experiment and all records of its trials, oldest first.
+def read_experiment(wanted: Reference) -> tuple[Experiment, Entries]:
+    """An experiment and all that its ledger holds of its trials, records with the oldest first.
 
     Raises:
         UserError: it isn't there, may not be read, or kubectl can't tell.
@@ -72,18 +75,25 @@ def read_experiment(wanted: Reference) -> tuple[Experiment, list[Record]]:
     except InvalidExperiment as error:
         raise InvalidExperiment([f"{wanted.text}: {mistake}" for mistake in error.mistakes]) from error
     # By its UID: an older experiment of the same name has a ledger of its own until it is collected.
-    selector = f"--selector={_GROUP}/ledger,{_GROUP}/uid={metadata['uid']}"
+    selector = f"--selector={_GROUP}/uid={metadata['uid']}"
     here = Reference(wanted.text, wanted.plural, wanted.name, metadata["namespace"])
-    trials = {trial.id for trial in expand(experiment)}  # what measures a scale test's floor is none of them
-    ledger = _records(wanted.text, _get(here, "configmaps", selector)["items"])
-    records = [record for record in ledger if record.id in trials]
-    return experiment, sorted(records, key=lambda record: (record.finished_at, record.index, record.attempt))
+    config_maps = _get(here, "configmaps", selector)["items"]
+    suggestions = tuple(_entries(wanted.text, config_maps, "suggestions", suggestion.decode))
+    records = list(_entries(wanted.text, config_maps, "ledger", decode))
+    # What measures a scale test's floor is no trial.
+    trials = {trial.id for trial in Entries(suggestions=suggestions).trials(experiment)}
+    records = [record for record in records if record.id in trials]
+    records.sort(key=lambda record: (record.finished_at, record.index, record.attempt))
+    return experiment, Entries(records, suggestions)
 
 
-def _records(text: str, config_maps: list[dict[str, Any]]) -> Iterator[Record]:
+def _entries(
+    text: str, config_maps: list[dict[str, Any]], label: str, decode: Callable[[str], Entry]
+) -> Iterator[Entry]:
+    """The entries of one kind; other kinds have no number under the label."""
     for each in config_maps:
-        if not each["metadata"]["labels"][f"{_GROUP}/ledger"].isdigit():
-            continue  # it holds no range of trials
+        if not each["metadata"]["labels"].get(f"{_GROUP}/{label}", "").isdigit():
+            continue
         for key, line in each.get("data", {}).items():
             try:
                 yield decode(line)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from trainer.experiment.expand import Point
 from trainer.experiment.record import Reported
+from trainer.experiment.space import Point
 from trainer.experiment.summary import Summary
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]

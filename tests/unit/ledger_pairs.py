@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from trainer.experiment.entries import Entries
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
@@ -15,7 +16,7 @@ OOM = Outcome.HOST_OOM
 
 def pair_of(a: Sequence[Record], b: Sequence[Record], ours: Experiment | None = None) -> Pair:
     """A search of four trials in A, and in B the same or `ours`."""
-    return Pair(side("there", four(), a), side("here", ours or four(), b))
+    return Pair(side("there", four(), Entries(a)), side("here", ours or four(), Entries(b)))
 
 
 def one_at_a_time(**fields: Any) -> list[Record]:
@@ -26,7 +27,7 @@ def two_at_a_time(**fields: Any) -> list[Record]:
     return [ran(3 * (n // 2), 3 * (n // 2) + 3, trial=n, **fields) for n in range(4)]
 
 
-def a_scale_test(**outcomes: Outcome) -> tuple[Experiment, list[Record]]:
+def a_scale_test(**outcomes: Outcome) -> tuple[Experiment, Entries]:
     """1x, 10x and 50x by 1 and 2 workers; `outcomes` by worker count and size, as in w2x50."""
     experiment = an_experiment(kind="ScaleTest", name="sizes", axes={"multipliers": [1, 10, 50], "workers": [1, 2]})
     records = [
@@ -41,7 +42,7 @@ def a_scale_test(**outcomes: Outcome) -> tuple[Experiment, list[Record]]:
         for trial in expand(experiment)
         for size in (trial.training.data.multiplier,)
     ]
-    return experiment, records
+    return experiment, Entries(records)
 
 
 def two_scale_tests() -> Pair:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from trainer.experiment.entries import Entries
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
@@ -112,7 +113,7 @@ def test_a_cell_has_time_samples_a_second_and_the_peak_of_its_largest_rank() -> 
 
 def test_a_side_that_lacks_a_cell_has_none_and_a_skipped_one_has_no_time() -> None:
     experiment, records = a_scale_test(w1x50=OOM, w2x50=Outcome.SKIPPED)
-    skipped = Pair(side("here", experiment, records), side("there", experiment, records[:1])).facts
+    skipped = Pair(side("here", experiment, Entries(records)), side("there", experiment, Entries(records[:1]))).facts
     assert [cell.b is None for cell in skipped.cells] == [False, *[True] * 5]
     last = skipped.cells[-1].a
     assert last is not None
@@ -129,7 +130,7 @@ def test_repeats_of_a_cell_must_all_succeed() -> None:
         for trial, seconds in zip(expand(experiment), (2.0, 4.0), strict=True)
     ]
     failed = [well[0], a_record(expand(experiment)[1], outcome=OOM, seconds=9.0)]
-    (cell,) = Pair(side("here", experiment, well), side("there", experiment, failed)).facts.cells
+    (cell,) = Pair(side("here", experiment, Entries(well)), side("there", experiment, Entries(failed))).facts.cells
     assert cell.a is not None
     assert (cell.a.seconds, cell.a.samples_per_second) == (3, 37.5)
     assert cell.b is not None

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from trainer.experiment.entries import Entries
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Environment, Record
 from trainer.report.compare_facts import Pair, Side, side
@@ -74,7 +75,7 @@ def test_what_is_not_there_is_absent_with_a_reason() -> None:
 def test_hostile_text_stays_text() -> None:
     there = Environment(cpu=HOSTILE, image=HOSTILE)
     records = [ran(0, 3, environment=there), ran(3, 6, trial=1, outcome=Outcome.CRASHED, error=HOSTILE)]
-    text = page(Pair(side(HOSTILE, four(), one_at_a_time()), side(HOSTILE, four(), records)))
+    text = page(Pair(side(HOSTILE, four(), Entries(one_at_a_time())), side(HOSTILE, four(), Entries(records))))
     assert not {"script", "img"} & {tag for tag, _ in Page(text).tags}
     assert not [c for c in text if not c.isprintable() and c not in "\n\t"]
 
@@ -84,7 +85,7 @@ def test_ten_thousand_trials_stay_a_page_that_opens() -> None:
     trials, records = ten_thousand()
 
     def large(name: str, of: list[Record]) -> Side:
-        one = side(name, four(), [])
+        one = side(name, four(), Entries())
         one.results.trials = tuple(trials)
         one.results.records = {record.id: record for record in of}
         return one

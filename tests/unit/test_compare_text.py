@@ -1,5 +1,6 @@
 """The comparison as a newcomer reads it in the terminal."""
 
+from trainer.experiment.entries import Entries
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Charged, Environment, Memory
 from trainer.report.compare_facts import Pair, side
@@ -87,11 +88,11 @@ def test_cost_is_shown_where_prices_are_given() -> None:
 
 def test_only_a_cluster_is_told_what_ate_its_gain() -> None:
     slow = one_at_a_time()
-    there = side("a", four(), two_at_a_time())
+    there = side("a", four(), Entries(two_at_a_time()))
     here = four()
     on_cluster = here.model_copy(update={"metadata": here.metadata.model_copy(update={"uid": "1234"})})
-    assert "bought nothing" in compared(Pair(there, side("b", on_cluster, slow)))
-    assert "bought nothing" not in compared(Pair(there, side("b", here, slow)))
+    assert "bought nothing" in compared(Pair(there, side("b", on_cluster, Entries(slow))))
+    assert "bought nothing" not in compared(Pair(there, side("b", here, Entries(slow))))
 
 
 def test_two_scale_tests() -> None:
@@ -115,7 +116,7 @@ def test_peaks_that_count_something_else_are_not_held_against_each_other() -> No
     charged = Charged(floor_bytes=1, peak_bytes=300 * 2**20, mean_bytes=2)
     memory = Memory(peak_bytes=430 * 2**20, mean_bytes=2)
     sides = [
-        side(name, four(), [ran(0, 1, memory=(each,))])
+        side(name, four(), Entries([ran(0, 1, memory=(each,))]))
         for name, each in (("a", memory.model_copy(update={"cgroup": charged})), ("b", memory))
     ]
     said = "Peak memory is what a cgroup was charged with in A and resident memory in B"

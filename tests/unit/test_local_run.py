@@ -1,7 +1,7 @@
 """The local runner's loop over a launcher that ends trials as a test says: it ends, and each is recorded once."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class Scripted:
 
     def await_ready(self, waits: object) -> None: ...
 
-    def start(self, trial: Trial, folder: Path) -> None:  # noqa: ARG002
+    def start(self, trial: Trial, folder: Path, told: Sequence[int] = (), until: int | None = None) -> None:  # noqa: ARG002
         self._running.append(trial)
         self.most_at_once = max(self.most_at_once, len(self._running))
 

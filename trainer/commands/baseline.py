@@ -20,6 +20,7 @@ from trainer.container import enter_data, leave, require_writable
 from trainer.data.build import default_cache
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.baseline import figures, rests_on
+from trainer.experiment.entries import Entries
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.load import load
@@ -89,7 +90,7 @@ def _run(work: Workload, folder: Path, ready: tuple[Path, ...], *, keeps: bool) 
             progress=shown if keeps else _Scratch(shown, folder),
         )
     if keeps:
-        leave_summary(folder, experiment, trials, records)
+        leave_summary(folder, experiment, Entries(records))
     told = rests_on(experiment, trials, records)
     hashes = {name: hash_number(told[key]) for name, key in HASHES.items() if key in told}
     return RankReport(run=figures(experiment, trials, records), metrics=hashes)
@@ -101,7 +102,7 @@ class _Scratch:
     def __init__(self, shown: Progress, folder: Path) -> None:
         self._folder = folder
         self._shown = shown
-        self.started, self.reported, self.waits = shown.started, shown.reported, shown.waits
+        self.grown, self.started, self.reported, self.waits = shown.grown, shown.started, shown.reported, shown.waits
 
     def ended(self, trial: Trial, record: Record) -> None:
         """A trial's record is in the ledger."""

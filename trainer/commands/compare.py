@@ -2,14 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from trainer.atomic import require_replaceable, write_text
-from trainer.experiment.errors import UserError
-from trainer.kubectl import read_experiment, reference
-from trainer.local.folder import stored_experiment
-from trainer.local.ledger import read_ledger
-from trainer.report.compare_facts import Pair, Side, side
+from trainer.local.source import read_source
+from trainer.report.compare_facts import Pair, side
 from trainer.report.compare_text import compared
 from trainer.report.page import is_page
 
@@ -18,7 +14,8 @@ def main(options: argparse.Namespace) -> int:
     """Prints the comparison and, where asked, leaves the page."""
     if options.html is not None:
         require_replaceable(options.html, is_page)
-    pair = Pair(_side(options.a, options.namespace), _side(options.b, options.namespace))
+    a, b = (side(source, *read_source(source, options.namespace)) for source in (options.a, options.b))
+    pair = Pair(a, b)
     print(pair.facts.model_dump_json(by_alias=True) if options.json else compared(pair))
     if options.html is not None:
         # Imported late: the plots take long to import, and the text is read meanwhile.
@@ -28,16 +25,3 @@ def main(options: argparse.Namespace) -> int:
         write_text(options.html, page(pair))
         print(f"page: {options.html}", file=sys.stderr)
     return 0
-
-
-def _side(source: str, namespace: str | None) -> Side:
-    """The ledger that `source` names."""
-    wanted = reference(source, namespace)
-    if wanted is not None:
-        return side(source, *read_experiment(wanted))
-    folder = Path(source)
-    if not folder.is_dir():
-        raise UserError(
-            f"{source}: must be a run's folder, such as runs/my-search, or hps/NAME or sct/NAME on a cluster"
-        )
-    return side(source, stored_experiment(folder), read_ledger(folder))

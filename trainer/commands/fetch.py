@@ -6,14 +6,13 @@ from pathlib import Path
 
 from trainer.atomic import write_text
 from trainer.commands.report import leave_report
+from trainer.experiment import record, suggestion
 from trainer.experiment.errors import UserError
-from trainer.experiment.expand import expand
-from trainer.experiment.record import encode
 from trainer.experiment.spec import Experiment
 from trainer.kubectl import read_experiment, reference
 from trainer.local.folder import EXPERIMENT, occupied, stored_experiment
 from trainer.local.ledger import NAME as LEDGER
-from trainer.local.ledger import read_ledger
+from trainer.local.ledger import SUGGESTIONS, read_ledger
 from trainer.volume.artefacts import fetch_artefacts
 
 
@@ -22,17 +21,20 @@ def main(options: argparse.Namespace) -> int:
     wanted = reference(options.experiment, options.namespace)
     if wanted is None:
         raise UserError(f"{options.experiment}: must be hps/NAME or sct/NAME, an experiment on a cluster")
-    experiment, records = read_experiment(wanted)
+    experiment, entries = read_experiment(wanted)
     # Not runs/NAME: there a local run of the same file leaves its results.
     folder: Path = options.folder or Path("runs") / f"{experiment.name}-cluster"
     with occupied(folder):
         _check(folder, experiment, wanted.text)
         write_text(folder / EXPERIMENT, json.dumps(experiment.document(sparse=True), indent=2) + "\n")
-        write_text(folder / LEDGER, "".join(encode(record) + "\n" for record in records))
+        write_text(folder / LEDGER, "".join(record.encode(each) + "\n" for each in entries.records))
+        if entries.suggestions:
+            lines = "".join(suggestion.encode(each) + "\n" for each in entries.suggestions)
+            write_text(folder / SUGGESTIONS, lines)
         try:
-            fetch_artefacts(experiment, records, folder)
+            fetch_artefacts(experiment, entries.records, folder)
         finally:  # the records are worth a report also where the volume can't be read
-            leave_report(folder, experiment, expand(experiment), records)
+            leave_report(folder, experiment, entries)
     return 0
 
 

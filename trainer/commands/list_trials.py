@@ -4,17 +4,17 @@ import argparse
 import json
 import sys
 
-from trainer.experiment.doubts import doubts, ignored
-from trainer.experiment.expand import expand
 from trainer.experiment.spec import Experiment
 from trainer.report.tables import listing
+from trainer.scheduling.workload import workload
 
 
 def main(options: argparse.Namespace) -> int:
     """Prints the trials in the order of their index."""
     experiment: Experiment = options.experiment
-    trials = expand(experiment)
-    for sentence in (*doubts(experiment, trials), *ignored(experiment, trials)):
+    work = workload(experiment)
+    trials = work.trials
+    for sentence in (*work.doubts, *work.ignored):
         print(f"warning: {options.file}: {sentence}", file=sys.stderr)
     if options.json:
         for trial in trials:
@@ -28,4 +28,9 @@ def main(options: argparse.Namespace) -> int:
             print(json.dumps(row))
     else:
         print(listing(experiment, trials))
+    if work.missing:
+        print(
+            f"{options.file}: {work.missing} points come as the search learns; `suggest` tells which is next",
+            file=sys.stderr,
+        )
     return 0

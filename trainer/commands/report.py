@@ -3,16 +3,14 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.atomic import write_text
-from trainer.experiment.expand import Trial, expand
-from trainer.experiment.record import Record
+from trainer.experiment.entries import Entries
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trainer.local.folder import SUMMARY, stored_experiment
-from trainer.local.ledger import read_ledger
+from trainer.local.ledger import read_entries
 from trainer.packages import advice, have
 from trainer.report.results import Results
 from trainer.report.tables import closing
@@ -21,28 +19,27 @@ from trainer.report.tables import closing
 def main(options: argparse.Namespace) -> int:
     """Leaves summary.json and report.html in the folder, and the statistics of repeats."""
     experiment = stored_experiment(options.folder)
-    trials, records = expand(experiment), read_ledger(options.folder)
-    summary = leave_report(options.folder, experiment, trials, records)
+    summary = leave_report(options.folder, experiment, read_entries(options.folder))
     if options.json:
         print(summary.model_dump_json(by_alias=True))
     return 0
 
 
-def leave_summary(
-    folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]
-) -> Summary:
-    """Writes summary.json from the records and returns it."""
-    summary = summarize(experiment, trials, records)
+def leave_summary(folder: Path, experiment: Experiment, entries: Entries) -> Summary:
+    """Writes summary.json from the ledger and returns it."""
+    trials = entries.trials(experiment)
+    summary = summarize(experiment, trials, entries.records, planned=entries.planned(experiment), rungs=entries.rungs)
     write_text(folder / SUMMARY, summary.model_dump_json(by_alias=True, indent=2) + "\n")
     return summary
 
 
-def leave_report(folder: Path, experiment: Experiment, trials: Sequence[Trial], records: Sequence[Record]) -> Summary:
+def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summary:
     """Writes summary.json and, where plots can be drawn, report.html; of a search with repeats also its statistics.
 
     What they came to is said on stderr.
     """
-    summary = leave_summary(folder, experiment, trials, records)
+    summary = leave_summary(folder, experiment, entries)
+    trials, records = entries.trials(experiment), entries.records
     results = Results(experiment, trials, records, summary)
     print(closing(results, folder), file=sys.stderr)
     begun = time.monotonic()

@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -12,19 +13,25 @@ from trainer.cgroup import cores
 from trainer.commands.report import leave_report, leave_summary
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Contents, Fields, content_fields, contents
+from trainer.experiment.entries import Entries
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.record import CODE, DATA, INPUTS, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_same, settle
 from trainer.local.launcher import LauncherEnded
-from trainer.local.ledger import Ledger, read_ledger
+from trainer.local.ledger import Ledger, read_entries, read_ledger
 from trainer.local.program_files import ProgramFiles
 from trainer.local.programs import Programs
+from trainer.local.replay import Replay, is_replay, read_replay
 from trainer.local.run import now, run
+from trainer.local.suggester import LOG as SUGGESTIONS_LOG
+from trainer.local.suggester import Suggester
+from trainer.local.warm_start import earlier_lessons, leave_lessons
 from trainer.packages import require
 from trainer.report.live import progress
 from trainer.scheduling.history import History, by_run
+from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload, workload
 
 if TYPE_CHECKING:  # what trains needs more than a program does, and is imported where it is needed
@@ -33,6 +40,7 @@ if TYPE_CHECKING:  # what trains needs more than a program does, and is imported
     from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
+_MOST_DATA = 8  # data sets that are built before a learning search begins, which may come to need others
 LOGS = {"local": "fork-server.log", "spark": "spark.log", "program": "programs.log"}
 
 
@@ -48,29 +56,38 @@ def main(options: argparse.Namespace) -> int:
             "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "
             "rank on Spark's executors; leave --launcher out"
         )
-    work = workload(experiment)
-    trials = work.trials
     folder: Path = options.out or Path("runs") / experiment.name
     require_ours(folder)
-    _require_sound(options.file, work, [] if options.fresh else read_ledger(folder))
+    replay = _replay(options, folder)
+    if replay is not None:
+        experiment = replay.search
+    entries = _entries(options, folder, replay)
+    work = workload(experiment, entries.suggested(experiment))
+    if replay is not None:
+        replay.restrict(work)
+    _require_sound(options.file, work, entries.records)
     _warn(work, options)
+    if work.missing:
+        require("optuna")
     program = experiment.spec.program
     files = None if program is None else ProgramFiles(program, options.file.parent)
-    found = build_data(trials) if files is None else _program_content(files)
+    found = build_data(work.samples[:_MOST_DATA]) if files is None else _program_content(files)
     try:
         with occupied(folder):
-            records = [] if options.fresh else read_ledger(folder)
+            entries = _entries(options, folder, replay)  # another runner may have had the folder meanwhile
             if not options.fresh:
                 require_same(folder, experiment)
-            require_same_content(folder, trials, records, found)
+            work.update(entries.suggested(experiment))
+            require_same_content(folder, work.trials, entries.records, found)
+            lessons = _lessons(options, work, folder, found)
             for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
                 signal.signal(stop, _interrupt)
             try:
-                _run_what_is_left(options, work, records, folder, files)
+                _run_what_is_left(options, work, entries, folder, files, lessons, replay)
             except KeyboardInterrupt:
-                _tell_what_is_kept(folder, experiment, trials)
+                _tell_what_is_kept(folder, experiment)
                 return INTERRUPTED
-            summary = leave_report(folder, experiment, trials, read_ledger(folder))
+            summary = leave_report(folder, experiment, read_entries(folder))
             if options.json:
                 print(summary.model_dump_json(by_alias=True))
     except LauncherEnded as error:
@@ -81,24 +98,37 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _run_what_is_left(
-    options: argparse.Namespace, work: Workload, records: Sequence[Record], folder: Path, files: ProgramFiles | None
+    options: argparse.Namespace,
+    work: Workload,
+    entries: Entries,
+    folder: Path,
+    files: ProgramFiles | None,
+    lessons: Sequence[Lesson],
+    replay: Replay | None,
 ) -> None:
-    """Runs the trials that have no success in `records`. Nothing of the folder changes before they can be started."""
-    history = _history(work, records)
+    """Runs what has no success in the ledger. Nothing of the folder changes before trials can be started."""
+    history = _history(work, entries)
     todo = list(history.left)
     done = work.by_id.keys() - {trial.id for trial in todo}
-    kept = [record for record in latest(records).values() if record.id in done]
+    kept = [record for record in latest(entries.records).values() if record.id in done]
     log, settled = folder / _log_name(options), False
     try:
         # The fork server starts before anything here has threads, and loads torch meanwhile.
         with (
             _launcher(options, work.experiment, todo, log, files) as launcher,
-            progress(work.experiment, work.trials, kept, slots=options.jobs, stream=sys.stderr) as shown,
+            _suggester(work, history, folder, lessons) as suggester,
+            progress(
+                work.experiment, work.trials, kept, slots=options.jobs, stream=sys.stderr, planned=work.points
+            ) as shown,
         ):
-            if todo:
+            if todo or work.missing:
                 launcher.await_ready(shown.waits)
             settle(folder, work.experiment, fresh=options.fresh)
             settled = True
+            if replay is not None:
+                replay.leave(folder)
+            elif lessons:
+                leave_lessons(folder, lessons)
             with Ledger(folder) as ledger:
                 run(
                     work,
@@ -108,24 +138,61 @@ def _run_what_is_left(
                     ledger=ledger,
                     launcher=launcher,
                     progress=shown,
+                    suggester=suggester,
+                    ends={} if replay is None else replay.ends,
                 )
     except (UserError, KeyboardInterrupt):
         if not settled:  # a run that was refused leaves nothing
-            log.unlink(missing_ok=True)
+            for each in (log, folder / SUGGESTIONS_LOG):
+                each.unlink(missing_ok=True)
         raise
 
 
-def _history(work: Workload, records: Sequence[Record]) -> History:
+def _entries(options: argparse.Namespace, folder: Path, replay: Replay | None) -> Entries:
+    """What the folder's ledger holds; of a replay the suggestions are those of the run that it replays."""
+    entries = Entries() if options.fresh else read_entries(folder)
+    return entries if replay is None else Entries(entries.records, replay.suggestions, only=replay.only)
+
+
+def _replay(options: argparse.Namespace, folder: Path) -> Replay | None:
+    """What is replayed, if anything is."""
+    if not options.fresh and read_ledger(folder) and is_replay(folder) != (options.replay is not None):
+        holds = "no replay" if options.replay is not None else "a replay"
+        raise UserError(
+            f"{folder}: holds results of {holds}, which cannot be mixed with these; name another with --out"
+        )
+    return None if options.replay is None else read_replay(options.replay, options.experiment)
+
+
+def _lessons(options: argparse.Namespace, work: Workload, folder: Path, found: Contents) -> list[Lesson]:
+    """What a search begins with that another has learnt."""
+    if not isinstance(work.experiment, HyperparamSearch) or not work.missing:
+        return []
+    kept = folder if not options.fresh else folder / "none"
+    lessons, told = earlier_lessons(kept, work.experiment, found)
+    if told:
+        print(f"warm start: {told}", file=sys.stderr)
+    return lessons
+
+
+def _history(work: Workload, entries: Entries) -> History:
     """What was done before, from now on: all that did not succeed is run again, also if the clock was set back."""
-    accepted = max([now(), *(record.accepted_at + 1 for record in records)])
-    return History(work, by_run(records), accepted)
+    accepted = max([now(), *(record.accepted_at + 1 for record in entries.records)])
+    return History(work, by_run(entries.records), accepted, entries.rungs)
 
 
-def _tell_what_is_kept(folder: Path, experiment: Experiment, trials: Sequence[Trial]) -> None:
+def _suggester(
+    work: Workload, history: History, folder: Path, lessons: Sequence[Lesson]
+) -> AbstractContextManager[Suggester | None]:
+    """What supplies the points of a search that still lacks some."""
+    return Suggester(work, history, folder / SUGGESTIONS_LOG, lessons) if work.missing else nullcontext()
+
+
+def _tell_what_is_kept(folder: Path, experiment: Experiment) -> None:
     """On stderr, and in summary.json where the run had come to have results."""
     said = "no trial had started"
     if (folder / EXPERIMENT).exists():
-        counts = leave_summary(folder, experiment, trials, read_ledger(folder)).counts
+        counts = leave_summary(folder, experiment, read_entries(folder)).counts
         said = f"{counts.done} of {counts.total} trials are kept in {folder}"
     print(f"stopped: {said}; run the same command again to go on", file=sys.stderr)
 
@@ -145,7 +212,7 @@ def _warn(work: Workload, options: argparse.Namespace) -> None:
     told = [f"{options.file}: {sentence}" for sentence in work.ignored]
     if elsewhere := _counts_elsewhere(work.experiment):
         told.append(f"{options.file}: on a cluster only, and not here, counts {', '.join(elsewhere)}")
-    told += _crowded(work.trials, options.jobs) if options.launcher == "local" else []
+    told += _crowded(work.samples, options.jobs) if options.launcher == "local" else []
     for sentence in told:
         print(f"warning: {sentence}", file=sys.stderr)
 

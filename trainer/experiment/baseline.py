@@ -8,7 +8,7 @@ from trainer.experiment.best import rank
 from trainer.experiment.comparable import contents
 from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, Environment, Record, RunFigures, latest
+from trainer.experiment.record import CODE, DATA, INPUTS, STEP, VALIDATION, Environment, Record, RunFigures, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.timing import spent, timing
 
@@ -37,7 +37,7 @@ def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[R
     return RunFigures(
         wall=times.wall,
         trials=len(counted),
-        digest=_digest(plain[identity] for identity in counted),
+        digest=_digest(_ran(plain[identity], record) for identity, record in counted.items()),
         seeds=(min(seeds), max(seeds)),
         workers=max(record.workers for record in ran),
         most_at_once=times.most_at_once,
@@ -69,6 +69,12 @@ def _ids(experiment: Experiment, trials: Sequence[Trial]) -> tuple[dict[str, str
     """By trial id the one that it has when one worker trains it; and the same with those ids themselves."""
     alone = {trial.id: id_alone(experiment.kind, trial) for trial in trials}
     return alone, {**{each: each for each in alone.values()}, **alone}
+
+
+def _ran(identity: str, record: Record) -> str:
+    """What has run: a trial or, where it was stopped early, so many of its steps."""
+    stopped = record.outcome is Outcome.STOPPED
+    return f"{identity}:{record.evidence.get(STEP)}" if stopped else identity
 
 
 def _digest(parts: Iterable[str]) -> str:

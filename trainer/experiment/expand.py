@@ -8,22 +8,31 @@ training that have their default are left out, so that a new field of a later ve
 
 import hashlib
 import json
-import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import chain, islice
 from typing import Any
 
+from trainer.experiment.algorithms import draws, grid, sobol
 from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.program import MULTIPLIER, Invocation, Program, invocation
 from trainer.experiment.section import Section
-from trainer.experiment.spec import MAX_TRIALS, Experiment, Parameter, Range, Scalar, ScaleTest, SearchSpec
+from trainer.experiment.space import Point, arranged, key, size
+from trainer.experiment.spec import (
+    MAX_TRIALS,
+    Experiment,
+    HyperparamSearch,
+    Scalar,
+    ScaleTest,
+    SearchSpec,
+)
 from trainer.experiment.training import Training, leaves
 
-Point = dict[str, Scalar]
 _MOST_MISTAKES = 100
+_SAMPLES = 50
 
 
 class Kind(Enum):
@@ -87,34 +96,82 @@ class Trial:
         return self.runs.train.epochs if isinstance(self.runs, Training) else None
 
 
-def expand(experiment: Experiment) -> list[Trial]:
+def expand(experiment: Experiment, suggested: Sequence[Point] = ()) -> list[Trial]:
     """All trials of an experiment that `load` took, in the listed order.
+
+    Of a learning search those are its known points and what has been `suggested`, in the order of the numbers.
 
     Raises:
         InvalidExperiment: a combination of parameters makes no valid training; every such point is named.
     """
-    spec = experiment.spec
-    points = _cells(experiment) if isinstance(experiment, ScaleTest) else _points(experiment.spec)
+    spec, make = experiment.spec, TrialMaker(experiment)
+    if isinstance(experiment, ScaleTest):
+        points = _cells(experiment)
+    else:
+        workers = experiment.spec.workers
+        points = ((point, workers) for point in _points(experiment.spec, suggested))
     trials: list[Trial] = []
     mistakes: list[str] = []
-    made = _Trainings(spec.training) if spec.program is None else _Invocations(spec.program, spec.seed)
     for number, (parameters, workers) in enumerate(points):
         if (number + 1) * spec.repeats > MAX_TRIALS:
             raise InvalidExperiment([f"spec.parameters: must make at most {MAX_TRIALS} trials, got more"])
-        for repeat in range(spec.repeats):
-            runs, seed, text, wrong = made.at(parameters, repeat)
-            if wrong:
-                given = ", ".join(f"{name} {json.dumps(value)}" for name, value in parameters.items())
-                mistakes.append(f"spec.parameters: must fit each other, got {given}: {wrong}")
-                break
-            identity = _identity(experiment.kind, text, workers, repeat)
-            trials.append(Trial(len(trials), number, identity, parameters, repeat, runs, workers, seed))
+        try:
+            trials += make.trials(number, parameters, workers)
+        except InvalidExperiment as error:
+            mistakes += error.mistakes
     if mistakes:
         more = len(mistakes) - _MOST_MISTAKES
         if more > 0:
             mistakes[_MOST_MISTAKES:] = [f"spec.parameters: must fit each other, got {more} more points that do not"]
         raise InvalidExperiment(mistakes)
     return trials
+
+
+def planned(experiment: Experiment) -> int | None:
+    """How many points a learning search is to try; None of others, of which `expand` makes all.
+
+    With fewer points than `trials` each is tried once.
+    """
+    if not isinstance(experiment, HyperparamSearch) or experiment.spec.algorithm != "TPE":
+        return None
+    return size(experiment.spec, experiment.spec.trials or 0)
+
+
+def samples(experiment: HyperparamSearch) -> list[Trial]:
+    """Trials such as a learning search may come to have: its known points, and some drawn at random that fit."""
+    make, found = TrialMaker(experiment), list[Trial]()
+    known = (arranged(experiment.spec, point.parameters) for point in experiment.spec.points)
+    for point in chain(known, islice(draws.points(experiment.spec), _SAMPLES)):
+        with suppress(InvalidExperiment):
+            found += make.trials(len(found), point, experiment.spec.workers)
+    return found
+
+
+class TrialMaker:
+    """Makes the trials of an experiment's points, one point after another."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        spec = experiment.spec
+        self._kind = experiment.kind
+        self._repeats = spec.repeats
+        self._made = _Trainings(spec.training) if spec.program is None else _Invocations(spec.program, spec.seed)
+
+    def trials(self, number: int, parameters: Point, workers: int) -> list[Trial]:
+        """The trials of a point, one for each repeat.
+
+        Raises:
+            InvalidExperiment: its parameters make no valid training.
+        """
+        trials: list[Trial] = []
+        for repeat in range(self._repeats):
+            runs, seed, text, wrong = self._made.at(parameters, repeat)
+            if wrong:
+                given = ", ".join(f"{name} {json.dumps(value)}" for name, value in parameters.items())
+                raise InvalidExperiment([f"spec.parameters: must fit each other, got {given}: {wrong}"])
+            index = number * self._repeats + repeat
+            identity = _identity(self._kind, text, workers, repeat)
+            trials.append(Trial(index, number, identity, parameters, repeat, runs, workers, seed))
+        return trials
 
 
 def id_alone(kind: str, trial: Trial) -> str:
@@ -225,27 +282,21 @@ def _attributes() -> dict[str, tuple[str, str, type | None]]:
     }
 
 
-def _points(spec: SearchSpec) -> Iterator[tuple[Point, int]]:
-    for point in _grid(spec.parameters, {}) if spec.algorithm == "Grid" else _draw(spec):
-        yield point, spec.workers
-
-
-def _grid(parameters: Sequence[Parameter], point: Point) -> Iterator[Point]:
-    """Every combination that begins with a point, the last parameter's values changing fastest."""
-    if not parameters:
-        yield point
-        return
-    first, rest = parameters[0], parameters[1:]
-    if not counts(first, point):
-        yield from _grid(rest, point)
-        return
-    for number in range(first.count or 0):
-        yield from _grid(rest, point | {first.name: first.at(number)})
-
-
-def counts(parameter: Parameter, point: Point) -> bool:
-    """Whether a parameter counts, where those before it have the values of `point`."""
-    return all(name in point and point[name] in wanted for name, wanted in parameter.when.items())
+def _points(spec: SearchSpec, suggested: Sequence[Point]) -> Iterator[Point]:
+    """A search's points: known ones, then those of its algorithm."""
+    known = [arranged(spec, point.parameters) for point in spec.points]
+    tried = {key(point) for point in known}
+    made: dict[str, Callable[[SearchSpec], Iterator[Point]]] = {
+        "Grid": grid.points,
+        "Random": draws.points,
+        "Sobol": sobol.points,
+    }
+    others = (
+        iter(suggested)
+        if spec.algorithm == "TPE"
+        else (point for point in made[spec.algorithm](spec) if key(point) not in tried)
+    )
+    return islice(chain(known, others), spec.trials)
 
 
 def _cells(test: ScaleTest) -> Iterator[tuple[Point, int]]:
@@ -253,46 +304,3 @@ def _cells(test: ScaleTest) -> Iterator[tuple[Point, int]]:
     for workers in test.spec.axes.workers:
         for multiplier in test.spec.axes.multipliers:
             yield {name: multiplier}, workers
-
-
-def _draw(spec: SearchSpec) -> Iterator[Point]:
-    """Distinct random points, the same on every machine."""
-    rng = random.Random(spec.seed)
-    seen: set[tuple[tuple[str, Scalar], ...]] = set()
-    misses = 0
-    while len(seen) < (spec.trials or 0):
-        point: Point = {}
-        for parameter in spec.parameters:
-            value = _value(parameter, rng.random(), free=spec.program is not None)
-            if counts(parameter, point):
-                point[parameter.name] = value
-        key = tuple(point.items())
-        misses = misses + 1 if key in seen else 0
-        if misses > 100_000:
-            raise InvalidExperiment(
-                [f"spec.trials: must be well below the points that the parameters make, got {spec.trials}"]
-            )
-        if key not in seen:
-            seen.add(key)
-            yield point
-
-
-def _value(parameter: Parameter, share: float, *, free: bool) -> Scalar:
-    """The value that lies `share` of the way (0 to below 1) through a parameter, `free` of any field of ours."""
-    if parameter.count is not None:
-        return parameter.at(int(share * parameter.count))
-    interval = parameter.range
-    assert interval is not None, "load lets no parameter through that has neither choices nor a range"  # noqa: S101
-    if not free and leaves()[parameter.name].number is int:
-        low, high = math.ceil(interval.min), math.floor(interval.max)
-        # Each whole number owns the half-open unit around it, so both ends are as likely as the others.
-        return min(high, max(low, math.floor(_between(interval, low, high + 1, share))))
-    # Six digits: libraries differ in the last bit of exp and log, and an id must not.
-    drawn = float(f"{_between(interval, interval.min, interval.max, share):.6g}")
-    return min(interval.max, max(interval.min, drawn))
-
-
-def _between(interval: Range, low: float, high: float, share: float) -> float:
-    if interval.scale == "Log":
-        return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-    return low + share * (high - low)

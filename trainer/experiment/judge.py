@@ -27,6 +27,7 @@ from trainer.experiment.record import (
 from trainer.experiment.spec import Scalar
 
 LAST_SIGNAL = 64  # on Linux
+_MEASURED = (Outcome.SUCCEEDED, Outcome.METRICS_MISSING, Outcome.STOPPED)
 _MOST_EVIDENCE = 300  # characters of a sentence
 _MOST_LINES = 5  # of a log that ends without an exception: torch adds four to what CUDA says
 
@@ -133,8 +134,8 @@ def make_record(
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
         evidence={**verdict.evidence, **beside, **{key: each.beside[key] for each in exits for key in each.beside}},
-        # What was measured beside an objective that is missing stands.
-        metrics=metrics if verdict.outcome in (Outcome.SUCCEEDED, Outcome.METRICS_MISSING) else {},
+        # What was measured beside an objective that is missing stands, and what was told until a trial was stopped.
+        metrics=metrics if verdict.outcome in _MEASURED else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),
         memory=tuple(
             report.memory if (report := reports.get(rank)) is not None else None for rank in range(trial.workers)

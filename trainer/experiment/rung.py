@@ -11,8 +11,8 @@ from trainer.experiment.record import Reported
 class RungEntry(Reported):
     """A trial had `value` of the objective at the first step that it told from `rung` on.
 
-    Entries are numbered in the order of writing. `stop` is what was decided by the entries up to this one: its point, all
-    repeats of it, is not to go on.
+    Entries are numbered in the order of writing. `stop` is what was decided by the entries up to this one: its point,
+    all repeats of it, is not to go on.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")

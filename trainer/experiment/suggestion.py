@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from trainer.experiment.error_messages import sentences
-from trainer.experiment.expand import Point
 from trainer.experiment.record import Reported
+from trainer.experiment.space import Point
 
 
 class Suggestion(Reported):
-    """A point to try, the `number`th of its search, known points included. `learnt_from` are how many trials it knew."""
+    """A point to try, the `number`th of its search, known points included; `learnt_from` so many others."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
     number: Annotated[int, Field(ge=0)]

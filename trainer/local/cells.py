@@ -99,9 +99,9 @@ class Cells:
             keeper: Literal["Cgroup", "Watchdog"] = "Watchdog" if self._cgroups is None else "Cgroup"
             self._limits[several] = None if size is None else MemoryLimit(bytes=size, kept_by=keeper)
 
-    def start(self, trial: Trial, folder: Path) -> None:
+    def start(self, trial: Trial, folder: Path, told: Sequence[int] = (), until: int | None = None) -> None:
         """Starts every rank of a trial; a `Begun` event follows when all have loaded what they need."""
-        prepared = orders(trial, folder, self.cache)
+        prepared = orders(trial, folder, self.cache, told=told, until=until)
         limit = self._limits[trial.workers > 1]
         self._waiting[trial.id] = _Waiting(trial, prepared)
         for order in prepared:
@@ -109,6 +109,10 @@ class Cells:
             log = folder / LOG.format(rank=order["rank"])
             one = self._spawn(trial.id, order["rank"], trial.workers, folder, log)
             one.limit = limit
+
+    def stop(self, trial: Trial) -> None:
+        """Ends a trial that is not to go on."""
+        self.kill(trial)
 
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks."""

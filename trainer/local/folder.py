@@ -13,11 +13,11 @@ from typing import Any
 from trainer.atomic import write_text
 from trainer.experiment.best import direction
 from trainer.experiment.errors import UserError
-from trainer.experiment.expand import Trial
+from trainer.experiment.expand import Trial, planned
 from trainer.experiment.load import load
 from trainer.experiment.spec import API_VERSION, Experiment, HyperparamSearch
 from trainer.local.ledger import NAME as LEDGER
-from trainer.local.ledger import read_ledger
+from trainer.local.ledger import REPLAY, RUNGS, SUGGESTIONS, WARM_START, read_ledger
 
 EXPERIMENT = "experiment.json"
 SUMMARY = "summary.json"
@@ -113,7 +113,8 @@ def require_same(folder: Path, experiment: Experiment) -> None:
 def settle(folder: Path, experiment: Experiment, *, fresh: bool) -> None:
     """Makes `folder` hold this experiment. Results that it holds stay; `fresh` throws them away, the ledger first."""
     if fresh:
-        for name in (LEDGER, SUMMARY, EXPERIMENT, "report.html", "statistics.json", TRIALS, "statistics"):
+        kept = (LEDGER, SUGGESTIONS, RUNGS, WARM_START, REPLAY)
+        for name in (*kept, SUMMARY, EXPERIMENT, "report.html", "statistics.json", TRIALS, "statistics"):
             _remove(folder / name)
     write_text(folder / EXPERIMENT, json.dumps(experiment.document(sparse=True), indent=2) + "\n")
 
@@ -133,12 +134,28 @@ def stored_experiment(folder: Path) -> Experiment:
         raise UserError(f"{folder}: holds no run: {path.name} cannot be read: {error.strerror}") from error
 
 
-def _same(folder: Path, before: Experiment, after: Experiment) -> None:
-    differences = [
-        f"  {path}: was {json.dumps(old)}, is {json.dumps(new)}"
-        for path, old, new in _differences(_fixed(before), _fixed(after))
+def require_alike(source: str, before: Experiment, after: Experiment) -> None:
+    """Raises UserError where a replay of `source` would be another search's."""
+    if differences := _differing(before, after):
+        raise UserError(
+            "\n".join([f"--replay: must name a run of this search, and {source} is of another:", *differences])
+        )
+
+
+def _differing(before: Experiment, after: Experiment) -> list[str]:
+    """What differs of two experiments that must be the same, a line each."""
+    found, wanted = _fixed(before), _fixed(after)
+    for field in ("earlyStopping",):  # an older run may have had none
+        if None in (found["spec"].get(field), wanted["spec"].get(field)):
+            found["spec"].pop(field, None)
+            wanted["spec"].pop(field, None)
+    return [
+        f"  {path}: was {json.dumps(old)}, is {json.dumps(new)}" for path, old, new in _differences(found, wanted)
     ]
-    if differences:
+
+
+def _same(folder: Path, before: Experiment, after: Experiment) -> None:
+    if differences := _differing(before, after):
         raise UserError(
             "\n".join(
                 [
@@ -155,10 +172,13 @@ def _fixed(experiment: Experiment) -> dict[str, Any]:
     spec = experiment.spec.document()
     if isinstance(experiment, HyperparamSearch):  # leaving the direction out means the one that suits the metric
         spec["objective"]["direction"] = direction(experiment.spec.objective)
+    fields = ["objective", "training", "program", "workers", "earlyStopping"]
+    if planned(experiment) is not None:  # what was suggested is of these parameters
+        fields += ["algorithm", "parameters", "points", "warmStart"]
     return {
         "kind": experiment.kind,
         "metadata": {"name": experiment.name},
-        "spec": {key: spec[key] for key in ("objective", "training", "program", "workers") if key in spec},
+        "spec": {key: spec[key] for key in fields if key in spec},
     }
 
 

@@ -1,6 +1,6 @@
 """What the runner needs of whatever starts its trials, and what it is told by it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,8 +68,15 @@ class Launcher(Protocol):
             LauncherEnded: what starts them did not come up.
         """
 
-    def start(self, trial: Trial, folder: Path) -> None:
-        """Starts every rank of a trial, artefacts and log in `folder`."""
+    def start(self, trial: Trial, folder: Path, told: Sequence[int] = (), until: int | None = None) -> None:
+        """Starts every rank of a trial, artefacts and log in `folder`.
+
+        That it has done one of the steps `told`, or `until`, is told at once, others when there is time. A program
+        that asks is told to stop after the step `until`.
+        """
+
+    def stop(self, trial: Trial) -> None:
+        """Has a trial end that is not to go on; each of its ranks is told of as ended."""
 
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks; each is told of as ended."""

@@ -55,11 +55,15 @@ class Processes:
             for _ in self.events(timeout=None):
                 pass
 
-    def start(self, trial: Trial, folder: Path) -> None:
-        """Starts every rank of a trial, artefacts and log in `folder`."""
+    def start(self, trial: Trial, folder: Path, told: Sequence[int] = (), until: int | None = None) -> None:
+        """Starts every rank of a trial, artefacts and log in `folder`. The epochs `told` are told at once."""
         self._folders[trial.id] = folder
-        for order in orders(trial, folder, self.cache, self.ready):
+        for order in orders(trial, folder, self.cache, self.ready, told, until):
             self._fork_server.ask(do="start", **order)
+
+    def stop(self, trial: Trial) -> None:
+        """Ends a trial that is not to go on."""
+        self.kill(trial)
 
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks."""
@@ -83,7 +87,14 @@ class Processes:
                 yield RankEnded(event["trial"], rank_exit(folder, event["rank"], event["code"]))
 
 
-def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) -> list[dict[str, Any]]:
+def orders(
+    trial: Trial,
+    folder: Path,
+    cache: Path,
+    ready: Sequence[Path] = (),
+    told: Sequence[int] = (),
+    until: int | None = None,
+) -> list[dict[str, Any]]:
     """What each rank of a trial is told, which works in `folder`. Removes the reports of an earlier attempt."""
     folder.mkdir(parents=True, exist_ok=True)
     rendezvous = folder / "rendezvous"
@@ -100,6 +111,7 @@ def orders(trial: Trial, folder: Path, cache: Path, ready: Sequence[Path] = ()) 
             "folder": str(folder),
             "cache": str(cache),
             "ready": [str(one) for one in ready],
+            "told": [*told, *([] if until is None else [until])],
         }
         for rank in range(trial.workers)
     ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import selectors
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.program import Invocation, placeholders
 from trainer.experiment.progress import PROTOCOL
 from trainer.experiment.record import (
+    STEP,
     UNREAD,
     Charged,
     Environment,
@@ -62,6 +64,8 @@ class _Running:
     groups: Mapping[int, Group]
     left: int
     killed: bool = False
+    asked: int | None = None  # to stop, and how many reports it had made then
+    patient_until: float = math.inf
 
 
 @dataclass
@@ -130,7 +134,13 @@ class Programs:
                 told = True
                 waits(f"what {script.name} imports to be loaded")
 
-    def start(self, trial: Trial, folder: Path) -> None:
+    def start(
+        self,
+        trial: Trial,
+        folder: Path,
+        told: Sequence[int] = (),  # noqa: ARG002 - all is told
+        until: int | None = None,
+    ) -> None:
         """Starts every rank of a trial, what it reports and prints in `folder`."""
         rests_on = self.files.content(self._waits)
         (folder / FILES).mkdir(parents=True, exist_ok=True)
@@ -138,7 +148,7 @@ class Programs:
             (folder / name).unlink(missing_ok=True)
         slot = next(each for each in range(self.slots) if each not in {one.slot for one in self._running.values()})
         attempt = uuid.uuid4().hex
-        shared = self._variables(trial, folder, slot) | {MARK: attempt}
+        shared = self._variables(trial, folder, slot, until) | {MARK: attempt}
         groups, limit = dict[int, Group](), self._limit
         for rank in range(trial.workers):
             group = self._group()
@@ -161,6 +171,13 @@ class Programs:
             trial, folder, reports, rests_on, slot, _threads(shared), mark, groups, trial.workers
         )
 
+    def stop(self, trial: Trial) -> None:
+        """Asks a trial to stop, as its next report tells it, and ends it where it doesn't."""
+        if (one := self._running.get(trial.id)) is not None:
+            (one.folder / STOP).touch()
+            one.reports.take()
+            one.asked, one.patient_until = one.reports.count, time.monotonic() + _GRACE_SECONDS
+
     def kill(self, trial: Trial) -> None:
         """Asks a trial's ranks to end, and a while later ends what is left of them."""
         if (one := self._running.get(trial.id)) is not None:
@@ -176,13 +193,17 @@ class Programs:
         """
         timeout = _LOOK_SECONDS if timeout is None else min(timeout, _LOOK_SECONDS)
         heard = self._keeper.heard() if self._selector.select(timeout) else []
+        for one in [one for one in self._running.values() if time.monotonic() >= one.patient_until]:
+            one.patient_until = math.inf
+            self.kill(one.trial)
         for one in self._running.values():
-            if (report := one.reports.take()) is not None:
+            for report in one.reports.take():
                 yield Reported(one.trial.id, report.step, report.metrics)
         for event in heard:
             one = self._running[event["trial"]]
             if event["rank"] == 0:
-                one.reports.finish(orderly=event["code"] == 0)
+                for report in one.reports.finish(orderly=event["code"] == 0):
+                    yield Reported(one.trial.id, report.step, report.metrics)
             yield RankEnded(one.trial.id, self._exit(one, event))
             one.left -= 1
             if not one.left:
@@ -207,7 +228,7 @@ class Programs:
             return None
         return MemoryLimit(bytes=int(quantity(given)), kept_by="Watchdog" if self._cgroups is None else "Cgroup")
 
-    def _variables(self, trial: Trial, folder: Path, slot: int) -> dict[str, str]:
+    def _variables(self, trial: Trial, folder: Path, slot: int, until: int | None) -> dict[str, str]:
         """What all ranks of a trial are told."""
         experiment, ran = self.experiment, _invocation(trial)
         files = (folder / FILES).absolute()
@@ -227,7 +248,7 @@ class Programs:
             "checkpoints": [str(files)] if any(files.iterdir()) else [],
             "reports": str((folder / REPORTS).absolute()),
             "stop": str((folder / STOP).absolute()),
-        }
+        } | ({} if until is None else {"until": until})
         told: dict[str, str] = {
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
             "TRIALRUN_REPORTS": str(order["reports"]),
@@ -280,7 +301,7 @@ class Programs:
         if reports.wrong and rank == 0:
             return RankExit(rank, code, None, Outcome.INVALID_CONFIG, reports.wrong, evidence, beside=beside)
         if code == 0:
-            ended = None if one.killed else Outcome.SUCCEEDED
+            ended = Outcome.SUCCEEDED if self._by_itself(one) else None
             return RankExit(rank, code, self._report(one, rank, memory, ended), beside=beside)
         words = " ".join(last_words(_tail(one.folder / LOG.format(rank=rank))).split())
         error = exit_text(code, None).removesuffix(" without a report") + (
@@ -291,6 +312,10 @@ class Programs:
         return RankExit(
             rank, code, self._report(one, rank, memory, ended, error), error=error, evidence=evidence, beside=beside
         )
+
+    def _by_itself(self, one: _Running) -> bool:
+        """Whether a trial that ended well did so by itself: one that heeds a request to stop reports once more."""
+        return not one.killed and (one.asked is None or one.reports.count > one.asked + 1)
 
     def _report(
         self, one: _Running, rank: int, memory: Memory | None, ended: Outcome | None = None, error: str = ""
@@ -316,6 +341,8 @@ class Programs:
     def _beside(self, one: _Running) -> dict[str, Scalar]:
         """What the result rests on, and which of its parameters nothing has read."""
         reports, found = one.reports, dict[str, Scalar](one.rests_on)
+        if reports.last is not None:
+            found[STEP] = reports.last.step
         found |= {key: hashlib.sha256(text.encode()).hexdigest()[:12] for key, text in reports.rests_on.items()}
         if reports.read is not None and (unread := one.trial.parameters.keys() - reports.read - self._placed):
             found[UNREAD] = ", ".join(sorted(unread))

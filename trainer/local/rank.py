@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def carry_out(
         training,
         context,
         started=started,
-        on_epoch=_Announcer(events, order["trial"], rank),
+        on_epoch=_Announcer(events, order["trial"], rank, frozenset(order["told"])),
         monitor=monitor,
         meanwhile=None if kept is None else lambda so_far: kept.write(encode_report(so_far)),
     )
@@ -77,13 +78,13 @@ def _log_to(path: Path) -> None:
 
 
 class _Announcer:
-    """Tells the runner about epochs, a few a second at most; only rank 0 does."""
+    """Tells the runner about epochs, a few a second at most beside those that must be `told`; only rank 0 does."""
 
-    def __init__(self, events: int, trial: str, rank: int) -> None:
-        self._events, self._trial, self._rank = events, trial, rank
+    def __init__(self, events: int, trial: str, rank: int, told: Collection[int]) -> None:
+        self._events, self._trial, self._rank, self._told = events, trial, rank, told
         self._next = time.monotonic() + _EVENT_SECONDS
 
     def __call__(self, row: dict[str, float]) -> None:
-        if self._rank == 0 and time.monotonic() >= self._next:
+        if self._rank == 0 and (time.monotonic() >= self._next or row["epoch"] in self._told):
             self._next = time.monotonic() + _EVENT_SECONDS
             tell(self._events, event="epoch", trial=self._trial, figures=row)

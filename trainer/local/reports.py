@@ -28,50 +28,49 @@ class Reports:
         self._at = 0
         self._pending = b""
 
-    def take(self) -> ProgressReport | None:
-        """Reads what is new; the last report of that, None where there is none."""
+    def take(self) -> list[ProgressReport]:
+        """Reads what is new; the reports in it."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._at)
                 received = file.read(_MOST_BYTES + 1)
         except OSError:
-            return None
+            return []
         self._at += len(received)
         *lines, self._pending = (self._pending + received).split(b"\n")
-        before = self.last
-        for line in lines:
-            self._take(line)
+        found = [report for line in lines if (report := self._take(line)) is not None]
         if self._at > _MOST_BYTES and not self.wrong:
             self.wrong = f"{REPORTS}: must have at most {_MOST_BYTES >> 20} MiB, and has more"
-        return self.last if self.last is not before else None
+        return found
 
-    def finish(self, *, orderly: bool) -> None:
-        """Reads the rest, now that the program is over, also a line whose end is missing.
+    def finish(self, *, orderly: bool) -> list[ProgressReport]:
+        """Reads the rest, now that the program is over, also a line whose end is missing; the reports in it.
 
         One that can't be read was being written, unless the program ended by itself and in `orderly` fashion.
         """
-        self.take()
+        found = self.take()
         rest, self._pending = self._pending, b""
         wrong = self.wrong
-        self._take(rest)
+        report = self._take(rest)
         if not orderly:
             self.wrong = wrong
+        return found if report is None else [*found, report]
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytes) -> ProgressReport | None:
         if not line.strip() or self.wrong:
-            return
+            return None
         self.count += 1
         try:
             report = decode(line)
         except ValueError as error:
             self.wrong = f"{REPORTS}, line {self.count}: {error}"
-            return
+            return None
         if report.process is not None:
             self._processes.add(report.process)
         if len(self._processes) > 1:
             both = " and ".join(map(str, sorted(self._processes)))
             self.wrong = f"processes {both} reported for one trial; one process must, under DDP rank 0"
-            return
+            return None
         self.last = report
         self.naive = report.naive or self.naive
         self.rests_on |= {
@@ -79,3 +78,4 @@ class Reports:
         }
         if report.read is not None:
             self.read = (self.read or set()) | set(report.read)
+        return report

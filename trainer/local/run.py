@@ -1,4 +1,4 @@
-"""Runs an experiment on this machine: starts what the scheduler says, and records each attempt as it ends."""
+"""Runs an experiment on this machine: starts and stops what the scheduler says, records each attempt as it ends."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -9,10 +9,12 @@ from trainer.cgroup import cores
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import RankReport, Record
+from trainer.experiment.record import STEP, RankReport, Record
+from trainer.experiment.suggestion import Suggestion
 from trainer.local.folder import trial_folder
 from trainer.local.launcher import Begun, Event, Launcher, RankEnded, Reported, Waits
 from trainer.local.ledger import Ledger
+from trainer.local.suggester import Suggester
 from trainer.report.live import Progress
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History
@@ -20,6 +22,8 @@ from trainer.scheduling.workload import Workload
 
 # How long the other ranks of a trial may take to notice that one has failed.
 _PEER_GRACE_SECONDS = 5.0
+_NO_METRICS = ("epoch", "seconds")  # of what our trainer tells after an epoch
+_LOOK_SECONDS = 0.02  # between looks at what runs while a suggestion is awaited
 
 
 @dataclass
@@ -32,6 +36,7 @@ class _Running:
     started: int
     begun: int
     deadline: float
+    told: Reported | None = None
     exits: dict[int, RankExit] = field(default_factory=dict)
     killed: Outcome | None = None
     first_failed: int | None = None
@@ -50,10 +55,12 @@ def run(
     ledger: Ledger,
     launcher: Launcher,
     progress: Progress,
+    suggester: Suggester | None = None,
+    ends: Mapping[str, int] = {},
 ) -> list[Record]:
     """Runs what the history has left, at most `jobs` trials at once; returns the records, each written as it comes.
 
-    The launcher is ready.
+    The launcher is ready. A learning search needs a `suggester`. A trial that `ends` at a step is stopped there.
 
     Raises:
         UserError: the ledger can't be written.
@@ -66,20 +73,59 @@ def run(
         history.add(ended)
         made.append(ended)
         progress.ended(trial, ended)
+        if suggester is not None:
+            suggester.changed(trial.point)
+
+    def reported(one: _Running, event: Reported) -> None:
+        if one.killed is not None:
+            return
+        one.told = event
+        if (entry := history.entry(one.trial, one.attempt, event.step, event.metrics)) is not None:
+            ledger.enter(entry)  # before anything is done about it
+            history.enter(entry)
+        if event.step >= ends.get(one.trial.id, event.step + 1):
+            stop(one)
+
+    def stop(one: _Running) -> None:
+        if one.killed is None:
+            one.killed = Outcome.STOPPED
+            launcher.stop(one.trial)
+
+    def grow(suggested: Suggestion) -> None:
+        ledger.suggest(suggested)
+        progress.grown(work.grow(suggested.parameters))
+        history.grow()
 
     while True:
-        decision = decide(work, history, running.keys(), free=jobs - len(running), now=now())
+        since = min((one.started for one in running.values()), default=None)
+        decision = decide(work, history, running.keys(), free=jobs - len(running), now=now(), busy_since=since)
         for skip in decision.skipped:
             record(work.by_id[skip.id], skip)
         for start in decision.starts:
-            launcher.start(start.trial, trial_folder(folder, start.trial))
+            told = _told(start.trial, history)
+            launcher.start(start.trial, trial_folder(folder, start.trial), told, ends.get(start.trial.id))
             running[start.trial.id] = _started(start, launcher.start_seconds, work.deadline_seconds)
             progress.started(start.trial)
-        if not running and decision.skipped:
+        for identity in decision.stops:
+            stop(running[identity])
+        if suggester is not None and decision.wanted:
+            suggester.ask()
+        if suggester is not None and (asked := suggester.asked is not None):
+            for suggested in suggester.answer(_LOOK_SECONDS if running else None):
+                if suggested is None:
+                    work.points = len(work.by_point)  # there are no more
+                elif decision.wanted:
+                    grow(suggested)
+                    suggester.changed(suggested.number)
+        else:
+            asked = False
+        if not running and (decision.skipped or asked):
             continue  # with nothing to wait for: they may have been the last
         if not running:
             return made
-        for event in launcher.events(timeout=_until_next_deadline(running.values())):
+        for event in launcher.events(timeout=0.0 if asked else _until_next_deadline(running.values())):
+            if isinstance(event, Reported) and event.trial in running:
+                reported(running[event.trial], event)
             _take(event, running, progress)
         for one in [one for one in running.values() if one.over]:
             del running[one.trial.id]
@@ -118,6 +164,8 @@ def _take_exit(one: _Running, event: RankEnded) -> None:
 
 def _killed(one: _Running, end: RankExit) -> RankExit:
     """The exit of a rank that this runner has killed, with why."""
+    if one.killed is Outcome.STOPPED:
+        return _stopped(one, end)
     if one.killed is Outcome.TIMED_OUT:
         seconds = (now() - one.begun) / 1000
         evidence = {**end.evidence, "secondsUntilKilled": seconds}
@@ -128,6 +176,21 @@ def _killed(one: _Running, end: RankExit) -> RankExit:
         update={"outcome": Outcome.CRASHED, "error": lost, "lost_peer": True, "provisional": False, "clock": now()}
     )
     return replace(end, report=report, error="")
+
+
+def _stopped(one: _Running, end: RankExit) -> RankExit:
+    """The exit of a rank that was stopped: what its trial had told last counts."""
+    ended = replace(end, platform=Outcome.STOPPED, error="")
+    if one.told is None or end.report is not None:  # a program's launcher has read all that it told
+        return ended
+    metrics = {name: value for name, value in one.told.metrics.items() if name not in _NO_METRICS}
+    report = RankReport(rank=end.rank, metrics=metrics, epochs=one.told.step)
+    return replace(ended, report=report, evidence={**end.evidence, STEP: one.told.step})
+
+
+def _told(trial: Trial, history: History) -> list[int]:
+    """The epochs of our trainer's that must be told, however many there are a second."""
+    return [] if trial.epochs is None or history.rungs is None else history.rungs.steps(trial.epochs)
 
 
 def _until_next_deadline(running: Iterable[_Running]) -> float | None:

@@ -1,14 +1,15 @@
 """What two ledgers say beside each other: A, the baseline, and B, what is compared with it. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from trainer.experiment.baseline import figures
 from trainer.experiment.comparison import Comparison, compare, differing_data, remark
 from trainer.experiment.cost import worker_hour
+from trainer.experiment.entries import Entries
 from trainer.experiment.errors import UserError
-from trainer.experiment.expand import Trial, expand, id_alone
+from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import OutcomeText, Record, Reported
 from trainer.experiment.spec import Experiment, ScaleTest
@@ -136,10 +137,11 @@ class Pair:
         )
 
 
-def side(source: str, experiment: Experiment, records: Iterable[Record]) -> Side:
+def side(source: str, experiment: Experiment, entries: Entries) -> Side:
     """A ledger with the summary of it alone."""
-    trials, attempts = expand(experiment), tuple(records)
-    return Side(source, attempts, Results(experiment, trials, attempts, summarize(experiment, trials, attempts)))
+    trials, attempts = entries.trials(experiment), tuple(entries.records)
+    summary = summarize(experiment, trials, attempts, planned=entries.planned(experiment), rungs=entries.rungs)
+    return Side(source, attempts, Results(experiment, trials, attempts, summary))
 
 
 def agreement(ran: Sequence[tuple[Trial, Record, Record]]) -> Agreement:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -13,9 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from trainer.columns import GAP, aligned
-from trainer.experiment.expand import Point, Trial
-from trainer.experiment.outcome import Outcome
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import LEFT_OUT, Outcome
 from trainer.experiment.record import Record
+from trainer.experiment.space import Point
 from trainer.report.live import Lines, Progress, ending
 from trainer.report.run_progress import Running, RunProgress
 from trainer.report.wording import clock, duration, number, one_line, setting, settings
@@ -61,6 +62,11 @@ class Screen:
         self._open = True
         self._lock = threading.Lock()  # the display's own thread reads what the runner's thread writes
 
+    def grown(self, trials: Sequence[Trial]) -> None:
+        """Takes in further trials of a learning search."""
+        with self._lock:
+            self._progress.grown(trials)
+
     def started(self, trial: Trial) -> None:
         """Adds a trial to those that run."""
         with self._lock:
@@ -81,7 +87,7 @@ class Screen:
             self._progress.ended(trial, record)
             self._ended.appendleft((trial, record))
         if record.outcome is not Outcome.SUCCEEDED:
-            told = Text(f"trial {trial.index}  ", style="yellow" if record.outcome is Outcome.SKIPPED else "red")
+            told = Text(f"trial {trial.index}  ", style="yellow" if record.outcome in LEFT_OUT else "red")
             told.append(ending(record, None))
             told.append(f"  {settings(trial.parameters, self._progress.names)}", style="dim")
             # Outside the lock: printing redraws the display, which takes it.
@@ -105,6 +111,8 @@ class Screen:
         progress = self._progress
         share = progress.done / max(1, progress.total)
         counted = [(f"  {progress.done} done  ", ""), (f"{progress.failed} failed", "red" if progress.failed else "")]
+        if progress.stopped:
+            counted.append((f"  {progress.stopped} stopped early", ""))
         if self._open:
             counted.append((f"  {len(progress.running)} running", ""))
         after = f"  {100 * share:.0f} %"

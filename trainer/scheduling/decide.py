@@ -1,14 +1,16 @@
-"""Which runs start, and which need not run: the one answer for this machine and for a cluster. Pure.
+"""Which runs start, which stop and which need not run: the one answer for this machine and for a cluster. Pure.
 
 Deciding again after a decision was carried out starts nothing; in which order things are given makes no difference.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
-from trainer.experiment.record import Record
+from trainer.experiment.record import RUNG, STEP, Record
+from trainer.experiment.rung import RungEntry
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling.history import History, is_done, is_failure
 from trainer.scheduling.workload import Workload
@@ -27,14 +29,15 @@ class Start:
 class Decision:
     """What to do. `skipped` are records of what need not run, `stops` the runs whose attempt is no longer wanted.
 
-    `over` says that no trial runs and none will, `worthwhile` that it went well enough for a baseline to be measured;
-    both count on it that what has `ended` is written down. `idle` says that nothing is left to do, for a baseline
-    neither.
+    `wanted` is how many points a learning search should be given now. `over` says that no trial runs and none will,
+    `worthwhile` that it went well enough for a baseline to be measured; both count on it that what has `ended` is
+    written down. `idle` says that nothing is left to do, for a baseline neither.
     """
 
     starts: tuple[Start, ...]
     stops: tuple[str, ...]
     skipped: tuple[Record, ...]
+    wanted: int
     over: bool
     worthwhile: bool
     idle: bool
@@ -48,30 +51,34 @@ def decide(
     *,
     free: int,
     now: int,
+    busy_since: int | None = None,
     unclear: Collection[str] = (),
     blocked: Collection[tuple[str, int]] = (),
 ) -> Decision:
     """The decision at `now` (milliseconds since 1970), when `free` more attempts may run; 0 where it is suspended.
 
-    `live` are the runs of which an attempt goes on, `ended` records that the history has not taken in yet. Of the
-    runs that are `unclear` it is not known whether they have ended; `blocked` attempts can't be started at present.
+    `live` are the runs of which an attempt goes on, the first of them since `busy_since`; `ended` are records that
+    the history has not taken in yet. Of the runs that are `unclear` it is not known whether they have ended;
+    `blocked` attempts can't be started at present.
     """
     busy = {*live, *unclear}
     baseline = work.baseline.id if work.baseline is not None else ""
-    skips = _skips(work, history, busy, ended, now)
+    skips = [*_skips(work, history, busy, ended, now), *_stopped(history, busy, ended, now)]
     done = {record.id: record for record in (*ended, *skips) if is_done(work, record, history.accepted)}
     failed = len(history.failed - {record.id for record in ended})
     failed += sum(is_failure(record) for record in done.values() if record.id != baseline)
     exhausted = work.max_failed_trials is not None and failed > work.max_failed_trials
+    closed = exhausted or history.ended(busy_since, now) is not None
 
     starts: list[Start] = []
-    for trial in history.left if not exhausted and baseline not in busy else ():
+    for trial in history.left if not closed and baseline not in busy else ():
         if len(starts) >= free:
             break
         if trial.id not in busy and trial.id not in done and (start := _start(history, trial, blocked)) is not None:
             starts.append(start)
-    nothing_left = history.limits is not None and all(trial.id in done for trial in history.left)
-    over = not busy - {baseline} and not starts and (exhausted or nothing_left)
+    nothing_left = history.limits is not None and all(trial.id in done for trial in history.left) and not work.missing
+    over = not busy - {baseline} and not starts and (closed or nothing_left)
+    lacking = 0 if closed else max(0, math.ceil((free - len(starts)) / work.experiment.spec.repeats))
     worthwhile = over and not exhausted and failed < len(work.trials)
 
     # The search goes first, and all of it is written down: a baseline is measured after it, never beside it.
@@ -81,8 +88,12 @@ def decide(
         starts += filter(None, [_start(history, work.baseline, blocked)])
     return Decision(
         starts=tuple(starts),
-        stops=(baseline,) if baseline in live and not wanted else (),
+        stops=(
+            *((baseline,) if baseline in live and not wanted else ()),
+            *(trial.id for trial in history.stopping if trial.id in live),
+        ),
         skipped=tuple(skips),
+        wanted=min(lacking, work.missing),
         over=over,
         worthwhile=worthwhile,
         idle=over and not to_measure and baseline not in busy and not ended and not skips,
@@ -118,6 +129,34 @@ def skipped(trial: Trial, *, attempt: int, reason: str, accepted: int, now: int)
         started_at=now,
         finished_at=now,
     )
+
+
+def _stopped_record(trial: Trial, entry: RungEntry, *, attempt: int, accepted: int, now: int) -> Record:
+    """The record of a trial that was decided not to go on and whose attempt left none; times are milliseconds."""
+    return Record(
+        id=trial.id,
+        index=trial.index,
+        parameters=trial.parameters,
+        repeat=trial.repeat,
+        workers=trial.workers,
+        seed=trial.seed,
+        attempt=attempt,
+        outcome=Outcome.STOPPED,
+        metrics=entry.metrics,
+        evidence={STEP: entry.step, RUNG: entry.rung},
+        accepted_at=accepted,
+        started_at=now,
+        finished_at=now,
+    )
+
+
+def _stopped(history: History, busy: Collection[str], ended: Sequence[Record], now: int) -> Iterator[Record]:
+    """The records of trials that were to stop when whoever ran them died."""
+    over = {*busy, *(record.id for record in ended)}
+    for trial in history.stopping:
+        if trial.id not in over and (entry := history.last_entry(trial)) is not None:
+            attempt = max(entry.attempt, history.next_attempt(trial))
+            yield _stopped_record(trial, entry, attempt=attempt, accepted=history.accepted, now=now)
 
 
 def _skips(

@@ -1,13 +1,14 @@
 """An experiment as both places run it: expanded, in order, with what bounds each run."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from trainer.experiment.doubts import doubts, ignored
-from trainer.experiment.expand import Kind, Trial, expand
+from trainer.experiment.expand import Kind, Trial, TrialMaker, expand, planned, samples
 from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.space import Point
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 
 # The longest that Kubernetes lets a pod run.
@@ -15,9 +16,12 @@ _MAX_SECONDS = 2**31 - 1
 _MAX_TRIAL_SECONDS = 31_536_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workload:
     """What there is to run. `order` holds the trials as they start, `trials` as they are listed.
+
+    A learning search `grows` by the points that are suggested, until it has `points` many; None of another. `samples`
+    are trials such as there are or, where it learns, may come to be.
 
     `floors` go before the first trial, so that a scale test's cells can be limited; `baseline` is run when a search
     is over. `doubts` are what a new experiment is refused for, and one that was accepted before is warned of;
@@ -26,10 +30,12 @@ class Workload:
     """
 
     experiment: Experiment
-    trials: tuple[Trial, ...]
-    order: tuple[Trial, ...]
+    trials: list[Trial]
+    order: list[Trial]
+    points: int | None = None
     floors: tuple[Trial, ...] = ()
     baseline: Trial | None = None
+    samples: Sequence[Trial] = ()
     doubts: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     most_attempts: int | None = None
@@ -39,6 +45,44 @@ class Workload:
         """All runs by their identity."""
         others = self.floors if self.baseline is None else (*self.floors, self.baseline)
         return {trial.id: trial for trial in (*self.trials, *others)}
+
+    @property
+    def missing(self) -> int:
+        """How many points are still to be suggested."""
+        return 0 if self.points is None else max(0, self.points - len(self.trials) // self.experiment.spec.repeats)
+
+    @cached_property
+    def by_point(self) -> dict[int, list[Trial]]:
+        """The trials of each point, its repeats."""
+        found: dict[int, list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.point, []).append(trial)
+        return found
+
+    def update(self, suggested: Sequence[Point]) -> None:
+        """Takes in the points of a learning search that it lacks; `suggested` are all that the ledger has."""
+        known = len(self.experiment.spec.points) if isinstance(self.experiment, HyperparamSearch) else 0
+        for point in suggested[max(0, len(self.by_point) - known) :]:
+            if self.missing:
+                self.grow(point)
+
+    def grow(self, point: Point) -> list[Trial]:
+        """Takes in the next point of a learning search, and gives its trials.
+
+        Raises:
+            InvalidExperiment: its parameters make no valid training.
+        """
+        assert isinstance(self.experiment, HyperparamSearch), "only searches learn"  # noqa: S101
+        made = self._maker.trials(len(self.by_point), point, self.experiment.spec.workers)
+        self.by_id.update({trial.id: trial for trial in made})
+        self.by_point[made[0].point] = made
+        self.trials += made
+        self.order += made
+        return made
+
+    @cached_property
+    def _maker(self) -> TrialMaker:
+        return TrialMaker(self.experiment)
 
     @property
     def measures_baseline(self) -> bool:
@@ -90,26 +134,43 @@ class Workload:
         return self.experiment.spec.cell.deadline_seconds
 
 
-def workload(experiment: Experiment) -> Workload:
+def workload(experiment: Experiment, suggested: Sequence[Point] = ()) -> Workload:
     """The workload of an experiment whose floors are measured by whatever starts its trials.
+
+    Of a learning search `suggested` are the points that the ledger has, in the order of their numbers.
 
     Raises:
         InvalidExperiment: with all mistakes found.
     """
-    trials = expand(experiment)
-    order = tuple(running_order(experiment, trials))
+    trials, points = expand(experiment, suggested), planned(experiment)
+    like = trials if points is None or isinstance(experiment, ScaleTest) else samples(experiment)
     return Workload(
         experiment,
-        tuple(trials),
-        order,
-        doubts=tuple(doubts(experiment, trials)),
-        ignored=tuple(ignored(experiment, trials)),
+        trials,
+        list(running_order(experiment, trials)),
+        points=points,
+        samples=like,
+        doubts=tuple(doubts(experiment, like)),
+        ignored=(*ignored(experiment, like), *_few_points(experiment, trials)),
     )
+
+
+def _few_points(experiment: Experiment, trials: Sequence[Trial]) -> Iterator[str]:
+    """A sentence where there are fewer points than are to be tried."""
+    if not isinstance(experiment, HyperparamSearch) or experiment.spec.trials is None:
+        return
+    there = planned(experiment)
+    there = len(trials) // experiment.spec.repeats if there is None else there
+    if there < experiment.spec.trials:
+        yield (
+            f"spec.trials: {experiment.spec.trials} is more than the {there} points that the parameters make; each "
+            "of them is tried once"
+        )
 
 
 def running_order(experiment: Experiment, trials: Sequence[Trial]) -> Sequence[Trial]:
     """The trials in the order in which they start."""
-    if experiment.spec.order == "Listed":
+    if experiment.spec.order == "Listed" or planned(experiment) is not None:
         return trials
     order = list(trials)
     rng = random.Random(experiment.spec.seed)

@@ -11,7 +11,7 @@ import secrets
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -109,14 +109,19 @@ class Spark:
                 told = self._asks
                 waits(told)
 
-    def start(self, trial: Trial, folder: Path) -> None:
+    def start(self, trial: Trial, folder: Path, told: Sequence[int] = (), until: int | None = None) -> None:
         """Has Spark start every rank of a trial, artefacts and log in `folder` as their machines know it."""
         assert self._listener is not None  # noqa: S101 - await_ready has returned
         here = {"rendezvous": "env://", "cwd": str(Path.cwd())}
-        self._jobs[trial.id] = _Job(trial, [one | here for one in orders(trial, folder.absolute(), self.cache)])
-        told = {"host": self._host, "port": self._listener.getsockname()[1], "key": self._key}
+        prepared = orders(trial, folder.absolute(), self.cache, told=told, until=until)
+        self._jobs[trial.id] = _Job(trial, [one | here for one in prepared])
+        whom = {"host": self._host, "port": self._listener.getsockname()[1], "key": self._key}
         gpu = trial.training.train.device != "CPU"
-        self._driver.ask(do="start", trial=trial.id, ranks=trial.workers, gpu=gpu, told=told)
+        self._driver.ask(do="start", trial=trial.id, ranks=trial.workers, gpu=gpu, told=whom)
+
+    def stop(self, trial: Trial) -> None:
+        """Ends a trial that is not to go on."""
+        self.kill(trial)
 
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks, and the job of those that have not come yet."""

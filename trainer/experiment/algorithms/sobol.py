@@ -3,6 +3,10 @@
 import random
 from collections.abc import Iterator, Sequence
 
+from trainer.experiment.algorithms import draws
+from trainer.experiment.space import Point
+from trainer.experiment.spec import SearchSpec
+
 MAX_DIMENSIONS = 32
 _BITS = 32  # of a coordinate; the sequence has 2**32 points
 
@@ -42,6 +46,11 @@ _JOE_KUO = (
     (41, (1, 3, 5, 13, 23, 1, 55)),
     (42, (1, 3, 7, 3, 13, 59, 17)),
 )
+
+
+def points(spec: SearchSpec) -> Iterator[Point]:
+    """Distinct points of a space, each as far as may be from those before."""
+    return draws.distinct(spec, shares(len(spec.parameters), spec.seed).__next__)
 
 
 def shares(dimensions: int, seed: int) -> Iterator[tuple[float, ...]]:
