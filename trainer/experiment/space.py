@@ -39,12 +39,18 @@ def point_at(spec: SearchSpec, shares: Sequence[float]) -> Point:
     return point
 
 
-def values(spec: SearchSpec, parameter: Parameter) -> Sequence[Scalar] | None:
-    """All values of a parameter, None where they can't be counted."""
+def many(spec: SearchSpec, parameter: Parameter) -> int | None:
+    """How many values a parameter has, None where they can't be counted."""
     if parameter.count is not None:
-        return [parameter.at(number) for number in range(parameter.count)]
+        return parameter.count
     whole = whole_numbers(spec, parameter)
-    return None if whole is None else range(whole[0], whole[1] + 1)
+    return None if whole is None else whole[1] + 1 - whole[0]
+
+
+def nth(spec: SearchSpec, parameter: Parameter, number: int) -> Scalar:
+    """One of the values of a parameter that has countably many, from 0."""
+    whole = whole_numbers(spec, parameter)
+    return parameter.at(number) if whole is None else whole[0] + number
 
 
 def whole_numbers(spec: SearchSpec, parameter: Parameter) -> tuple[int, int] | None:
@@ -67,7 +73,8 @@ def holds(spec: SearchSpec, parameter: Parameter, value: Any) -> bool:
     if not interval.min <= value <= interval.max:
         return False
     if interval.step is not None:
-        return value == interval.at(round((value - interval.min) / interval.step))
+        nearest = interval.at(round((value - interval.min) / interval.step))
+        return math.isclose(value, nearest, rel_tol=1e-9, abs_tol=1e-9 * interval.step)
     return whole_numbers(spec, parameter) is None or float(value).is_integer()
 
 
@@ -83,14 +90,14 @@ def _size(spec: SearchSpec, first: int, point: Point, at_most: int) -> int:
     parameter = spec.parameters[first]
     if not counts(parameter, point):
         return _size(spec, first + 1, point, at_most)
-    there = values(spec, parameter)
+    there = many(spec, parameter)
     if there is None:
         return at_most
     if not any(parameter.name in later.when for later in spec.parameters[first + 1 :]):  # all its values are alike
-        return min(at_most, len(there) * _size(spec, first + 1, point | {parameter.name: there[0]}, at_most))
+        return min(at_most, there * _size(spec, first + 1, point | {parameter.name: nth(spec, parameter, 0)}, at_most))
     total = 0
-    for value in there:
-        total += _size(spec, first + 1, point | {parameter.name: value}, at_most)
+    for number in range(there):
+        total += _size(spec, first + 1, point | {parameter.name: nth(spec, parameter, number)}, at_most)
         if total >= at_most:
             return at_most
     return total

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trainer.experiment.space import Point, counts, values
+from trainer.experiment.space import Point, counts, many, nth
 from trainer.experiment.spec import SearchSpec
 
 
@@ -20,5 +20,5 @@ def _from(spec: SearchSpec, first: int, point: Point) -> Iterator[Point]:
     if not counts(parameter, point):
         yield from _from(spec, first + 1, point)
         return
-    for value in values(spec, parameter) or ():
-        yield from _from(spec, first + 1, point | {parameter.name: value})
+    for number in range(many(spec, parameter) or 0):
+        yield from _from(spec, first + 1, point | {parameter.name: nth(spec, parameter, number)})
