@@ -62,7 +62,8 @@ def test_what_is_no_ledger_is_refused(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert f"{empty}: holds no run" in refusal(capsys, "compare", str(empty), one)
-    sizes = a_run(tmp_path / "sizes", *a_scale_test())
+    experiment, entries = a_scale_test()
+    sizes = a_run(tmp_path / "sizes", experiment, entries.records)
     assert refusal(capsys, "compare", one, str(sizes)) == (
         f"trialrun: {one} is a HyperparamSearch and {sizes} is a ScaleTest: "
         "two searches can be compared, or two scale tests\n"

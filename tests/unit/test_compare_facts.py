@@ -112,8 +112,8 @@ def test_a_cell_has_time_samples_a_second_and_the_peak_of_its_largest_rank() -> 
 
 
 def test_a_side_that_lacks_a_cell_has_none_and_a_skipped_one_has_no_time() -> None:
-    experiment, records = a_scale_test(w1x50=OOM, w2x50=Outcome.SKIPPED)
-    skipped = Pair(side("here", experiment, Entries(records)), side("there", experiment, Entries(records[:1]))).facts
+    experiment, entries = a_scale_test(w1x50=OOM, w2x50=Outcome.SKIPPED)
+    skipped = Pair(side("here", experiment, entries), side("there", experiment, Entries(entries.records[:1]))).facts
     assert [cell.b is None for cell in skipped.cells] == [False, *[True] * 5]
     last = skipped.cells[-1].a
     assert last is not None

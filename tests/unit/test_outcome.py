@@ -10,7 +10,7 @@ from trainer.experiment.record import Seconds
 def test_the_set_is_closed() -> None:
     assert {str(outcome) for outcome in Outcome} == {
         "Succeeded", "HostOOM", "DeviceOOM", "TimedOut", "Evicted", "NodeLost", "Unschedulable", "ImageUnavailable",
-        "InvalidConfig", "DataUnavailable", "Diverged", "MetricsMissing", "Crashed", "Skipped",
+        "InvalidConfig", "DataUnavailable", "Diverged", "MetricsMissing", "Crashed", "Skipped", "Stopped",
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from trainer.benchmark.suite import Suite
 from trainer.commands.report import leave_report
+from trainer.experiment.entries import Entries
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record, encode
@@ -105,7 +106,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         outcome=Outcome.DATA_UNAVAILABLE,
         error="partition 2, offset 19,999: the broker went away",
     )
-    leave_report(folder, experiment, expand(experiment), records)
+    leave_report(folder, experiment, Entries(records))
     return folder
 
 
@@ -240,7 +241,7 @@ def test_treatments_that_are_equal_are_not_told_apart() -> None:
 def test_where_every_run_measured_the_same_there_is_a_comparison_without_intervals(tmp_path: Path) -> None:
     experiment = an_experiment(repeats=3, parameters=[{"name": "model.layers", "choices": [1, 2]}])
     records = by_value(experiment, lambda trial: 0.5 + trial.point)
-    leave_report(tmp_path, experiment, expand(experiment), records)
+    leave_report(tmp_path, experiment, Entries(records))
     (pair,) = found(experiment, records).findings.comparison.pairs
     assert (pair.difference.value, pair.difference.interval, pair.hedges_g) == (1, None, None)
 
@@ -254,7 +255,7 @@ def test_figures_below_zero_are_compared_by_their_differences(tmp_path: Path) ->
         a_record(trial).model_copy(update={"metrics": {"validR2": rng.gauss(-0.5 * trial.point, 0.1)}})
         for trial in expand(experiment)
     ]
-    leave_report(tmp_path, experiment, expand(experiment), records)
+    leave_report(tmp_path, experiment, Entries(records))
     words = Page((tmp_path / "report.html").read_text()).words
     assert "has the greatest mean of validR2" in words
     assert "A B A − B 95 % interval p corrected" in words
@@ -299,7 +300,7 @@ def test_a_listed_order_and_runs_side_by_side_are_pointed_out_where_time_is_meas
 @pytest.mark.parametrize("ended", [0, 1])
 def test_a_search_that_has_hardly_begun_has_a_report(tmp_path: Path, ended: int) -> None:
     experiment = loading(3)
-    leave_report(tmp_path, experiment, expand(experiment), ledger(experiment)[:ended])
+    leave_report(tmp_path, experiment, Entries(ledger(experiment)[:ended]))
     words = Page((tmp_path / "report.html").read_text()).words
     assert ("No run measured trainSeconds." in words) == (ended == 0)
     assert ("With one run there is nothing to compare Adam · 1 by." in words) == (ended == 1)
@@ -309,14 +310,14 @@ def test_a_search_that_has_hardly_begun_has_a_report(tmp_path: Path, ended: int)
 def test_one_treatment_is_shown_and_compared_with_nothing(tmp_path: Path) -> None:
     experiment = an_experiment(repeats=5, parameters=[{"name": "train.learningRate", "choices": [0.001]}])
     records = by_value(experiment, lambda trial: 1 + trial.repeat)
-    leave_report(tmp_path, experiment, expand(experiment), records)
+    leave_report(tmp_path, experiment, Entries(records))
     words = Page((tmp_path / "report.html").read_text()).words
     assert "0.001 has the least mean of validMse; there is no other to compare it with." in words
 
 
 def test_hostile_values_stay_text(tmp_path: Path) -> None:
     experiment = an_experiment(repeats=2, parameters=[{"name": "data.target", "choices": [HOSTILE, "Close"]}])
-    leave_report(tmp_path, experiment, expand(experiment), by_value(experiment, lambda trial: 1 + trial.index))
+    leave_report(tmp_path, experiment, Entries(by_value(experiment, lambda trial: 1 + trial.index)))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     Page(text)
     assert "<script" not in text
@@ -338,7 +339,7 @@ def test_five_thousand_treatments_stay_a_page_that_opens(tmp_path: Path) -> None
     drawn = {"name": "train.learningRate", "range": {"min": 1e-5, "max": 0.1}}
     experiment = an_experiment(algorithm="Random", trials=5000, repeats=2, parameters=[drawn])
     began = time.process_time()
-    leave_report(tmp_path, experiment, trials, records)
+    leave_report(tmp_path, experiment, Entries(records))
     assert time.process_time() - began < 30
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
     words = Page((tmp_path / "report.html").read_text()).words

@@ -152,7 +152,8 @@ def _differences(ours: RunFigures, theirs: RunFigures) -> Iterable[str]:
     if ours.trials != theirs.trials:
         yield f"trials: {ours.trials} here, {theirs.trials} there"
     elif ours.digest != theirs.digest and ours.seeds == theirs.seeds:
-        yield f"trials: {ours.trials} on both sides, but not the same ones, or not to the same steps"
+        steps = ", or not to the same steps" if str(Outcome.STOPPED) in ours.outcomes else ""
+        yield f"trials: {ours.trials} on both sides, but not the same ones{steps}"
     if ours.outcomes != theirs.outcomes:
         yield f"outcomes: {_counts(ours.outcomes)} here, {_counts(theirs.outcomes)} there"
     if theirs.most_at_once > 1:
