@@ -49,7 +49,7 @@ def measured(
     if not plan.worthwhile:
         return _without("False", c.SEARCH_FAILED, c.SEARCH_FAILED_MESSAGE)
     if baseline is None:
-        return _without("False", c.BASELINE_TOO_LARGE, c.baseline_too_large(baseline_bytes(search), MAX_ORDER_BYTES))
+        return _without("False", c.BASELINE_TOO_LARGE, c.baseline_too_large(baseline_bytes(work), MAX_ORDER_BYTES))
     latest = next(iter(ledger.get(baseline.id, ())[-1:]), None)
     if found is not None and latest is not None:
         told = {key: latest.evidence[key] for key in (DATA, VALIDATION) if key in latest.evidence}

@@ -23,10 +23,12 @@ SUSPENDED = "Suspended"
 BACKEND_MISSING = "BackendMissing"
 NAME_CONFLICT = "NameConflict"
 CREATION_REFUSED = "CreationRefused"
+CANNOT_SUGGEST = "CannotSuggest"
 WINDING_UP = "WindingUp"
 # Of Finished and Succeeded:
 UNFINISHED = "Unfinished"
 ALL_TRIALS_DONE = "AllTrialsDone"
+BUDGET_USED_UP = "BudgetUsedUp"  # of Progressing as well
 TOO_MANY_FAILURES = "TooManyFailures"
 NO_TRIAL_SUCCEEDED = "NoTrialSucceeded"
 TRIALS_SUCCEEDED = "TrialsSucceeded"
@@ -79,6 +81,20 @@ def creation_refused(job: str, said: str) -> Problem:
     return Problem(CREATION_REFUSED, f"The API server refuses the {JOBS.kind} {job}: {said} It is tried again.")
 
 
+def cannot_suggest(error: str) -> Problem:
+    """A learning search is supplied with no points, so it starts nothing new."""
+    return Problem(CANNOT_SUGGEST, f"No new point can be suggested: {error.rstrip('.')}. It is tried again.")
+
+
+def unreadable_ledger(complaint: str) -> Problem:
+    """What was suggested stands in the ledger, but in words of another version."""
+    return Problem(
+        CANNOT_SUGGEST,
+        f"No new point can be suggested, because the ledger can't be read: {complaint.rstrip('.')}. Run the version "
+        "of the operator that wrote it, or delete that key.",
+    )
+
+
 def floor_unknown(workers: int, outcome: str, error: str) -> Problem:
     """The floor that a scale test's limits count from could not be measured."""
     said = f" ({error.rstrip('.')})" if error else ""
@@ -118,10 +134,26 @@ def winding_up(failed: int, budget: int, count: int) -> str:
     )
 
 
+def ending(ended: str, count: int) -> str:
+    """The sentence of a search that its budget has ended and that still runs."""
+    return f"{ended} No new trial starts, {count} still running."
+
+
 def finished(done: int, total: int, used_up: str = "") -> str:
     """The sentence of a finished experiment; `used_up` says so of its failure budget."""
     advice = used_up or "Raise spec.rerun to run failed and missing ones."
     return f"{done} of {total} trials are done; nothing more will run. {advice}"
+
+
+def ended(sentence: str, done: int, total: int) -> str:
+    """The sentence of a search that its budget has ended."""
+    return f"{sentence} {done} of {total} trials are done; nothing more will run. Raise spec.budget to go on."
+
+
+def begun_with(lessons: int, source: str) -> str:
+    """What a search has learnt from another."""
+    points = "1 point" if lessons == 1 else f"{lessons} points"
+    return f"spec.warmStart: began with what {points} of {source} came to; whether it had the same data is unverified"
 
 
 def succeeded(succeeded: int, total: int, others: str) -> str:

@@ -31,6 +31,8 @@ _TOLD = {
     c.BACKEND_MISSING: True,
     c.NAME_CONFLICT: True,
     c.CREATION_REFUSED: True,
+    c.CANNOT_SUGGEST: True,
+    c.BUDGET_USED_UP: False,
     c.INVALID: True,
 }
 # Reasons of Comparable by which a user hears that a comparison is there.

@@ -1,11 +1,15 @@
-"""How records are kept in ConfigMaps: ranges of 200 trials, a key per attempt, values of bounded size. Pure.
+"""How entries are kept in ConfigMaps: ranges of 200, a key for each, values of bounded size. Pure.
 
-The attempts at a baseline have a ConfigMap of their own, and the figures of the run beside each record.
+Records have a key per attempt; suggestions, in ConfigMaps of their own, one per number. The attempts at a baseline
+have a ConfigMap too, with the figures of the run beside each record, and so has what a search began with.
 """
 
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
+from trainer.experiment import suggestion
 from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.record import (
@@ -18,13 +22,29 @@ from trainer.experiment.record import (
     decode,
     encode,
 )
+from trainer.experiment.suggestion import Suggestion
+from trainer.scheduling.lessons import Lesson, as_json, from_json
 
-Shard = int | Literal["baseline"]
-BASELINE: Literal["baseline"] = "baseline"
 SHARD_TRIALS = 200
 MAX_VALUE_BYTES = 4096
 # A ConfigMap may have 1 MiB with its keys and metadata; the latest of each of its trials always fits below this.
 MAX_SHARD_BYTES = 900 * 1024
+MAX_LESSONS = 1000  # that a search begins with
+_MAX_WHY = 300
+
+
+class Shard(NamedTuple):
+    """A ConfigMap of entries of a kind, and which of them."""
+
+    kind: Literal["ledger", "suggestions", "baseline", "warmstart"]
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}"
+
+
+BASELINE = Shard("baseline")
+WARM_START = Shard("warmstart")
 
 
 class BaselineEntry(Reported):
@@ -34,48 +54,89 @@ class BaselineEntry(Reported):
     figures: RunFigures | None = None
 
 
-Entry = Record | BaselineEntry
+@dataclass(frozen=True)
+class WarmStart:
+    """What a search began with that another had come to."""
+
+    lessons: tuple[Lesson, ...]
+
+
+Ended = Record | BaselineEntry
+Entry = Ended | Suggestion | WarmStart
 
 
 def range_of(index: int) -> int:
-    """The range that a trial or a floor is in."""
+    """The range that a trial, a floor or a suggestion is in."""
     return index // SHARD_TRIALS
 
 
 def shard_of_run(trial: Trial) -> Shard:
     """The ConfigMap for the entries of a run."""
-    return BASELINE if trial.kind is Kind.BASELINE else range_of(trial.index)
+    return BASELINE if trial.kind is Kind.BASELINE else Shard("ledger", range_of(trial.index))
 
 
 def shard_of(entry: Entry) -> Shard:
     """The ConfigMap for an entry."""
-    return range_of(entry.index) if isinstance(entry, Record) else BASELINE
+    if isinstance(entry, Record):
+        return Shard("ledger", range_of(entry.index))
+    if isinstance(entry, Suggestion):
+        return Shard("suggestions", range_of(entry.number))
+    return BASELINE if isinstance(entry, BaselineEntry) else WARM_START
 
 
 def key_of(entry: Entry) -> str:
-    """The key of an attempt: keys sort as the trials are listed."""
+    """The key of an entry: keys sort as the trials are listed."""
     if isinstance(entry, Record):
         return f"{entry.index:04d}-{entry.id}.{entry.attempt}"
-    return str(entry.record.attempt)
+    if isinstance(entry, Suggestion):
+        return f"{entry.number:04d}"
+    return str(entry.record.attempt) if isinstance(entry, BaselineEntry) else "lessons.jsonl"
 
 
 def line_of(entry: Entry) -> str:
-    """The line that an entry is written as."""
-    return shortened(entry) if isinstance(entry, Record) else entry.model_dump_json(by_alias=True)
+    """The text that an entry is written as."""
+    if isinstance(entry, Record):
+        return shortened(entry)
+    if isinstance(entry, Suggestion):
+        return suggestion.encode(entry.model_copy(update={"why": cut_error(entry.why, _MAX_WHY)}))
+    if isinstance(entry, BaselineEntry):
+        return entry.model_dump_json(by_alias=True)
+    return _latest_that_fit(entry.lessons)
 
 
 def entry_of(shard: Shard, line: str) -> Entry:
-    """The entry that a line of a ConfigMap holds.
+    """The entry that a text in a ConfigMap holds.
 
     Raises:
         ValueError: it holds none.
     """
-    return BaselineEntry.model_validate_json(line) if shard == BASELINE else decode(line)
+    if shard.kind == "ledger":
+        return decode(line)
+    if shard.kind == "suggestions":
+        return suggestion.decode(line)
+    if shard == BASELINE:
+        return BaselineEntry.model_validate_json(line)
+    try:
+        return WarmStart(tuple(from_json(json.loads(each)) for each in line.splitlines()))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"not what a search began with: {error}") from error
 
 
-def record_of(entry: Entry) -> Record:
+def record_of(entry: Ended) -> Record:
     """How the attempt ended that an entry is about."""
     return entry if isinstance(entry, Record) else entry.record
+
+
+def _latest_that_fit(lessons: Iterable[Lesson]) -> str:
+    """The last of the lessons, a line each: as many as a ConfigMap takes."""
+    lines, size = list[str](), 0
+    for each in reversed(list(lessons)[-MAX_LESSONS:]):
+        line = json.dumps(as_json(each)) + "\n"
+        size += len(line.encode())
+        if size > MAX_SHARD_BYTES:
+            break
+        lines.append(line)
+    return "".join(reversed(lines))
 
 
 def shortened(record: Record) -> str:

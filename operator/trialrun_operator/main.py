@@ -18,6 +18,8 @@ from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
+from trialrun_operator.suggester import Suggester
+from trialrun_operator.suggesting_process import SuggestingProcess
 from trialrun_operator.worker import work_off
 
 _log = logging.getLogger(__name__)
@@ -53,12 +55,16 @@ async def run(chosen: settings.Settings) -> int:
     metrics = Metrics(lambda: float(queue.depth))
     kube = Kube(metrics.api_called)
     await kube.connect()
+    suggester = Suggester(
+        SuggestingProcess(environment=settings.for_one_thread()), answered=queue.add, clock=time.monotonic
+    )
     reconciler = Reconciler(
         kube,
         store,
         queue,
         metrics,
         chosen.image,
+        suggester,
         now=now,
         clock=time.monotonic,
     )
@@ -81,6 +87,7 @@ async def run(chosen: settings.Settings) -> int:
 
     ours = [
         asyncio.create_task(resync.run(synced), name="resync"),
+        asyncio.create_task(suggester.run(), name="suggester"),
         *(asyncio.create_task(work(), name=f"worker {number}") for number in range(WORKERS)),
     ]
     where = ", ".join(chosen.namespaces) or "all namespaces"

@@ -1,12 +1,14 @@
 """Makes the PyTorchJob that runs one attempt at a trial. Only `observe` knows its looks too. Pure."""
 
 import json
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.pod import Pod
+from trainer.experiment.space import Point
 from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.workload import Workload, one_at_a_time
 from trialrun_operator.names import (
@@ -42,11 +44,19 @@ class _Order:
 
 
 def pytorch_job(
-    work: Workload, key: Key, uid: str, trial: Trial, attempt: int, image: str, memory: str | None = None
+    work: Workload,
+    key: Key,
+    uid: str,
+    trial: Trial,
+    attempt: int,
+    image: str,
+    memory: str | None = None,
+    ran: Container[str] | None = None,
 ) -> Document:
     """The job of an attempt; `uid` is the experiment's, `image` what runs unless the experiment names another.
 
-    `memory` is the limit of each of its workers, in place of the one that the experiment gives to pods.
+    `memory` is the limit of each of its workers, in place of the one that the experiment gives to pods. `ran` are the
+    ids of trials that a baseline runs again, None for all.
 
     No backoffLimit and no deadline in runPolicy: with either, the training operator deletes the failed pod and with
     it the evidence (docs/decisions/0003-operator.md).
@@ -60,7 +70,7 @@ def pytorch_job(
     chosen = work.experiment.spec.pod
     template = {
         "metadata": _metadata(chosen, ours),
-        "spec": _pod_spec(work, uid, trial, attempt, image, memory),
+        "spec": _pod_spec(work, _order(work, uid, trial, attempt, ran), trial, image, memory),
     }
     replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
     return {
@@ -89,7 +99,7 @@ def _metadata(chosen: Pod, ours: dict[str, str]) -> Document:
     return metadata
 
 
-def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str, memory: str | None) -> Document:
+def _pod_spec(work: Workload, order: _Order, trial: Trial, image: str, memory: str | None) -> Document:
     chosen = work.experiment.spec.pod
     claims = {"data": (chosen.data_claim, "/data", True), "output": (chosen.output_claim, "/output", False)}
     mounted = {name: claim for name, claim in claims.items() if claim[0] is not None}
@@ -106,7 +116,7 @@ def _pod_spec(work: Workload, uid: str, trial: Trial, attempt: int, image: str, 
             "fsGroupChangePolicy": "OnRootMismatch",  # otherwise every pod's start walks through the whole volume
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(chosen, _order(work, uid, trial, attempt), trial, image, memory, mounted)],
+        "containers": [_container(chosen, order, trial, image, memory, mounted)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             *(
@@ -173,23 +183,53 @@ def _environment(order: _Order, trial: Trial, chosen: Pod) -> list[Document]:
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in (theirs | ours).items()]
 
 
-def _order(work: Workload, uid: str, trial: Trial, attempt: int) -> _Order:
+def _order(work: Workload, uid: str, trial: Trial, attempt: int, ran: Container[str] | None) -> _Order:
     if isinstance(work.experiment, HyperparamSearch) and trial.kind is Kind.BASELINE:
-        return _Order("baseline", BASELINE_VARIABLE, baseline_document(work.experiment, uid, attempt))
+        only = None if ran is None else [each.index for each in work.trials if each.id in ran]
+        if only is not None and len(only) == len(work.trials):
+            only = None
+        told = baseline_document(work.experiment, uid, attempt, suggested_points(work), only)
+        return _Order("baseline", BASELINE_VARIABLE, told)
     return _Order("pod", TRIAL_VARIABLE, trial_document(work, uid, trial, attempt))
 
 
-def baseline_document(search: HyperparamSearch, uid: str, attempt: int) -> str:
-    """The one thing a baseline's pod is told: the search as one worker at a time trains it."""
+def baseline_document(
+    search: HyperparamSearch,
+    uid: str,
+    attempt: int,
+    suggested: Sequence[Point] = (),
+    only: Sequence[int] | None = None,
+) -> str:
+    """The one thing a baseline's pod is told: the search as one worker at a time trains it.
+
+    `suggested` are the points of one that learns, and `only` the indices of the trials to run, None for all.
+    """
     document = one_at_a_time(search).document(sparse=True)
     for name in ("pod", "prices", "baseline"):  # which are for the cluster only, and may be long
         document["spec"].pop(name, None)
-    return _json({"uid": uid, "attempt": attempt, "search": document})
+    told: Document = {"uid": uid, "attempt": attempt, "search": document}
+    if suggested:
+        told["suggested"] = list(suggested)
+    if only is not None:
+        told["only"] = list(only)
+    return _json(told)
 
 
-def baseline_bytes(search: HyperparamSearch) -> int:
-    """How long what a baseline's pod is told is, but for the UID and the attempt."""
-    return len(baseline_document(search, "", 0).encode())
+def baseline_bytes(work: Workload) -> int:
+    """How long what a baseline's pod is told is at most, but for the UID and the attempt."""
+    search = work.experiment
+    assert isinstance(search, HyperparamSearch), "a scale test has no baseline"  # noqa: S101
+    suggested = suggested_points(work)
+    only = [each.index for each in work.trials] if suggested else None
+    return len(baseline_document(search, "", 0, suggested, only).encode())
+
+
+def suggested_points(work: Workload) -> list[Point]:
+    """The points of a search that learns, but for those that its file gives."""
+    if work.points is None or not isinstance(work.experiment, HyperparamSearch):
+        return []
+    first = len(work.experiment.spec.points)
+    return [trials[0].parameters for number, trials in sorted(work.by_point.items()) if number >= first]
 
 
 def trial_document(work: Workload, uid: str, trial: Trial, attempt: int) -> str:

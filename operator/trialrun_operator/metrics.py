@@ -24,6 +24,9 @@ class Metrics:
         self.trials = Counter(
             "trialrun_trials", "Attempts that were recorded, by outcome.", ["kind", "outcome"], registry=registry
         )
+        self.suggestions = Counter(
+            "trialrun_suggestions", "Points that were suggested and written to a ledger.", registry=registry
+        )
         self.jobs_created = Counter("trialrun_jobs_created", "Jobs that were created.", ["kind"], registry=registry)
         self.jobs_deleted = Counter("trialrun_jobs_deleted", "Jobs that were deleted.", ["kind"], registry=registry)
         self.api_calls = Counter(

@@ -13,6 +13,7 @@ TRIAL_LABEL = f"{GROUP}/trial"
 INDEX_LABEL = f"{GROUP}/index"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 LEDGER_LABEL = f"{GROUP}/ledger"
+SUGGESTIONS_LABEL = f"{GROUP}/suggestions"
 
 CONTAINER = "pytorch"  # the training operator looks for a container of this name
 
@@ -107,6 +108,16 @@ def job_name(experiment: str, trial: str, attempt: int) -> str:
 def baseline_name(key: Key, uid: str) -> str:
     """The ConfigMap of what was measured as a baseline. It is no ledger, and has no ledger's label."""
     return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-baseline"
+
+
+def suggestions_name(key: Key, uid: str, shard: int) -> str:
+    """The ConfigMap of a range of suggestions. Operators of version 0.1 pass it over: it has no ledger's label."""
+    return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-suggestions-{shard}"
+
+
+def warm_start_name(key: Key, uid: str) -> str:
+    """The ConfigMap of what a search began with that another had come to."""
+    return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-warmstart"
 
 
 def imported_name(experiment: str) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from trainer.experiment.bounds import Budget
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
+from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History, Ledger
 from trainer.scheduling.limits import Limits
@@ -48,9 +50,9 @@ class Plan:
 
     `measured` are attempts at the baseline to record beside `records`. Of the jobs `relists` pods must be listed
     before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
-    that go for others; none is created while it `waits_for_room`. `over`, `worthwhile` and `idle` are the decision's.
-    `limits` are those of cells; None while what they count from is measured. At `wake`, in milliseconds since 1970,
-    time changes the plan.
+    that go for others; none is created while it `waits_for_room`. `wanted`, `over`, `worthwhile` and `idle` are the
+    decision's, `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
+    from is measured. At `wake`, in milliseconds since 1970, time changes the plan.
     """
 
     records: tuple[Record, ...]
@@ -63,6 +65,8 @@ class Plan:
     measuring: int | None
     room: tuple[Delete, ...]
     waits_for_room: bool
+    wanted: int
+    ended: str | None
     over: bool
     worthwhile: bool
     idle: bool
@@ -89,9 +93,11 @@ def plan(
     # A pod that was told to end and never does, its node being stuck, would hold up the search for ever.
     live = [each for each in attempts if each.live and not (each.dismissed and _recorded(ledger, *each.identity))]
     baseline = work.baseline.id if work.baseline is not None else ""
+    trials = [each for each in live if each.identity[0] != baseline]
     measuring = [number for identity, number in (each.identity for each in live) if identity == baseline]
-    running = [identity for identity, _ in (each.identity for each in live) if identity != baseline]
+    running = [each.identity[0] for each in trials]
 
+    busy_since = min((moment for each in trials if (moment := _began(each)) is not None), default=None)
     records, relists, podless, unclear, wakes = _judge(work, ledger, attempts, accepted, now)
     decision = decide(
         work,
@@ -100,9 +106,11 @@ def plan(
         records,
         free=0 if work.experiment.spec.suspend else work.parallel_trials - len(running),
         now=now,
+        busy_since=busy_since,
         unclear=unclear,
         blocked=blocked,
     )
+    ended = history.ended(busy_since, now)
     stopped = [each.job for each in live if each.identity[0] in decision.stops]
     deletes = _tidy(ledger, attempts, now, wakes)
     finished = _finished(ledger, attempts, settled)
@@ -111,6 +119,8 @@ def plan(
     old = [job for job, moment in room if now >= moment + KEPT_MILLISECONDS][: len(decision.starts)]
     wakes += [moment + KEPT_MILLISECONDS for _, moment in room if now < moment + KEPT_MILLISECONDS]
     waits_for_room = bool(room) or (crowded and bool(records))
+    # A search's budget may be used up by what has ended, which the decision doesn't know before it is written.
+    waits = waits_for_room or (bool(records) and _has_budget(work))
     deletes += [
         _delete(job, "its search runs again, or wants no baseline") for job in stopped if job and not job.deleting
     ]
@@ -119,18 +129,30 @@ def plan(
         measured=tuple(_measured(record, attempts) for record in records if record.id == baseline),
         relists=tuple(relists),
         podless=tuple(podless),
-        creates=decision.starts if not waits_for_room else (),
+        creates=() if waits else decision.starts,
         deletes=tuple(deletes),
         running=frozenset(running),
         measuring=max(measuring, default=None),
         room=tuple(_delete(job, "its trial is recorded, and a quota takes no more jobs") for job in old),
         waits_for_room=waits_for_room,
+        wanted=0 if waits else decision.wanted,
+        ended=None if ended is None else ended.sentence,
         over=decision.over,
         worthwhile=decision.worthwhile,
         idle=decision.idle,
         wake=min(wakes, default=None),
         limits=history.limits,
     )
+
+
+def _began(attempt: Attempt) -> int | None:
+    """When the first pod of an attempt had a node, from which on its record counts; None where none has."""
+    moments = [pod.bound or pod.began or pod.started for pod in attempt.pods]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _has_budget(work: Workload) -> bool:
+    return isinstance(work.experiment, HyperparamSearch) and work.experiment.spec.budget != Budget()
 
 
 def _sorted_out(ledger: Ledger, attempts: Iterable[Attempt]) -> tuple[list[Attempt], list[Attempt]]:

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Kind
 from trainer.experiment.record import Record
+from trainer.experiment.spec import HyperparamSearch
+from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload
 from trialrun_operator import baseline_status, conditions, events, observe, status
 from trialrun_operator.apply import Applier
@@ -24,6 +26,9 @@ from trialrun_operator.queue import Queue
 from trialrun_operator.state import ExperimentState, ExperimentStates
 from trialrun_operator.status_model import Status
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
+from trialrun_operator.suggester import Question, Suggester
+from trialrun_operator.warm_start import earlier_lessons
+from trialrun_operator.workload import warm_start_of
 
 _log = logging.getLogger(__name__)
 _NAMED = 100  # trials whose pods are asked for by name, in place of all pods; a selector has its length
@@ -43,6 +48,7 @@ class Reconciler:
         queue: Queue,
         metrics: Metrics,
         image: str,
+        suggester: Suggester,
         *,
         now: Callable[[], int],
         clock: Callable[[], float],
@@ -51,6 +57,7 @@ class Reconciler:
         self._store = store
         self._queue = queue
         self._metrics = metrics
+        self._suggester = suggester
         self._now = now
         self._states = ExperimentStates(kube, clock)
         self._applier = Applier(kube, store, metrics, image, clock)
@@ -69,6 +76,7 @@ class Reconciler:
         seen = self._store.experiment(key)
         if seen is None or seen.deleting:
             self._states.forget(key)
+            self._suggester.forget(key)
             return 0.0
         state = self._states.of(seen)
         try:
@@ -93,15 +101,16 @@ class Reconciler:
         await self._applier.find(seen, state)
         crowded = state.crowded
         found, computed = await self._plan(seen, state, work, accepted)
-        writes = state.may_write()
+        writes, due = state.may_write(), bool(found.records or found.measured)
         if not writes:
             self._queue.add(seen.key, state.until_write())
             found = replace(found, records=(), measured=())
         # None of these waits for another: what is deleted was recorded before, and so was what an attempt follows on.
-        recorded, created, _ = await all_of(
+        recorded, created, _, suggested = await all_of(
             self._record(seen, state, work, found),
             self._applier.create(seen, state, work, () if self.backend_missing else found.creates),
             self._applier.delete(seen, state, (*found.deletes, *found.room)),
+            self._suggest(seen, state, work, found),
         )
         missing = work.imports_baseline and (state.imported is None or state.imported.figures is None)
         state.idle = found.idle and not missing
@@ -109,17 +118,18 @@ class Reconciler:
             state.made_room()
         became_crowded = state.crowded and not crowded
         pending = len(found.records) + len(found.measured)
+        unable = await self._ask(seen, state, work, found, suggested) if writes or not due else None
         if writes and len(recorded) == pending:  # otherwise another operator was first, with another record perhaps
             began = time.thread_time()
             running = found.running | {each.trial.id for each in created if each.trial.kind is not Kind.BASELINE}
-            problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem()
+            problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem() or unable
             problem = None if became_crowded or found.waits_for_room else problem
             made = self._status(seen, state, work, found, running, accepted, problem)
             took = time.thread_time() - began
             state.status_took(took)
             computed += took
             await self._write_status(seen, made)
-        again = bool(pending or created) or became_crowded
+        again = bool(pending or created or suggested) or became_crowded
         all_created = self.backend_missing or state.backing_off() or len(created) == len(found.creates)
         all_deleted = all(state.deleted(each.uid) for each in (*found.deletes, *found.room))
         self._schedule(seen.key, state, found, again=again or not (all_created and all_deleted))
@@ -154,7 +164,7 @@ class Reconciler:
             elif not await self._refresh(seen, state, work, found):
                 return found, computed
         self._queue.add(seen.key)  # it keeps changing: nothing is created now
-        return replace(found, creates=()), computed
+        return replace(found, creates=(), wanted=0), computed
 
     async def _refresh(self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan) -> bool:
         """Whether the ledger is another than a plan was made of by which jobs are created, or deleted for others."""
@@ -168,6 +178,71 @@ class Reconciler:
         written = await state.ledger.add((*found.records, *found.measured))
         await events.recorded(self._kube, self._metrics, seen, work, written, self._now())
         return written
+
+    async def _suggest(self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan) -> int:
+        """Writes the points that were suggested into the ledger, as many as are wanted; gives how many.
+
+        The next look starts them, and what another operator has suggested meanwhile.
+        """
+        ready = self._suggester.suggested(seen.key, seen.uid, len(work.by_point), found.wanted)
+        if not ready or not state.may_suggest():
+            if ready:
+                self._queue.add(seen.key, state.until_suggest())
+            return 0
+        before = len(work.by_point)
+        count = await state.ledger.suggest(ready)
+        state.grow(work)
+        if not count:  # the ledger was another than it was known to be
+            self._queue.add(seen.key)
+        else:
+            self._metrics.suggestions.inc(count)
+            _log.info("%s: suggested %d points (%d so far)", seen.key, count, len(work.by_point))
+        return len(work.by_point) - before
+
+    async def _ask(
+        self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan, suggested: int
+    ) -> conditions.Problem | None:
+        """Asks for the points that a learning search still wants; gives what keeps it from being given any.
+
+        All that has ended is in the ledger by now: the next points are learnt from it.
+        """
+        search, number = work.experiment, len(work.by_point)
+        if work.points is None or not isinstance(search, HyperparamSearch):
+            return None
+        if found.over:
+            self._suggester.forget(seen.key)
+            return None
+        if found.wanted <= suggested:
+            self._suggester.drop(seen.key)
+            return None
+        if state.ledger.unreadable:
+            return conditions.unreadable_ledger(state.ledger.unreadable[0])
+        if self._suggester.is_exhausted(seen.key, seen.uid, number):
+            work.points = number
+            self._queue.add(seen.key)
+            return None
+        try:
+            earlier = await self._earlier(seen, state, search)
+        except UserError as error:
+            return conditions.cannot_suggest(str(error))
+        lessons = state.lessons.of(work, state.ledger.records)
+        self._suggester.ask(seen.key, seen.uid, Question(search, earlier, lessons, found.wanted - suggested))
+        said = self._suggester.problem(seen.key)
+        return None if said is None else conditions.cannot_suggest(said)
+
+    async def _earlier(
+        self, seen: ExperimentObject, state: ExperimentState, search: HyperparamSearch
+    ) -> Sequence[Lesson]:
+        """What a search begins with that another has come to; that is written down once.
+
+        Raises:
+            UserError: it can't begin with that.
+        """
+        if warm_start_of(search) is None:
+            return ()
+        if state.ledger.warm_start is None:
+            await state.ledger.begin_with(await earlier_lessons(self._kube, seen.key, search))
+        return state.ledger.warm_start or ()
 
     def _schedule(self, key: Key, state: ExperimentState, found: Plan, *, again: bool) -> None:
         """When to look again without news: `again` as soon as may be, and whenever time may change the plan."""
@@ -187,6 +262,12 @@ class Reconciler:
         if "acceptedAt" in seen.status:
             await self._conclude(seen, state, work, observe.milliseconds(seen.status["acceptedAt"]))
         accepted = None if work.experiment.spec.suspend or problem else self._now()
+        if accepted is not None and isinstance(work.experiment, HyperparamSearch):
+            try:
+                await self._earlier(seen, state, work.experiment)
+            except UserError as error:
+                await self._write_status(seen, self._invalid(seen, str(error).splitlines()))
+                return
         made = self._status(seen, state, work, None, frozenset(), accepted, problem)
         if accepted is None:  # only acting on `rerun` changes it
             made = status.taken_up_as(made, seen.status)
@@ -243,6 +324,7 @@ class Reconciler:
             accepted=accepted,
             problem=problem,
             makes_room=state.makes_room,
+            learnt=_learnt(state, work),
             old=seen.status,
             now=self._now(),
         )
@@ -300,6 +382,14 @@ class Reconciler:
         self._store.replace(listed, version, lambda value: isinstance(value, Pod) and value.job_uid in uids)
         for job in jobs:
             self._store.confirm(job, self._now())
+
+
+def _learnt(state: ExperimentState, work: Workload) -> str:
+    """What a search began with, in a sentence; empty where that is nothing."""
+    search, lessons = work.experiment, state.ledger.warm_start
+    if not isinstance(search, HyperparamSearch) or lessons is None:
+        return ""
+    return conditions.begun_with(len(lessons), str(search.spec.warm_start))
 
 
 def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:

@@ -35,3 +35,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         port=int(port),
         log_level=level,
     )
+
+
+def for_one_thread(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a process that computes with one thread, where libraries would start one for each CPU."""
+    return {**environment, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}

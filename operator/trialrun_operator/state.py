@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.decide import Start
 from trainer.scheduling.workload import Workload
 from trialrun_operator import baseline_status
@@ -12,9 +13,10 @@ from trialrun_operator.baseline_status import BaselineStatus
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube
 from trialrun_operator.ledger_store import LedgerStore, imported_data
+from trialrun_operator.lessons import Lessons
 from trialrun_operator.names import Key
 from trialrun_operator.store import ExperimentObject
-from trialrun_operator.workload import workload
+from trialrun_operator.workload import differs, take_in, workload
 
 # Ledger and status are written at most once in so long for an experiment, and so rarely that working out the status,
 # which grows with the number of trials, takes a twentieth of the time.
@@ -49,9 +51,12 @@ class ExperimentState:
     makes_room: bool = False  # whether jobs were deleted for that
     # Jobs that may exist: it is not known whether they were created.
     unanswered: set[str] = field(default_factory=set)
+    lessons: Lessons = field(default_factory=Lessons)
     _generation: int = -1
+    _taken_in: Sequence[Suggestion] = ()  # by the workload
     _workload: Workload | InvalidExperiment | None = None
     _last_write: float = _NEVER
+    _last_suggestion: float = _NEVER
     _status_seconds: float = 0.0
     _last_ask: float = _NEVER
     _blocked: dict[tuple[str, int], _Backoff] = field(default_factory=dict)
@@ -59,22 +64,46 @@ class ExperimentState:
     _deleted: dict[str, float] = field(default_factory=dict)
 
     async def workload(self, seen: ExperimentObject) -> Workload:
-        """The experiment's workload, made once for each generation.
+        """The experiment's workload, made once for each generation, with the points that its ledger is known to have.
 
         Raises:
             InvalidExperiment: with all mistakes.
         """
-        if self._workload is None or self._generation != seen.generation:
+        suggestions = self.ledger.suggestions
+        if self._workload is None or self._generation != seen.generation or self._differs(suggestions):
             try:
                 # Thousands of trials take a while, and the watches must not wait.
-                self._workload = await asyncio.to_thread(workload, seen.document)
+                self._workload = await asyncio.to_thread(workload, seen.document, suggestions)
             except InvalidExperiment as invalid:
                 self._workload = invalid
-            self._generation = seen.generation
+            self._generation, self._taken_in = seen.generation, suggestions
+            self.lessons = Lessons()
             self.fresh, self.imported = False, None  # it may want another baseline now
         if isinstance(self._workload, InvalidExperiment):
             raise self._workload
         return self._workload
+
+    def _differs(self, suggestions: Sequence[Suggestion]) -> bool:
+        if suggestions is self._taken_in or not isinstance(self._workload, Workload):
+            return False
+        return differs(self._workload, suggestions)
+
+    def grow(self, work: Workload) -> None:
+        """Takes into a learning search's workload the points that its ledger has by now.
+
+        Raises:
+            InvalidExperiment: one makes no valid training.
+        """
+        if self.ledger.suggestions is self._taken_in:
+            return
+        self._taken_in = self.ledger.suggestions
+        try:
+            grown = take_in(work, self._taken_in)
+        except InvalidExperiment as invalid:
+            self._workload = invalid  # as the next look says
+            raise
+        if grown and work.imports_baseline:
+            self.fresh, self.imported = False, None  # its figures are of the trials that there are
 
     async def refresh(self, kube: Kube, key: Key, work: Workload, starts: Sequence[Start] = ()) -> bool:
         """Compares the ledger, and a baseline to import, with the cluster; says whether the ledger differed.
@@ -82,8 +111,11 @@ class ExperimentState:
         Once all was compared since the last resync, only what may speak against `starts` is.
         """
         if self.fresh and starts:
-            return await self.ledger.refresh(starts)
+            differed = await self.ledger.refresh(starts)
+            self.grow(work)
+            return differed
         differed = await self.ledger.refresh()
+        self.grow(work)
         if work.imports_baseline and (self.imported is None or self.imported.figures is None):
             data = await imported_data(kube, key)
             # Hundreds of records take a while, and the watches must not wait.
@@ -102,6 +134,17 @@ class ExperimentState:
         """Seconds until ledger and status may be written again."""
         interval = max(WRITE_INTERVAL_SECONDS, self._status_seconds / _STATUS_SHARE)
         return max(0.0, self._last_write + interval - self.clock())
+
+    def may_suggest(self) -> bool:
+        """Whether suggestions may be written to the ledger now; if so, that is noted."""
+        if self.until_suggest() > 0:
+            return False
+        self._last_suggestion = self.clock()
+        return True
+
+    def until_suggest(self) -> float:
+        """Seconds until suggestions may be written again."""
+        return max(0.0, self._last_suggestion + WRITE_INTERVAL_SECONDS - self.clock())
 
     def status_took(self, seconds: float) -> None:
         """Notes how long the status took to be worked out."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.experiment.expand import Kind
 from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.redact import redacted
@@ -58,28 +59,35 @@ def status(
     accepted: int | None,
     problem: c.Problem | None,
     makes_room: bool = False,
+    learnt: str = "",
     old: Mapping[str, Any],
     now: int,
 ) -> Status:
     """The status of a valid experiment, of which `running` are the trials and floors with a live attempt.
 
-    `makes_room` says that recorded jobs were deleted for others.
+    `makes_room` says that recorded jobs were deleted for others, `learnt` is what a search began with, in a sentence.
 
     `plan` and `accepted` are None until it is taken up; `old` is the status before.
     """
+    runs = work.by_id
     ledger = {
         identity: records
         for identity, records in ledger.items()
-        if work.baseline is None or identity != work.baseline.id
+        if identity in runs and runs[identity].kind is not Kind.BASELINE
     }
     latest = _latest(work, ledger, accepted)
     earlier = (record for of_run in ledger.values() for record in of_run[:-1])
     records = [*earlier, *latest.values()]
-    summary = summarize(work.experiment, work.trials, records, baseline.figures, baseline.rests_on)
+    summary = summarize(
+        work.experiment, work.trials, records, baseline.figures, baseline.rests_on, planned=work.points
+    )
     counts = summary.counts
     over = plan is not None and plan.over
     limits = plan.limits if plan is not None else Limits()
-    verdicts = _verdicts(work, summary, len(running), over, problem, limits)
+    verdicts = _verdicts(work, summary, len(running), over, problem, limits, plan.ended if plan is not None else None)
+    if learnt and verdicts[c.ACCEPTED][1] == c.VALID:
+        value, reason, message = verdicts[c.ACCEPTED]
+        verdicts[c.ACCEPTED] = value, reason, f"{message}\n{learnt}"
     if makes_room:
         value, reason, message = verdicts[c.PROGRESSING]
         verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"
@@ -164,6 +172,7 @@ def _verdicts(
     over: bool,
     problem: c.Problem | None,
     limits: Limits | None,
+    ended: str | None,
 ) -> dict[str, Verdict]:
     """Status, reason and sentence of each condition."""
     counts, spec = summary.counts, work.experiment.spec
@@ -180,6 +189,8 @@ def _verdicts(
     elif over:
         reason = c.TOO_MANY_FAILURES if exhausted else c.ALL_TRIALS_DONE
         sentence = c.finished(counts.done, counts.total, summary.caveats[0] if exhausted else "")
+        if not exhausted and ended is not None and counts.done < counts.total:
+            reason, sentence = c.BUDGET_USED_UP, c.ended(ended, counts.done, counts.total)
         verdicts[c.PROGRESSING] = ("False", reason, sentence)
         kept = f" {c.KEPT_MESSAGE}" if spec.ttl_seconds_after_finished is None else ""
         verdicts[c.FINISHED] = ("True", reason, f"{sentence}{kept}")
@@ -193,6 +204,8 @@ def _verdicts(
             verdicts[c.PROGRESSING] = ("False", c.SUSPENDED, c.suspended(running))
         elif exhausted and budget is not None:
             verdicts[c.PROGRESSING] = ("True", c.WINDING_UP, c.winding_up(counts.failed, budget, running))
+        elif ended is not None:
+            verdicts[c.PROGRESSING] = ("True", c.BUDGET_USED_UP, c.ending(ended, running))
         elif limits is None:
             verdicts[c.PROGRESSING] = ("True", c.MEASURING_FLOOR, c.MEASURING_FLOOR_MESSAGE)
         elif running or counts.outcomes:
@@ -221,7 +234,8 @@ def _succeeded(summary: Summary, *, exhausted: bool) -> Verdict:
         return "False", c.TOO_MANY_FAILURES, c.too_many_failures(summary.caveats[0], listed, advice)
     if not counts.succeeded:
         return "False", c.NO_TRIAL_SUCCEEDED, c.no_trial_succeeded(listed, advice)
-    sentences = (c.succeeded(counts.succeeded, counts.total, listed), *summary.caveats)
+    ended = (summary.ended_by,) if summary.ended_by is not None and counts.done < counts.total else ()
+    sentences = (c.succeeded(counts.succeeded, counts.total, listed), *ended, *summary.caveats)
     return "True", c.TRIALS_SUCCEEDED, " ".join(sentences)
 
 

@@ -1,38 +1,113 @@
 """The workload of an object of the API server. Pure."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trainer.experiment.entries import Entries
 from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.expand import planned
 from trainer.experiment.load import load
-from trainer.experiment.spec import ScaleTest
+from trainer.experiment.section import NAME
+from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling import workload as scheduling
-from trialrun_operator.manifests import baseline_bytes
+from trialrun_operator.ledger_format import MAX_VALUE_BYTES
+from trialrun_operator.manifests import baseline_bytes, suggested_points
 from trialrun_operator.names import MAX_ATTEMPT
 
 # The kernel takes no environment variable of more than 128 KiB.
 MAX_ORDER_BYTES = 120_000
+# Beside its parameters a suggestion says why it was made.
+_MAX_POINT_BYTES = MAX_VALUE_BYTES - 1024
 ON_ONE_MACHINE = (
     "spec.program: must be left out on a cluster; run the file on one machine with `python -m trainer run FILE`, or "
     "build an image whose entrypoint is the program (docs/bring-your-own-trainer.md)"
 )
+NOT_STOPPED = (
+    "spec.earlyStopping has no effect on a cluster yet: there are no progress reports to go by; trials run to their "
+    "end"
+)
+_SEARCH = re.compile(r"(?:hps|hyperparamsearch|hyperparamsearches)/(.+)")
 
 
-def workload(document: Mapping[str, Any]) -> scheduling.Workload:
+def workload(document: Mapping[str, Any], suggestions: Sequence[Suggestion] = ()) -> scheduling.Workload:
     """The workload, with what measures the floors of a scale test's cells, and a search's baseline.
 
-    A search whose baseline can't be told to a pod has none.
+    The `suggestions` are those of its ledger. A search whose baseline can't be told to a pod has none.
 
     Raises:
         InvalidExperiment: with all mistakes found.
     """
     experiment = load(document)
-    if experiment.spec.program is not None:
-        raise InvalidExperiment([ON_ONE_MACHINE])
-    work = replace(scheduling.workload(experiment), most_attempts=MAX_ATTEMPT)
+    mistakes = [ON_ONE_MACHINE] if experiment.spec.program is not None else list(_mistakes(experiment))
+    if mistakes:
+        raise InvalidExperiment(mistakes)
+    suggested = Entries(suggestions=suggestions).suggested(experiment)
+    work = replace(scheduling.workload(experiment, suggested), most_attempts=MAX_ATTEMPT)
     if isinstance(experiment, ScaleTest):
         return replace(work, floors=scheduling.floor_trials(experiment, work.trials))
-    if baseline_bytes(experiment) > MAX_ORDER_BYTES:
-        return work
-    return replace(work, baseline=scheduling.baseline_trial(experiment, work.trials))
+    if experiment.spec.early_stopping is not None:
+        work.ignored = (*work.ignored, NOT_STOPPED)
+    if baseline_bytes(work) <= MAX_ORDER_BYTES:
+        work.baseline = scheduling.baseline_trial(experiment, work.trials)
+    return work
+
+
+def differs(work: scheduling.Workload, suggestions: Sequence[Suggestion]) -> bool:
+    """Whether the ledger has not all points that a workload has, as where somebody has changed it by hand."""
+    suggested = Entries(suggestions=suggestions).suggested(work.experiment)
+    ours = suggested_points(work)
+    return suggested[: len(ours)] != ours
+
+
+def take_in(work: scheduling.Workload, suggestions: Sequence[Suggestion]) -> bool:
+    """Has a learning search grow by the points that its ledger has by now; says whether there were new ones.
+
+    Raises:
+        InvalidExperiment: a point makes no valid training.
+    """
+    before = len(work.trials)
+    work.update(Entries(suggestions=suggestions).suggested(work.experiment))
+    grown = len(work.trials) > before
+    if grown and work.baseline is not None and work.measures_baseline and baseline_bytes(work) > MAX_ORDER_BYTES:
+        work.by_id.pop(work.baseline.id, None)
+        work.baseline = None
+    return grown
+
+
+def warm_start_of(search: HyperparamSearch) -> str | None:
+    """The name of the search, in the same namespace, that one begins with the lessons of; None for none."""
+    source = search.spec.warm_start
+    found = None if source is None else _SEARCH.fullmatch(source)
+    return None if found is None else found[1]
+
+
+def _mistakes(experiment: Experiment) -> list[str]:
+    """What a cluster can't do for a search that learns."""
+    if planned(experiment) is None or not isinstance(experiment, HyperparamSearch):
+        return []
+    mistakes, source = [], experiment.spec.warm_start
+    if source is not None and not re.fullmatch(NAME, warm_start_of(experiment) or ""):
+        mistakes.append(
+            f"spec.warmStart: must be hps/NAME on a cluster, a search in the same namespace, got {source}"
+        )
+    longest = _longest_point(experiment)
+    if longest > _MAX_POINT_BYTES:
+        mistakes.append(
+            f"spec.parameters: must make points of at most {_MAX_POINT_BYTES} bytes with algorithm TPE on a cluster, "
+            f"got some of {longest}; give choices shorter names"
+        )
+    return mistakes
+
+
+def _longest_point(search: HyperparamSearch) -> int:
+    """The bytes that the parameters of a point take as JSON, at most."""
+    number = len(json.dumps(-1.2345678901234567e-300))
+    size = 0
+    for each in search.spec.parameters:
+        values = [len(json.dumps(value, ensure_ascii=False).encode()) for value in each.choices or ()]
+        size += len(json.dumps(each.name)) + 2 + max(values, default=number)
+    return size

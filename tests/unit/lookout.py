@@ -4,16 +4,25 @@ A test applies an experiment, says what pods do, lets time pass, and asks what t
 """
 
 import asyncio
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+import optuna
 
 from cluster import podstatus
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.record import RankReport, Record, decode, encode_report
+from trainer.experiment.spec import HyperparamSearch
+from trainer.experiment.suggestion import Suggestion, in_order
+from trainer.experiment.suggestion import decode as decode_suggestion
+from trainer.scheduling.lessons import from_json
+from trainer.suggesting.study import Study
 from trialrun_operator.event_handler import EventHandler
+from trialrun_operator.manifests import TRIAL_VARIABLE
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
@@ -23,6 +32,7 @@ from trialrun_operator.names import (
     JOBS,
     LEDGER_LABEL,
     PODS,
+    SUGGESTIONS_LABEL,
     TRIAL_LABEL,
     Key,
     Resource,
@@ -32,6 +42,8 @@ from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
+from trialrun_operator.suggester import Suggester
+from trialrun_operator.suggesting_process import ProcessEnded, encoded
 from trialrun_operator.worker import look_at_next
 from unit.builders import START, a_document
 from unit.fakekube import Document, FakeApi, FakeKube, Killed
@@ -92,6 +104,65 @@ class Clock:
         return self.milliseconds / 1000
 
 
+class Studies:
+    """What suggests points, in this process; `unable` says why it ends at every question, of which `ends` counts."""
+
+    def __init__(self) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.unable = ""
+        self.ends = 0
+        self.told: list[Document] = []
+        self.begun: list[str] = []
+        self._studies: dict[str, Study] = {}
+        self._answers: list[Document] = []
+
+    async def tell(self, *requests: Mapping[str, Any]) -> None:
+        if self.unable:
+            self.ends += 1
+            await self.end()
+            raise ProcessEnded(self.unable)
+        for line in encoded(requests).splitlines():
+            request = json.loads(line)
+            self.told.append(request)
+            self._take(request)
+
+    async def hear(self) -> Document:
+        answer = self._answers.pop(0)
+        if not answer:
+            await self.end()
+            raise ProcessEnded("it was killed")
+        return answer
+
+    def die(self) -> None:
+        """It is killed while it works out the next answer."""
+        self._answers.append({})
+
+    async def end(self) -> None:
+        self._studies.clear()
+        self._answers.clear()
+
+    def _take(self, request: Document) -> None:
+        search = request["search"]
+        if request["do"] == "begin":
+            document = json.dumps(request["experiment"])
+            earlier = [from_json(each) for each in request["earlier"]]
+            self._studies[search] = Study(HyperparamSearch.model_validate_json(document), earlier)
+            self.begun.append(search)
+        elif request["do"] == "learn":
+            self._studies[search].learn(from_json(each) for each in request["lessons"])
+        elif request["do"] == "suggest":
+            self._suggest(search, request["number"])
+        else:
+            self._studies.pop(search, None)
+
+    def _suggest(self, search: str, number: int) -> None:
+        found = self._studies[search].suggest(number)
+        told = {"event": "exhausted"} if found is None else {
+            "event": "suggested", "parameters": found.parameters, "learntFrom": found.learnt_from, "why": found.why,
+        }  # fmt: skip
+        self._answers.append({"search": search, "number": number} | told)
+
+
 class Operator:
     """One process of the operator. It knows nothing at first."""
 
@@ -101,12 +172,15 @@ class Operator:
         self._clock = clock
         self._heard = len(kube.api.events)
         self._list_at = clock.seconds()
-        self._store, self._queue, self._metrics = Store(clock.now), Queue(clock.seconds), Metrics(lambda: 0.0)
-        self._handler = EventHandler(self._store, self._queue, self._metrics)
-        self._resync = Resync(kube, self._store, self._metrics, ())
+        self._store, self._queue, self.metrics = Store(clock.now), Queue(clock.seconds), Metrics(lambda: 0.0)
+        self._handler = EventHandler(self._store, self._queue, self.metrics)
+        self._resync = Resync(kube, self._store, self.metrics, ())
+        self.studies = Studies()
+        self._suggester = Suggester(self.studies, self._queue.add, clock.seconds)
         self._reconciler = Reconciler(
-            kube, self._store, self._queue, self._metrics, "trainer:1", now=clock.now, clock=clock.seconds
-        )
+            kube, self._store, self._queue, self.metrics, "trainer:1", self._suggester,
+            now=clock.now, clock=clock.seconds,
+        )  # fmt: skip
 
     def next_delay(self) -> float:
         """Seconds until it does something without being told anything."""
@@ -119,7 +193,8 @@ class Operator:
         if self._clock.seconds() >= self._list_at:
             self._list_at = self._clock.seconds() + await self._resync.again(self._synced)
         while self._listed and self._queue.next_delay() == 0.0:
-            await look_at_next(self._queue, self._reconciler, self._metrics)
+            await look_at_next(self._queue, self._reconciler, self.metrics)
+            await self._suggester.work_off()
 
     def unheard(self) -> list[Document]:
         """What watches have to tell; they won't tell it again."""
@@ -305,9 +380,16 @@ class Lookout:
         lines = sorted(item for shard in shards for item in shard["data"].items())
         return [decode(line) for _, line in lines]
 
+    def suggestions(self) -> list[Suggestion]:
+        """The suggestions in the ledger, in the order of their numbers, as far as none is missing."""
+        shards = [each for each in self.of(CONFIG_MAPS) if SUGGESTIONS_LABEL in each["metadata"]["labels"]]
+        first = len(self.api.ask("GET", self.key.path)["spec"].get("points", ()))
+        return in_order((decode_suggestion(line) for shard in shards for line in shard["data"].values()), first)
+
     def trials(self) -> list[Trial]:
         """The trials of the experiment."""
-        return expand(load(self.api.ask("GET", self.key.path)))
+        suggested = [each.parameters for each in self.suggestions()]
+        return expand(load(self.api.ask("GET", self.key.path)), suggested)
 
     def status(self) -> Document:
         """The status of the experiment."""
@@ -328,6 +410,13 @@ class Lookout:
 
     def _time(self) -> str:
         return timestamp(self.clock.now() // 1000 * 1000)
+
+
+def trial_of(pod: Document) -> Document:
+    """What a trial's pod was told."""
+    variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
+    told: Document = json.loads(variables[TRIAL_VARIABLE])
+    return told
 
 
 def attempt(document: Document) -> str:

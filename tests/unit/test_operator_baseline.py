@@ -43,13 +43,13 @@ def planned(
 
 
 def ledger_of(records: list[Record], known: tuple[BaselineEntry, ...]) -> dict[str, list[Record]]:
-    measured = {BASELINE: [entry.record for entry in known]} if known else {}
+    measured = {TRIAL.id: [entry.record for entry in known]} if known else {}
     return {record.id: [record] for record in records} | measured
 
 
 def created(*attempts: Attempt, **more: Any) -> list[int]:
     """The attempts at the baseline that are to be made."""
-    return [each.attempt for each in planned(*attempts, **more).creates if each.trial.id == BASELINE]
+    return [each.attempt for each in planned(*attempts, **more).creates if each.trial.id == TRIAL.id]
 
 
 def running(attempt: int = 1) -> Attempt:
@@ -100,7 +100,7 @@ def test_planning_again_makes_no_second_one() -> None:
     found = measured_by(ended())
     assert created(ended(), known=(found,)) == []
     assert created(known=(found,)) == [], "its job was deleted"
-    assert created(blocked=frozenset({(BASELINE, 1)})) == []
+    assert created(blocked=frozenset({(TRIAL.id, 1)})) == []
 
 
 def test_what_its_pod_reported_is_kept_with_the_image_and_how_long_it_ran() -> None:
@@ -152,7 +152,7 @@ def test_a_baseline_is_no_trial_of_the_search() -> None:
     failure = measured_by(ended(KILLED)).record
     assert failure.outcome is Outcome.HOST_OOM
     strict = a_workload(parameters=PARAMETERS, baseline="Measure", maxFailedTrials=0)
-    found = plan(strict, ledger_of(DONE, ()) | {BASELINE: [failure]}, (), accepted=START, now=NOW)
+    found = plan(strict, ledger_of(DONE, ()) | {TRIAL.id: [failure]}, (), accepted=START, now=NOW)
     assert found.worthwhile, "its failure is none of the search's"
 
 
@@ -248,5 +248,5 @@ def test_an_import_that_will_not_do_says_why_and_what_to_do(
 
 
 def test_an_experiment_has_no_name_that_its_baseline_could_not_have() -> None:
-    assert len(f"{'a' * 39}-{BASELINE}-99") <= 53
+    assert len(f"{'a' * 39}-{TRIAL.id}-99") <= 53
     assert an_experiment(name="a" * 39)

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,14 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.load import load
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import HASHES, RankReport, Record, cut_error, hash_number
+from trainer.experiment.space import Point
+from trainer.experiment.spec import HyperparamSearch
+from trainer.experiment.suggestion import Suggestion
 from trainer.local.folder import settle, trial_folder
 from trainer.local.launcher import LauncherEnded
 from trainer.local.ledger import Ledger
 from trainer.local.processes import Processes
+from trainer.local.replay import Replay, Replayed
 from trainer.local.run import now, run
 from trainer.report.live import Progress, progress
 from trainer.scheduling.history import History
@@ -58,21 +62,38 @@ def main(options: argparse.Namespace) -> int:
 
 def _measured(told: Mapping[str, Any], options: argparse.Namespace) -> RankReport:
     experiment = load(told["search"])
-    work = workload(experiment)
+    suggested = told.get("suggested", ())
+    work = workload(experiment, suggested)
+    replay = None
+    if isinstance(experiment, HyperparamSearch) and (suggested or "only" in told):
+        replay = _replay(experiment, suggested, work, told.get("only"))
+        replay.restrict(work)
     ready = enter_data(options.data)
     build_data(work.trials, ready)
     if options.output.is_dir():
         # A piece of the UID keeps it apart from one of the same name that was deleted.
         folder = options.output / f"{experiment.name}-{told['uid'][:8]}" / "baseline" / str(told["attempt"])
         require_writable(folder)
-        return _run(work, folder, ready, keeps=True)
+        return _run(work, replay, folder, ready, keeps=True)
     with tempfile.TemporaryDirectory() as scratch:
-        return _run(work, Path(scratch), ready, keeps=False)
+        return _run(work, replay, Path(scratch), ready, keeps=False)
 
 
-def _run(work: Workload, folder: Path, ready: tuple[Path, ...], *, keeps: bool) -> RankReport:
+def _replay(
+    search: HyperparamSearch, suggested: Sequence[Point], work: Workload, only: Collection[int] | None
+) -> Replay:
+    """What the operator has told of a ledger: the points that were suggested, and the trials that ran."""
+    first = len(search.spec.points)
+    suggestions = [Suggestion(number=first + place, parameters=point) for place, point in enumerate(suggested)]
+    ran = [trial for trial in work.order if only is None or trial.index in only]
+    return Replay(search, suggestions, [Replayed(trial=trial.id) for trial in ran])
+
+
+def _run(work: Workload, replay: Replay | None, folder: Path, ready: tuple[Path, ...], *, keeps: bool) -> RankReport:
     experiment, trials = work.experiment, work.trials
     settle(folder, experiment, fresh=True)
+    if replay is not None:
+        replay.leave(folder)
     with (
         Ledger(folder) as ledger,
         Processes(default_cache(), folder / "fork-server.log", ready) as launcher,
@@ -90,7 +111,8 @@ def _run(work: Workload, folder: Path, ready: tuple[Path, ...], *, keeps: bool) 
             progress=shown if keeps else _Scratch(shown, folder),
         )
     if keeps:
-        leave_summary(folder, experiment, Entries(records))
+        suggestions, only = ((), None) if replay is None else (replay.suggestions, replay.only)
+        leave_summary(folder, experiment, Entries(records, suggestions, only=only))
     told = rests_on(experiment, trials, records)
     hashes = {name: hash_number(told[key]) for name, key in HASHES.items() if key in told}
     return RankReport(run=figures(experiment, trials, records), metrics=hashes)

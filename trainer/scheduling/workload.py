@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from trainer.experiment.bounds import Budget
 from trainer.experiment.doubts import doubts, ignored
 from trainer.experiment.expand import Kind, Trial, TrialMaker, expand, planned, samples
 from trainer.experiment.metrics import OBJECTIVES
@@ -181,10 +182,20 @@ def running_order(experiment: Experiment, trials: Sequence[Trial]) -> Sequence[T
 
 
 def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
-    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had."""
+    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had.
+
+    What decides about further trials, or about steps, was decided when the search ran.
+    """
     spec = search.spec
     longer = min(_MAX_TRIAL_SECONDS, spec.deadline_seconds * spec.workers)
-    return search.model_copy(update={"spec": spec.model_copy(update={"workers": 1, "deadline_seconds": longer})})
+    changes = {
+        "workers": 1,
+        "deadline_seconds": longer,
+        "early_stopping": None,
+        "budget": Budget(),
+        "warm_start": None,
+    }
+    return search.model_copy(update={"spec": spec.model_copy(update=changes)})
 
 
 def baseline_trial(search: HyperparamSearch, trials: Sequence[Trial]) -> Trial:
