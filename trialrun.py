@@ -81,14 +81,16 @@ class Trial:
         self.checkpoints = [Path(each) for each in order.get("checkpoints", [])]
         self._reports = order.get("reports")
         self._stop = order.get("stop")
-        self._until = order.get("until", math.inf)
+        self._until = order.get("until")
         self._step = -1
         self._beside = {}
 
     @property
     def stopping(self):
         """Whether it was asked to stop: what it has reported counts, and more is not wanted."""
-        return self._step >= self._until or (self._stop is not None and Path(self._stop).exists())
+        if self._until is not None and self._step >= self._until:
+            return True
+        return self._stop is not None and Path(self._stop).exists()
 
     def report(self, step=None, metrics=None, /, **more):
         """Tells the metrics after a step, numbers by name; gives whether to stop. Those of the last report count.

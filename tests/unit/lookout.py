@@ -62,6 +62,18 @@ def a_search(trials: int = 3, *, name: str = "search", **spec: Any) -> Document:
     return a_document(name=name, **(whole | spec))
 
 
+SPACE = [
+    {"name": "train.learningRate", "range": {"min": 1e-4, "max": 1e-1, "scale": "Log"}},
+    {"name": "model.hiddenSize", "range": {"min": 8, "max": 256}},
+]
+
+
+def a_learning_search(trials: int = 14, *, name: str = "search", **spec: Any) -> Document:
+    """A search of so many points by TPE, which learns once ten have ended."""
+    whole = {"objective": {"metric": "validMse"}, "algorithm": "TPE", "trials": trials, "parameters": SPACE}
+    return a_document(name=name, **(whole | {"parallelTrials": 3} | spec))
+
+
 def succeeds(**report: Any) -> Stage:
     """The pod reports and ends well."""
 
@@ -71,6 +83,13 @@ def succeeds(**report: Any) -> Stage:
         return podstatus.ended(pod, now, exit_code=0, message=encode_report(told).decode())
 
     return stage
+
+
+def measures(pod: Document, now: str) -> Document:
+    """The pod reports a loss of 0.01 where the learning rate is 0.01 and the hidden size 64, and more elsewhere."""
+    point = trial_of(pod)["parameters"]
+    loss = 0.01 + abs(math.log10(point["train.learningRate"]) + 2) + abs(math.log2(point["model.hiddenSize"]) - 6)
+    return succeeds(metrics={"validMse": loss})(pod, now)
 
 
 def beside_a_proxy(stage: Stage) -> Stage:

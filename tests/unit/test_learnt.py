@@ -14,7 +14,7 @@ from trainer.experiment.best import Points
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.learnt import FEWEST_POINTS, MOST_IMPROVEMENTS, importance
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import RUNG, STEP, Record, Seconds
+from trainer.experiment.record import RUNG, STEP, STEP_SECONDS, Record, Seconds
 from trainer.experiment.rung import RungEntry
 from trainer.experiment.saved import Saved
 from trainer.experiment.space import Point
@@ -258,14 +258,15 @@ def test_a_program_tells_its_steps_and_where_it_does_not_the_last_rung_counts() 
     like = a_record(expand(four())[0], epochs=0, seconds=5.0)
     of_program = like.model_copy(update={"seconds": Seconds(start=1.0, total=5.0), "metrics": {"loss": 0.1}})
 
-    def ran(number: int, step: int | None, outcome: Outcome) -> Record:
-        told = {} if step is None else {STEP: step}
+    def ran(number: int, step: int | None, outcome: Outcome, pace: float | None = None) -> Record:
+        told: dict[str, Scalar] = {} if step is None else {STEP: step}
+        told |= {} if pace is None else {STEP_SECONDS: pace}
         trial = trials[number]
         return of_program.model_copy(update={"id": trial.id, "index": number, "evidence": told, "outcome": outcome})
 
     records = [
-        ran(0, 100, Outcome.SUCCEEDED),
-        ran(1, 20, Outcome.STOPPED),
+        ran(0, 100, Outcome.SUCCEEDED, 0.04),
+        ran(1, 20, Outcome.STOPPED, 0.2),
         ran(2, None, Outcome.STOPPED),
         ran(3, None, Outcome.STOPPED),
     ]
@@ -274,8 +275,8 @@ def test_a_program_tells_its_steps_and_where_it_does_not_the_last_rung_counts() 
         for number, (rung, step) in enumerate([(0, 10), (1, 40)])
     ]
     found = summary_of(experiment, records, rungs=entries).saved
-    # The last tells neither: it counts as stopped before its first step, and its seconds are not known.
-    assert found == Saved(steps=80 + 60 + 100, of_steps=400, seconds=80 * 4 / 20 + 60 * 4 / 40, cost=None)
+    # The last tells neither: it counts as stopped before its first step, at the mean pace of those that tell theirs.
+    assert found == Saved(steps=80 + 60 + 100, of_steps=400, seconds=80 * 0.2 + (60 + 100) * 0.12, cost=None)
 
 
 def test_nothing_was_saved_where_nothing_was_stopped_or_nobody_knows_how_far_trials_go() -> None:

@@ -14,7 +14,8 @@ from trialrun_operator import conditions as c
 from trialrun_operator.kube import Unreachable
 from trialrun_operator.names import CONFIG_MAPS, JOBS, LEDGER_LABEL
 from unit.fakekube import Document, Fault, Killed, refused
-from unit.lookout import CRASHES, IS_EVICTED, Lookout, Stage, a_search, attempt, succeeds
+from unit.lookout import CRASHES, IS_EVICTED, Lookout, Stage, a_learning_search, a_search, attempt, measures, succeeds
+from unit.replayed import Replayed
 
 PARALLEL = 2
 SEARCH = a_search(4, parallelTrials=PARALLEL, ttlSecondsAfterFinished=0)
@@ -411,3 +412,88 @@ def test_in_whatever_weather_one_operator_or_two_come_to_the_same_end(sweep: Swe
                 break
         assert outcome(here) == undisturbed()[0], f"seed {seed}"
         assert_in_order(here)
+
+
+# --- searches that learn --------------------------------------------------------------------------------------------
+
+LEARNING = a_learning_search(14, parallelTrials=PARALLEL, ttlSecondsAfterFinished=0)
+
+
+def learns(name: str) -> Stage:
+    """All go well but two, as above."""
+    ends: dict[str, Stage] = {"1.1": IS_EVICTED, "2.1": CRASHES}
+    return ends.get(name, measures)
+
+
+def assert_learns_to_its_end(here: Lookout, seconds: int = 120) -> None:
+    """Whatever is suggested follows from the ledger as it was, and is tried once."""
+    for _ in range(seconds // 2):
+        here.play(learns, seconds=2)
+        if not here.jobs() and here.condition("Finished")[0] == "True":
+            break
+    assert (here.status()["phase"], here.status()["done"], here.jobs()) == ("Succeeded", "14/14", [])
+    ended = {"1.1": "Evicted, again", "1.2": "Succeeded", "2.1": "Crashed"}
+    assert here.records() == {f"{index}.1": "Succeeded" for index in range(14)} | ended
+    assert_in_order(here)
+    replayed = Replayed(LEARNING).take(event["object"] for event in here.api.events if event["type"] != "DELETED")
+    assert [each.number for each in replayed.suggestions] == list(range(14))
+    assert replayed.jobs == set(range(14))
+
+
+def learning() -> Lookout:
+    here = Lookout()
+    here.apply(LEARNING)
+    return here
+
+
+@cache
+def undisturbed_learning() -> Counter[str]:
+    """The writes of the search that learns when nothing disturbs it."""
+    here = learning()
+    assert_learns_to_its_end(here)
+    return Counter(here.kube.writes)
+
+
+@pytest.mark.parametrize("what", CUT_OFF)
+@pytest.mark.parametrize("write", WRITES)
+def test_whichever_write_is_cut_off_no_suggestion_is_lost_or_made_twice(write: str, what: str, sweep: Sweep) -> None:
+    count = undisturbed_learning()[write]
+    for number in sorted({seed % count for seed in sweep.seeds(sample=3, full=count)}):
+        here = learning()
+        here.kube.fails[write] = [None] * number + [DISTURBANCES[what]()]
+        assert_learns_to_its_end(here)
+        assert not here.kube.fails[write], f"number {number} was met"
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("write", ["create configmaps", "patch configmaps"])
+def test_whichever_write_to_its_ledger_is_refused_a_search_learns_to_its_end(
+    write: str, what: str, sweep: Sweep
+) -> None:
+    for seed in sweep.seeds(sample=2, full=20):
+        here = learning()
+        here.kube.fails[write] = [None] * (seed % undisturbed_learning()[write]) + [DISTURBANCES[what]()]
+        assert_learns_to_its_end(here)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_two_operators_at_once_try_no_point_twice(late: bool) -> None:
+    here = learning()
+    other = here.another()
+    if late:  # one of them comes with each suggestion after the other
+        other.kube.fails["create configmaps"] = [Fault(Unreachable("no answer"))]
+    assert_learns_to_its_end(here)
+    assert here.operators[0].studies.begun
+    assert other.studies.begun
+
+
+def test_in_whatever_weather_what_is_suggested_follows_from_the_ledger(sweep: Sweep) -> None:
+    for seed in sweep.seeds(sample=4, full=500):
+        luck, here = random.Random(seed), learning()
+        for operator in (here.operators[0], *(here.another() for _ in range(luck.randrange(2)))):
+            for request in (*WRITES, *READS):
+                what = [name for name in DISTURBANCES if (request, name) not in LIES]
+                operator.kube.fails[request] = [
+                    DISTURBANCES[luck.choice(what)]() if luck.random() < 0.2 else None for _ in range(12)
+                ]
+        assert_learns_to_its_end(here, seconds=400)

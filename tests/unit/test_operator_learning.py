@@ -1,7 +1,6 @@
 """A search that learns, on a cluster: who suggests its points, where they are kept, and what becomes of it."""
 
 import json
-import math
 from collections import Counter
 from typing import Any
 
@@ -15,31 +14,9 @@ from trialrun_operator import conditions as c
 from trialrun_operator.ledger_format import SHARD_TRIALS
 from trialrun_operator.names import CONFIG_MAPS, SUGGESTIONS_LABEL, Key, suggestions_name, warm_start_name
 from trialrun_operator.workload import NOT_STOPPED
-from unit.builders import a_document
 from unit.fakekube import Document, Fault, refused
-from unit.lookout import CRASHES, NAMESPACE, Lookout, Stage, succeeds, trial_of
+from unit.lookout import CRASHES, NAMESPACE, SPACE, Lookout, Stage, a_learning_search, measures, succeeds
 from unit.replayed import Replayed
-
-SPACE = [
-    {"name": "train.learningRate", "range": {"min": 1e-4, "max": 1e-1, "scale": "Log"}},
-    {"name": "model.hiddenSize", "range": {"min": 8, "max": 256}},
-]
-
-
-def a_learning_search(trials: int = 14, *, name: str = "search", **spec: Any) -> Document:
-    whole = {"objective": {"metric": "validMse"}, "algorithm": "TPE", "trials": trials, "parameters": SPACE}
-    return a_document(name=name, **(whole | {"parallelTrials": 3} | spec))
-
-
-def loss(parameters: Document) -> float:
-    """Least where the learning rate is 0.01 and the hidden size 64."""
-    rate, size = parameters["train.learningRate"], parameters["model.hiddenSize"]
-    return 0.01 + abs(math.log10(rate) + 2) + abs(math.log2(size) - 6)
-
-
-def measures(pod: Document, now: str) -> Document:
-    """The pod reports its loss."""
-    return succeeds(metrics={"validMse": loss(trial_of(pod)["parameters"])})(pod, now)
 
 
 def plays(here: Lookout, ends: dict[str, Stage] | None = None, *, seconds: int = 60) -> None:

@@ -26,6 +26,7 @@ DATA, VALIDATION = "data", "validation"
 INPUTS, CODE = "inputs", "code"  # of a program: its declared files, and the files that it is made of
 UNREAD = "unreadParameters"  # of a program: those of its parameters that it neither was given nor asked for
 STEP = "step"  # the last step that was told, of a program or of a trial that was stopped
+STEP_SECONDS = "stepSeconds"  # what a step of it took, by when its first and its last report were read
 RUNG = "stoppedAtRung"
 HASHES = {"dataHash": DATA, "validationHash": VALIDATION}
 NAIVE = "naive"  # begins the names of what a prediction gets that has learnt nothing: naiveValidMse

@@ -26,6 +26,11 @@ class RungEntry(Reported):
     stop: bool = False
 
 
+def why(entry: RungEntry, metric: str) -> str:
+    """Why a trial with this last entry was stopped."""
+    return f"{metric} {entry.value:.5g} at step {entry.step} was worse than others had there (rung {entry.rung})"
+
+
 def encode(entry: RungEntry) -> str:
     """Its JSON line, without a newline."""
     return entry.model_dump_json(by_alias=True)

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
+from trainer.experiment import moments
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import STEP, Record, Reported
+from trainer.experiment.record import STEP, STEP_SECONDS, Record, Reported
 from trainer.experiment.rung import RungEntry
 
 
@@ -17,7 +18,8 @@ class Saved(Reported):
     steps: int = Field(description="The steps, of Trialrun's trainer epochs, that stopped trials did not run.")
     of_steps: int = Field(description="Of how many that stopped and succeeded trials would have run together.")
     seconds: float | None = Field(
-        description="What those would have taken, at the pace of each trial; null where none tells its own."
+        description="What those would have taken, at the pace of each trial or, of one that told of a single step, "
+        "at the mean pace of the others; null where none is known."
     )
     cost: float | None = Field(
         description="What they would have cost, by spec.prices; null as `cost` and seconds are."
@@ -40,18 +42,19 @@ def saved(
         return None
     reached = [_steps(record) or last.get(trial.id, 0) for trial, record in stopped]
     full = [max(steps, _at_most(trial, most)) for (trial, _), steps in zip(stopped, reached, strict=True)]
-    paced = [
+    paces = [pace for _, record in done if (pace := _step_seconds(record)) is not None]
+    usual = moments.mean(paces) if paces else None
+    left = [
         ((whole - steps) * pace, record.workers)
         for (_, record), steps, whole in zip(stopped, reached, full, strict=True)
-        if (pace := _step_seconds(record, steps)) is not None
+        if (pace := _step_seconds(record) or usual) is not None
     ]
-    seconds = math.fsum(each for each, _ in paced)
-    worker_seconds = math.fsum(each * workers for each, workers in paced)
+    worker_seconds = math.fsum(each * workers for each, workers in left)
     return Saved(
         steps=sum(full) - sum(reached),
         of_steps=sum(full) + sum(succeeded),
-        seconds=seconds if paced else None,
-        cost=worker_hour * worker_seconds / 3600 if paced and worker_hour is not None else None,
+        seconds=math.fsum(each for each, _ in left) if paces else None,
+        cost=worker_hour * worker_seconds / 3600 if paces and worker_hour is not None else None,
     )
 
 
@@ -66,8 +69,10 @@ def _at_most(trial: Trial, most: int) -> int:
     return most if trial.epochs is None else min(most, trial.epochs)
 
 
-def _step_seconds(record: Record, steps: int) -> float | None:
-    """What a step took it: training, where that was measured, else what is left of the time that it ran."""
-    ran, seconds = steps - record.resumed_from, record.seconds
-    took = seconds.train or seconds.total - seconds.start - seconds.data
-    return took / ran if ran > 0 and took > 0 else None
+def _step_seconds(record: Record) -> float | None:
+    """What a step took it: between its reports or, of Trialrun's trainer, as it measured it."""
+    told = record.evidence.get(STEP_SECONDS)
+    if isinstance(told, float):
+        return told
+    ran = record.epochs - record.resumed_from
+    return record.seconds.train / ran if ran > 0 and record.seconds.train > 0 else None

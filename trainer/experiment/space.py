@@ -94,7 +94,8 @@ def _size(spec: SearchSpec, first: int, point: Point, at_most: int) -> int:
     if there is None:
         return at_most
     if not any(parameter.name in later.when for later in spec.parameters[first + 1 :]):  # all its values are alike
-        return min(at_most, there * _size(spec, first + 1, point | {parameter.name: nth(spec, parameter, 0)}, at_most))
+        with_one = point | {parameter.name: nth(spec, parameter, 0)}
+        return min(at_most, there * _size(spec, first + 1, with_one, at_most))
     total = 0
     for number in range(there):
         total += _size(spec, first + 1, point | {parameter.name: nth(spec, parameter, number)}, at_most)

@@ -248,7 +248,8 @@ class Programs:
             "checkpoints": [str(files)] if any(files.iterdir()) else [],
             "reports": str((folder / REPORTS).absolute()),
             "stop": str((folder / STOP).absolute()),
-        } | ({} if until is None else {"until": until})
+            "until": until,
+        }
         told: dict[str, str] = {
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
             "TRIALRUN_REPORTS": str(order["reports"]),

@@ -9,7 +9,8 @@ from trainer.cgroup import cores
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import STEP, RankReport, Record
+from trainer.experiment.record import STEP, STEP_SECONDS, RankReport, Record
+from trainer.experiment.rung import why
 from trainer.experiment.suggestion import Suggestion
 from trainer.local.folder import trial_folder
 from trainer.local.launcher import Begun, Event, Launcher, RankEnded, Reported, Waits
@@ -37,6 +38,8 @@ class _Running:
     begun: int
     deadline: float
     told: Reported | None = None
+    reports: list[tuple[int, float]] = field(default_factory=list)  # step and moment of the first and the last
+    why: str = ""  # it was stopped
     exits: dict[int, RankExit] = field(default_factory=dict)
     killed: Outcome | None = None
     first_failed: int | None = None
@@ -77,6 +80,7 @@ def run(
             suggester.changed(trial.point)
 
     def reported(one: _Running, event: Reported) -> None:
+        one.reports[1:] = [(event.step, time.monotonic())]
         if one.killed is not None:
             return
         one.told = event
@@ -84,11 +88,11 @@ def run(
             ledger.enter(entry)  # before anything is done about it
             history.enter(entry)
         if event.step >= ends.get(one.trial.id, event.step + 1):
-            stop(one)
+            stop(one, f"ended at step {event.step}, as in the run that is replayed")
 
-    def stop(one: _Running) -> None:
+    def stop(one: _Running, because: str) -> None:
         if one.killed is None:
-            one.killed = Outcome.STOPPED
+            one.killed, one.why = Outcome.STOPPED, because
             launcher.stop(one.trial)
 
     def grow(suggested: Suggestion) -> None:
@@ -107,7 +111,8 @@ def run(
             running[start.trial.id] = _started(start, launcher.start_seconds, work.deadline_seconds)
             progress.started(start.trial)
         for identity in decision.stops:
-            stop(running[identity])
+            entry = history.last_entry(work.by_id[identity])
+            stop(running[identity], why(entry, work.metric or "") if entry is not None else "")
         if suggester is not None and decision.wanted:
             suggester.ask()
         if suggester is not None and (asked := suggester.asked is not None):
@@ -180,7 +185,7 @@ def _killed(one: _Running, end: RankExit) -> RankExit:
 
 def _stopped(one: _Running, end: RankExit) -> RankExit:
     """The exit of a rank that was stopped: what its trial had told last counts."""
-    ended = replace(end, platform=Outcome.STOPPED, error="")
+    ended = replace(end, platform=Outcome.STOPPED, error=one.why)
     if one.told is None or end.report is not None:  # a program's launcher has read all that it told
         return ended
     metrics = {name: value for name, value in one.told.metrics.items() if name not in _NO_METRICS}
@@ -205,7 +210,7 @@ def _started(start: Start, start_seconds: float, seconds: int) -> _Running:
 
 def _record(one: _Running, metric: str | None, accepted: int, jobs: int) -> Record:
     """The record of a trial whose ranks have all ended."""
-    return make_record(
+    ended = make_record(
         one.trial,
         attempt=one.attempt,
         exits=[one.exits[rank] for rank in sorted(one.exits)],
@@ -213,6 +218,17 @@ def _record(one: _Running, metric: str | None, accepted: int, jobs: int) -> Reco
         times=Times(accepted, one.started, now()),
         oversubscribed=jobs * one.trial.workers * (one.trial.threads or 1) > cores(),
     )
+    if (pace := _step_seconds(one)) is None or not (one.trial.epochs is None or ended.outcome is Outcome.STOPPED):
+        return ended  # our trainer measures its own, unless it is killed
+    return ended.model_copy(update={"evidence": ended.evidence | {STEP_SECONDS: pace}})
+
+
+def _step_seconds(one: _Running) -> float | None:
+    """What a step took, between the first report of a trial and its last."""
+    if len(one.reports) < 2:
+        return None
+    (first, began), (last, ended) = one.reports
+    return (ended - began) / (last - first) if last > first else None
 
 
 def now() -> int:

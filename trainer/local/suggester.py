@@ -21,7 +21,8 @@ LOG = "suggestions.log"
 class Suggester:
     """Asks for one point at a time. A context: leaving it ends the process.
 
-    What is known of a point is told with the next question after it has changed. `earlier` are another search's lessons.
+    What is known of a point is told with the next question after it has changed. `earlier` are lessons of another
+    search.
     """
 
     work: Workload

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import RUNG, STEP, Record
-from trainer.experiment.rung import RungEntry
+from trainer.experiment.rung import RungEntry, why
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling.history import History, is_done, is_failure
 from trainer.scheduling.workload import Workload
@@ -63,7 +63,7 @@ def decide(
     """
     busy = {*live, *unclear}
     baseline = work.baseline.id if work.baseline is not None else ""
-    skips = [*_skips(work, history, busy, ended, now), *_stopped(history, busy, ended, now)]
+    skips = [*_skips(work, history, busy, ended, now), *_stopped(work, history, busy, ended, now)]
     done = {record.id: record for record in (*ended, *skips) if is_done(work, record, history.accepted)}
     failed = len(history.failed - {record.id for record in ended})
     failed += sum(is_failure(record) for record in done.values() if record.id != baseline)
@@ -131,7 +131,7 @@ def skipped(trial: Trial, *, attempt: int, reason: str, accepted: int, now: int)
     )
 
 
-def _stopped_record(trial: Trial, entry: RungEntry, *, attempt: int, accepted: int, now: int) -> Record:
+def _stopped_record(trial: Trial, entry: RungEntry, metric: str, *, attempt: int, accepted: int, now: int) -> Record:
     """The record of a trial that was decided not to go on and whose attempt left none; times are milliseconds."""
     return Record(
         id=trial.id,
@@ -142,6 +142,7 @@ def _stopped_record(trial: Trial, entry: RungEntry, *, attempt: int, accepted: i
         seed=trial.seed,
         attempt=attempt,
         outcome=Outcome.STOPPED,
+        error=why(entry, metric),
         metrics=entry.metrics,
         evidence={STEP: entry.step, RUNG: entry.rung},
         accepted_at=accepted,
@@ -150,13 +151,17 @@ def _stopped_record(trial: Trial, entry: RungEntry, *, attempt: int, accepted: i
     )
 
 
-def _stopped(history: History, busy: Collection[str], ended: Sequence[Record], now: int) -> Iterator[Record]:
+def _stopped(
+    work: Workload, history: History, busy: Collection[str], ended: Sequence[Record], now: int
+) -> Iterator[Record]:
     """The records of trials that were to stop when whoever ran them died."""
     over = {*busy, *(record.id for record in ended)}
     for trial in history.stopping:
         if trial.id not in over and (entry := history.last_entry(trial)) is not None:
             attempt = max(entry.attempt, history.next_attempt(trial))
-            yield _stopped_record(trial, entry, attempt=attempt, accepted=history.accepted, now=now)
+            yield _stopped_record(
+                trial, entry, work.metric or "", attempt=attempt, accepted=history.accepted, now=now
+            )
 
 
 def _skips(

@@ -129,8 +129,8 @@ class History:
     def left(self) -> Iterable[Trial]:
         """What is not done with, as it is to start. Until `limits` are known, that is what measures them.
 
-        Trials of a search that were never tried come before those that failed: these may use the budget up again. Of a
-        learning search they wait for its last point. A scale test has no budget, and its smaller cells spare larger
+        Trials of a search that were never tried come before those that failed: these may use the budget up again. Of
+        a learning search they wait for its last point. A scale test has no budget, and its smaller cells spare larger
         ones.
         """
         if self.limits is None:
