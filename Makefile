@@ -2,8 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-scale demo test test-services test-all e2e lint generate torture bench bench-operator bench-kafka \
-  kafka kafka-down run-kafka images push cluster cluster-down deploy programs lock dist clean
+.PHONY: help run run-scale demo test test-services test-all e2e lint generate torture bench bench-search bench-operator \
+  bench-kafka kafka kafka-down run-kafka images push cluster cluster-down deploy programs lock dist clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -65,6 +65,9 @@ torture: .venv/dev.stamp programs ## Run the long sweeps in full
 
 bench: .venv/bench.stamp ## Compare speed side by side with plain loops and other systems
 	$(BIN)/python -m benchmarks
+
+bench-search: .venv/bench.stamp ## Measure searches that learn and stop early; one question by ARGS=stopping
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-operator: .venv/dev.stamp programs ## Measure the operator with 5,000 trials on a real API server
 	PYTHONPATH=.:operator:tests $(BIN)/python -m benchmarks.operator $(ARGS)
