@@ -1,7 +1,10 @@
 """Which trials stop: both rules by hand, and what holds of any course of events."""
 
+import math
 import random
+import statistics
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from trainer.experiment.bounds import EarlyStopping
 from trainer.experiment.expand import Trial, expand
+from trainer.experiment.moments import mean
 from trainer.experiment.rung import RungEntry, decode, encode
 from trainer.scheduling.stopping import asha, median
 from trainer.scheduling.stopping.rungs import Rungs, replayed
@@ -88,6 +92,8 @@ def test_asha_by_hand(cost: float, others: list[float], goes_on: bool) -> None:
         (3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),
         (3.6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
         (1e308, [1e308] * 6, True),
+        (1.5e-323, [0.0, 0.0, 5e-324, 2.5e-323, 1.0, 1.0], True),  # the median itself, of figures too small to halve
+        (2e-323, [0.0, 0.0, 5e-324, 2.5e-323, 1.0, 1.0], False),
     ],
 )
 def test_median_by_hand(best: float, others: list[float], goes_on: bool) -> None:
@@ -99,6 +105,65 @@ def test_rungs_of_both_rules() -> None:
     assert Rungs(early("ASHA", 4, 2), "Minimize", 1).steps(16) == [4, 8, 16]
     assert Rungs(MEDIAN, "Minimize", 1).steps(7) == [2, 4, 6]
     assert Rungs(early("ASHA", 9), "Minimize", 1).steps(8) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "step", "rung"),
+    [
+        (ASHA, 0, None),
+        (ASHA, 1, 1),
+        (ASHA, 2, 1),
+        (ASHA, 3, 3),
+        (ASHA, 8, 3),
+        (ASHA, 9, 9),
+        (early("ASHA", 4, 2), 3, None),
+        (early("ASHA", 4, 2), 15, 8),
+        (early("ASHA", 4, 2), 16, 16),
+        (MEDIAN, 1, None),
+        (MEDIAN, 2, 2),
+        (MEDIAN, 5, 4),
+        (MEDIAN, 6, 6),
+    ],
+)
+def test_a_step_enters_the_highest_rung_that_it_has_come_to(rule: EarlyStopping, step: int, rung: int | None) -> None:
+    (one,) = trials(1)
+    entry = Course(rule).tells(one, step, 1.0, attempt=3)
+    assert (entry and (entry.rung, entry.step, entry.attempt)) == (rung and (rung, step, 3))
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("Minimize", 1), ("Maximize", -1)])
+def test_a_course_of_median_by_hand(direction: str, sign: int) -> None:
+    course = Course(MEDIAN, direction)
+    a, b, c, d, e, f, g = trials(7)
+
+    def stops(trial: Trial, step: int, value: float) -> bool:
+        entry = course.tells(trial, step, sign * value)
+        assert entry is not None
+        return entry.stop
+
+    assert not any(stops(trial, 2, value) for trial, value in ((a, 1.0), (b, 2.0), (c, 3.0), (d, 4.0)))
+    assert not stops(e, 2, 9.0), "four others say little"
+    assert not stops(f, 2, 3.0), "the median of 1, 2, 3, 4 and 9"
+    assert stops(g, 2, 3.5), "the median of 1, 2, 3, 3, 4 and 9 is 3"
+    for trial, value in ((b, 0.5), (c, 0.6), (d, 0.7), (e, 0.8), (f, 0.9)):
+        assert not stops(trial, 4, value)
+    assert stops(a, 4, 5.0), "its best was 1, the median here is 0.7"
+    assert not stops(b, 6, 1.0), "no others here"
+    assert not any(stops(trial, 6, value) for trial, value in ((c, 0.5), (d, 0.6), (e, 0.7)))
+    assert not stops(f, 6, 0.4)
+    assert course.rungs.stopped == {a.point, g.point}
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("Minimize", 1), ("Maximize", -1)])
+def test_median_goes_by_the_best_so_far(direction: str, sign: int) -> None:
+    course = Course(MEDIAN, direction)
+    first, *others = trials(6)
+    course.tells(first, 2, sign * 1.0)
+    for trial in others:
+        course.tells(trial, 4, sign * 2.0)
+    entry = course.tells(first, 4, sign * 8.0)
+    assert entry is not None
+    assert not entry.stop, "8 is worse than 2, but it has had 1"
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("Minimize", 1), ("Maximize", -1)])
@@ -201,3 +266,102 @@ def test_what_was_decided_stands_whatever_would_be_decided_now() -> None:
     rungs.enter(entry, one.point)
     assert rungs.stopped == {one.point}
     assert rungs.entry(two, 1, 1, {METRIC: 0.5}, METRIC) is not None
+
+
+def test_a_replay_decides_anew() -> None:
+    course = Course(ASHA)
+    for value, trial in enumerate(trials(3)):
+        course.tells(trial, 1, float(value))
+    assert [entry.stop for entry in course.entries] == [False, True, True]
+    otherwise = [entry.model_copy(update={"stop": not entry.stop}) for entry in course.entries]
+    assert replayed(ASHA, "Minimize", 1, otherwise, course.points) == course.entries
+
+
+def decided(course: Course, trial: Trial, step: int, value: float) -> tuple[int, bool] | None:
+    """The rung that a trial is to enter now, and whether it stops: the rules word by word, from the entries alone."""
+    rule, sign = course.early, 1 if course.direction == "Minimize" else -1
+    rungs = [rule.min_step * (rule.reduction**k if rule.rule == "ASHA" else k + 1) for k in range(step)]
+    reached = [rung for rung in rungs if rung <= step]
+    stopped = {course.points[entry.trial] for entry in course.entries if entry.stop}
+    if not reached or not math.isfinite(value) or trial.point in stopped:
+        return None
+    rung = reached[-1]
+    if any(entry.trial == trial.id and entry.rung >= rung for entry in course.entries):
+        return None
+
+    values: dict[tuple[int, int], list[float]] = {(rung, trial.point): [value]}
+    for entry in course.entries:
+        values.setdefault((entry.rung, course.points[entry.trial]), []).append(entry.value)
+    costs = {where: sign * mean(found) for where, found in values.items() if len(found) == course.repeats}
+    here = {point: cost for (at, point), cost in costs.items() if at == rung}
+    if trial.point not in here:
+        return rung, False
+    if rule.rule == "ASHA":
+        last = sorted(here.values())[max(1, len(here) // rule.reduction) - 1]
+        return rung, here[trial.point] > last
+    others = [Fraction(cost) for point, cost in here.items() if point != trial.point]
+    best = min(cost for (_, point), cost in costs.items() if point == trial.point)
+    return rung, len(others) >= 5 and Fraction(best) > statistics.median(others)
+
+
+@settings(deadline=None)
+@given(
+    rng=st.randoms(use_true_random=True),
+    rule=st.sampled_from(["ASHA", "Median"]),
+    direction=st.sampled_from(["Minimize", "Maximize"]),
+    repeats=st.sampled_from([1, 2, 3]),
+    min_step=st.integers(1, 3),
+    reduction=st.integers(2, 4),
+    unit=st.sampled_from([5e-324, 1.0, 1e307]),
+)
+def test_any_course_is_decided_as_the_rules_say(
+    rng: random.Random, rule: str, direction: str, repeats: int, min_step: int, reduction: int, unit: float
+) -> None:
+    """With ties, figures that are none, attempts that start over, and runners that begin anew at any moment."""
+    course = Course(early(rule, min_step, reduction if rule == "ASHA" else None), direction, repeats)
+    whole = trials(10, repeats)
+    steps = dict.fromkeys((trial.id for trial in whole), 0)
+    for _ in range(120):
+        trial = rng.choice(whole)
+        steps[trial.id] = 0 if rng.random() < 0.03 else steps[trial.id] + rng.choice([0, 1, 1, 2, 4])
+        value = rng.randint(-9, 9) * unit if rng.random() < 0.95 else rng.choice([math.nan, math.inf, -math.inf])
+        expected = decided(course, trial, steps[trial.id], value)
+        if rng.random() < 0.05:
+            course.rungs = course.fresh()
+        before = set(course.rungs.stopped), course.rungs.count
+        asked = course.rungs.entry(trial, 1, steps[trial.id], {METRIC: value, "other": 1.0}, METRIC)
+        assert (set(course.rungs.stopped), course.rungs.count) == before, "asking changes nothing"
+        entry = course.tells(trial, steps[trial.id], value)
+        assert entry == asked
+        assert (entry and (entry.rung, entry.stop)) == expected
+
+
+class Counted(list[float]):
+    """Costs, and how often one of them was looked at."""
+
+    looked_at = 0
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+        self.looked_at += 1
+        return super().__getitem__(index)
+
+
+def test_a_decision_looks_at_few_of_ten_thousand() -> None:
+    costs = [float(cost) for cost in range(10_000)]
+    for cost in (-1.0, 0.0, 3333.5, 9_999.0, 1e9):
+        by_asha, by_median = Counted(costs), Counted(costs)
+        asha.goes_on(cost, by_asha, 3)
+        median.goes_on(cost, by_median)
+        assert 0 < by_asha.looked_at <= 14
+        assert 0 < by_median.looked_at <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rule", "share"), [(ASHA, 2 / 3), (early("Median", 1), 1 / 2)], ids=["ASHA", "Median"])
+def test_ten_thousand_entries(rule: EarlyStopping, share: float) -> None:
+    rng, course = random.Random(4), Course(rule)
+    for trial in trials(10_000):
+        course.tells(trial, 1, rng.random())
+    assert [entry.number for entry in course.entries] == list(range(10_000))
+    assert replayed(rule, "Minimize", 1, course.entries, course.points) == course.entries
+    assert len(course.rungs.stopped) / 10_000 == pytest.approx(share, abs=0.02)
