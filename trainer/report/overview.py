@@ -11,7 +11,7 @@ from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, joined, table
 from trainer.report.results import Results, objective_text
 from trainer.report.scale import reached
-from trainer.report.wording import at_once, count, duration, listed, number, one_line, setting
+from trainer.report.wording import at_once, brief, count, duration, listed, number, one_line, setting
 
 _EXAMPLES = 3
 _STATES = {"Succeeded": "succeeded", "Failed": "failed", "Incomplete": "incomplete"}
@@ -140,7 +140,7 @@ def _lead(results: Results) -> Iterator[str]:
     found = results.summary.best
     if found is not None:
         names = results.names
-        values = [f"{names[path]} {setting(value)}" for path, value in found.parameters.items()]
+        values = [f"{names[path]} {brief(value)}" for path, value in found.parameters.items()]
         yield f"The best {found.metric} is "
         yield element("strong", number(found.value))
         if found.deviation is not None:

@@ -11,7 +11,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.spec import HyperparamSearch, Parameter, Scalar
 from trainer.report.canvas import BEST, FAILED, LIGHT, SERIES, Chart, dots, draw, figures_axis, legend, whole_axis
 from trainer.report.results import Results, objective_text
-from trainer.report.wording import count, number, setting
+from trainer.report.wording import brief, count, number, setting
 
 MOST_POINTS = 400
 _MOST_TICKS = 8
@@ -74,6 +74,7 @@ def objective_by_parameter(results: Results) -> list[Chart]:
         _by_parameter(results, shown, parameter, f"parameter-{i}")
         for i, parameter in enumerate(parameters)
         if len({trial.parameters[parameter.name] for trial in _with(parameter, results.trials)}) > 1
+        and any(trial.id in results.values for trial in _with(parameter, results.trials))
     ]
 
 
@@ -109,7 +110,7 @@ def _by_parameter(results: Results, shown: Sequence[Trial], parameter: Parameter
         figures_axis(axes.yaxis, log=y_log)
         if few or _named(places):
             ticks = list(places.items())[:: math.ceil(len(places) / _MOST_TICKS)]
-            axes.set_xticks([x for _, x in ticks], [_short(setting(value)) for value, _ in ticks])
+            axes.set_xticks([x for _, x in ticks], [_short(brief(value)) for value, _ in ticks])
             axes.minorticks_off()
         else:
             figures_axis(axes.xaxis, log=x_log)

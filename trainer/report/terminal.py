@@ -19,7 +19,7 @@ from trainer.experiment.record import Record
 from trainer.experiment.space import Point
 from trainer.report.live import Lines, Progress, ending
 from trainer.report.run_progress import Running, RunProgress
-from trainer.report.wording import clock, duration, number, one_line, setting, settings
+from trainer.report.wording import brief, clock, duration, number, one_line, settings
 
 REFRESH_HZ = 4
 _ENDED = 5  # trials that ended last and are still shown
@@ -198,7 +198,7 @@ class Screen:
 
 
 def _value(point: Point, path: str) -> str:
-    return setting(point[path]) if path in point else ""
+    return brief(point[path]) if path in point else ""
 
 
 def _line(*parts: tuple[str, str]) -> Text:

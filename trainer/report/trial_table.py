@@ -7,7 +7,7 @@ from trainer.experiment.spec import ScaleTest
 from trainer.report.markup import Markup, element, table
 from trainer.report.overview import peak_bytes
 from trainer.report.results import Results, objective_text, outcome_text
-from trainer.report.wording import count, duration, memory, number, one_line, setting
+from trainer.report.wording import brief, count, duration, memory, number, one_line
 
 MOST_ROWS = 300
 _MOST_ENVIRONMENTS = 4
@@ -180,7 +180,7 @@ def _row(results: Results, trial: Trial, paths: list[str]) -> list[str]:
 
 
 def _setting(trial: Trial, path: str) -> str:
-    return setting(trial.parameters[path]) if path in trial.parameters else _ABSENT
+    return brief(trial.parameters[path]) if path in trial.parameters else _ABSENT
 
 
 def _is_text(results: Results, path: str) -> bool:

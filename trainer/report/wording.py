@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from trainer.experiment.redact import redacted
 from trainer.experiment.spec import Scalar
 
+_LONG = 12  # characters of a number
+
 
 def number(value: float) -> str:
     """A measured figure, to five significant digits; what was counted, such as bytes, whole."""
@@ -19,9 +21,15 @@ def setting(value: Scalar) -> str:
     return one_line(value) if isinstance(value, str) else json.dumps(value)
 
 
+def brief(value: Scalar) -> str:
+    """The same where many stand beside each other: of the digits of a number that was suggested, the first six."""
+    text = setting(value)
+    return f"{value:.6g}" if isinstance(value, float) and len(text) > _LONG else text
+
+
 def settings(parameters: Mapping[str, Scalar], names: Mapping[str, str]) -> str:
     """Parameters in one line: learningRate 0.001  hiddenSize 64. `names` maps a path to its short name."""
-    return "  ".join(f"{names.get(path, path)} {setting(value)}" for path, value in parameters.items())
+    return "  ".join(f"{names.get(path, path)} {brief(value)}" for path, value in parameters.items())
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:

@@ -102,8 +102,12 @@ class History:
 
     def enter(self, entry: RungEntry) -> None:
         """Takes in a rung entry that was written."""
-        if self.rungs is not None and (trial := self._work.by_id.get(entry.trial)) is not None:
+        if self.rungs is None:
+            return
+        if (trial := self._work.by_id.get(entry.trial)) is not None:
             self.rungs.enter(entry, trial.point)
+        else:  # of a trial that the file no longer has; its number is taken
+            self.rungs.count = entry.number + 1
 
     def last_entry(self, trial: Trial) -> RungEntry | None:
         """The entry of the last rung that a trial has reached."""
