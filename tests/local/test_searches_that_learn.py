@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer.scheduling.stopping.rungs import replayed
 
 from conftest import Sweep
 from local.cli import ROOT, command, environment, trainer
@@ -19,6 +18,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import STEP
 from trainer.experiment.suggestion import in_order
 from trainer.local.ledger import read_entries, read_ledger, read_rungs, read_suggestions
+from trainer.scheduling.stopping.rungs import replayed
 
 # A loss that is lowest at x = 0.3, and falls from step to step; what lies beyond 0.8 is not to be had.
 SCRIPT = """
