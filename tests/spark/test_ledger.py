@@ -10,8 +10,9 @@ from eventually import eventually
 from local.cli import trainer, trial_processes
 from spark.runs import FOREVER, finish, run, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import STEP
 from trainer.local.folder import MARK
-from trainer.local.ledger import read_ledger
+from trainer.local.ledger import read_ledger, read_suggestions
 
 LAUNCHERS = ("local", "spark")
 
@@ -69,3 +70,30 @@ def test_two_ranks_train_to_the_same_bits_and_a_killed_one_is_told_of_as_under_t
     assert weights(tmp_path / "spark") == weights(tmp_path / "local")
     killed = read_ledger(tmp_path / "spark")[1]
     assert (killed.outcome, killed.exit_code, killed.failed_rank) == (Outcome.CRASHED, -9, 1)
+
+
+def test_a_search_learns_and_stops_trials_as_under_the_local_launcher(tmp_path: Path) -> None:
+    search = tmp_path / "search.yaml"
+    search.write_text("""
+apiVersion: trialrun.dev/v1alpha1
+kind: HyperparamSearch
+metadata: {name: stopping}
+spec:
+  objective: {metric: validMse}
+  algorithm: TPE
+  trials: 3
+  points: [{parameters: {train.learningRate: 0.01}}, {parameters: {train.learningRate: 1.0e-7}}]
+  parameters: [{name: train.learningRate, range: {min: 1.0e-7, max: 0.01, scale: Log}}]
+  earlyStopping: {rule: ASHA, minStep: 20, reduction: 2}
+  training:
+    data: {source: synthetic, rows: 400, window: 5, validFraction: 0.2}
+    model: {hiddenSize: 16, layers: 1}
+    train: {epochs: 400, batchSize: 16}
+""")
+    for launcher in LAUNCHERS:
+        run(search, tmp_path / launcher, launcher=launcher)
+    local, spark = (read_ledger(tmp_path / launcher) for launcher in LAUNCHERS)
+    assert [record.outcome for record in local[:2]] == [Outcome.SUCCEEDED, Outcome.STOPPED]
+    told = [[(each.id, each.outcome, each.evidence.get(STEP)) for each in ledger] for ledger in (local, spark)]
+    assert told[0] == told[1]
+    assert read_suggestions(tmp_path / "spark") == read_suggestions(tmp_path / "local")
