@@ -52,7 +52,8 @@ class Plan:
     before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
     that go for others; none is created while it `waits_for_room`. `wanted`, `over`, `worthwhile` and `idle` are the
     decision's, `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
-    from is measured. At `wake`, in milliseconds since 1970, time changes the plan.
+    from is measured. `unknown` are trials that have jobs and of which the workload knows nothing. At `wake`, in
+    milliseconds since 1970, time changes the plan.
     """
 
     records: tuple[Record, ...]
@@ -70,6 +71,7 @@ class Plan:
     over: bool
     worthwhile: bool
     idle: bool
+    unknown: frozenset[str]
     wake: int | None
     limits: Limits | None
 
@@ -140,6 +142,7 @@ def plan(
         over=decision.over,
         worthwhile=decision.worthwhile,
         idle=decision.idle,
+        unknown=frozenset(each.identity[0] for each in attempts if each.identity[0] not in work.by_id),
         wake=min(wakes, default=None),
         limits=history.limits,
     )

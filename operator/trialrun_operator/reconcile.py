@@ -168,8 +168,13 @@ class Reconciler:
 
     async def _refresh(self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan) -> bool:
         """Whether the ledger is another than a plan was made of by which jobs are created, or deleted for others."""
+        news = found.unknown - state.unknown  # another operator has suggested them
         asks = bool(found.creates) or not state.fresh or bool(found.room) or (state.idle and bool(found.deletes))
-        return asks and await state.refresh(self._kube, seen.key, work, found.creates)
+        if not asks and not news:
+            return False
+        differed = await state.refresh(self._kube, seen.key, work, () if news else found.creates)
+        state.unknown = found.unknown
+        return differed
 
     async def _record(
         self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan
@@ -191,10 +196,13 @@ class Reconciler:
             return 0
         before = len(work.by_point)
         count = await state.ledger.suggest(ready)
-        state.grow(work)
-        if not count:  # the ledger was another than it was known to be
+        if count < len(ready):  # the ledger was another than it was known to be, so others are due
+            self._suggester.drop(seen.key)
             self._queue.add(seen.key)
         else:
+            self._suggester.written(seen.key, count)
+        state.grow(work)
+        if count:
             self._metrics.suggestions.inc(count)
             _log.info("%s: suggested %d points (%d so far)", seen.key, count, len(work.by_point))
         return len(work.by_point) - before
@@ -273,7 +281,8 @@ class Reconciler:
             made = status.taken_up_as(made, seen.status)
         await self._write_status(seen, made)
         if accepted is not None:
-            _log.info("%s: accepted, %d trials (rerun %d)", seen.key, len(work.trials), work.experiment.spec.rerun)
+            trials = len(work.trials) + work.missing * work.experiment.spec.repeats
+            _log.info("%s: accepted, %d trials (rerun %d)", seen.key, trials, work.experiment.spec.rerun)
             self._queue.add(seen.key)
 
     async def _conclude(self, seen: ExperimentObject, state: ExperimentState, work: Workload, before: int) -> None:

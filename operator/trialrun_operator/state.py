@@ -51,6 +51,7 @@ class ExperimentState:
     makes_room: bool = False  # whether jobs were deleted for that
     # Jobs that may exist: it is not known whether they were created.
     unanswered: set[str] = field(default_factory=set)
+    unknown: frozenset[str] = frozenset()  # trials that have jobs and that the ledger was asked for in vain
     lessons: Lessons = field(default_factory=Lessons)
     _generation: int = -1
     _taken_in: Sequence[Suggestion] = ()  # by the workload

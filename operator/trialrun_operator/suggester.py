@@ -85,8 +85,7 @@ class _Asked:
     @property
     def lessons(self) -> dict[int, Lesson]:
         """All that the process is to know, by number: suggestions that are not written yet are points in hand."""
-        running = (Lesson(each.number, each.parameters, running=True) for each in self.suggestions)
-        return {each.number: each for each in (*self.question.lessons, *running)}
+        return {each.number: each for each in (*self.question.lessons, *map(_running, self.suggestions))}
 
     def is_told(self, lessons: Mapping[int, Lesson]) -> bool:
         """Whether the process knows points of these lessons, and no others."""
@@ -136,20 +135,24 @@ class Suggester:
         if asked is None or asked.uid != uid:
             self.forget(key)
             asked = self._asked[key] = _Asked(uid, question)
-        first = len(question.lessons)
-        asked.question, asked.exhausted = question, False
-        asked.suggestions = [each for each in asked.suggestions if each.number >= first]
-        if asked.suggestions and asked.suggestions[0].number != first:
+        if len(question.lessons) != len(asked.question.lessons):  # another operator was first with one
             asked.suggestions = []
+        asked.question, asked.exhausted = question, False
         self._news.set()
 
     def suggested(self, key: Key, uid: str, number: int, count: int) -> list[Suggestion]:
         """Up to `count` suggestions from that number on, as far as there are any by now."""
         asked = self._asked.get(key)
-        if asked is None or asked.uid != uid:
+        if asked is None or asked.uid != uid or number != len(asked.question.lessons):
             return []
-        found = [each for each in asked.suggestions if each.number >= number]
-        return found[:count] if found and found[0].number == number else []
+        return asked.suggestions[:count]
+
+    def written(self, key: Key, count: int) -> None:
+        """The first `count` suggestions are in the ledger; what follows on them still holds."""
+        asked = self._asked[key]
+        lessons = [*asked.question.lessons, *(_running(each) for each in asked.suggestions[:count])]
+        asked.question = replace(asked.question, lessons=lessons, count=max(0, asked.question.count - count))
+        asked.suggestions = asked.suggestions[count:]
 
     def is_exhausted(self, key: Key, uid: str, number: int) -> bool:
         """Whether every point has been tried before that number."""
@@ -222,6 +225,7 @@ class Suggester:
 
     async def _turn(self, key: Key, asked: _Asked) -> None:
         """Asks for one experiment, not for long."""
+        starts = all(each.told is None for each in self._asked.values())  # for which nobody's turn is counted
         until = self._clock() + TURN_SECONDS
         while self._asked.get(key) is asked and asked.open and self._clock() < until:
             forgotten, self._forgotten = self._forgotten, []
@@ -236,6 +240,7 @@ class Suggester:
                 await self._start_over(key, asked, str(answer["error"]))
                 return
             asked.failures, self._failures = _Failures(), _Failures()
+            until, starts = (self._clock() + TURN_SECONDS if starts else until), False
             if number != asked.number or not asked.is_told(asked.lessons):
                 continue  # the ledger has other points by now
             if answer["event"] == "exhausted":
@@ -279,6 +284,10 @@ class Suggester:
         self._forgotten.clear()
         for each in self._asked.values():
             each.told = None
+
+
+def _running(suggestion: Suggestion) -> Lesson:
+    return Lesson(suggestion.number, suggestion.parameters, running=True)
 
 
 def _suggestion(answer: Mapping[str, Any]) -> Suggestion:

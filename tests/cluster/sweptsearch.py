@@ -1,7 +1,8 @@
-"""The search that sweeps disturb in every way, and what must have come of it whatever happened."""
+"""The searches that sweeps disturb in every way, and what must have come of them whatever happened."""
 
 import contextlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,22 @@ from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer, Script
 from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, a_search, service_account, trial_of
 from cluster.testcluster import Cluster
+from cluster.watch import Watch
 from eventually import PATIENCE_SECONDS, eventually
+from unit.replayed import Replayed
 
 SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
+POINTS = 14  # TPE learns once ten have ended
+LEARNING = a_search(
+    algorithm="TPE",
+    parallelTrials=3,
+    maxFailedTrials=3,
+    parameters=[
+        {"name": "train.learningRate", "range": {"min": 1e-4, "max": 1e-1, "scale": "Log"}},
+        {"name": "model.hiddenSize", "range": {"min": 8, "max": 256}},
+    ],
+)
+LEARNING["spec"]["trials"] = POINTS
 # What follows from times, and is another one in each run.
 _TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
 
@@ -33,6 +47,43 @@ def script(pod: Json, beside: Mapping[str, float] = {}, after_seconds: float = 0
         return IsEvicted()
     metrics = {"validMse": told["index"] + 1.0} | beside
     return Succeeds(json.dumps({"clock": 1, "metrics": metrics}), after_seconds=after_seconds)
+
+
+def learns(pod: Json) -> Behaviour:
+    """As above, and the objective is least where the learning rate is 0.01 and the hidden size 64."""
+    point = trial_of(pod)["parameters"]
+    loss = 0.01 + abs(math.log10(point["train.learningRate"]) + 2) + abs(math.log2(point["model.hiddenSize"]) - 6)
+    return script(pod, {"validMse": loss})
+
+
+@contextlib.contextmanager
+def ledger_watched(experiments: Experiments, document: Json = LEARNING) -> Iterator[Callable[[], Replayed]]:
+    """Gives what replays the ledger of a search that learns, and the jobs made for it, as written so far."""
+    namespace = experiments.namespace
+    paths = [
+        f"/api/v1/namespaces/{namespace}/configmaps",
+        f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs",
+    ]
+    with Watch(experiments.cluster, paths[0]) as ledger, Watch(experiments.cluster, paths[1]) as jobs:
+
+        def replayed() -> Replayed:
+            changes = sorted([*ledger.changes, *jobs.changes], key=lambda each: each.version)
+            return Replayed(document).take(each.seen for each in changes if each.kind != "DELETED")
+
+        yield replayed
+
+
+def assert_learnt(experiments: Experiments, replayed: Callable[[], Replayed], points: int = POINTS) -> None:
+    """Every point follows from the ledger as it was, is tried once, and was written down before."""
+
+    def all_told() -> Replayed | None:
+        found = replayed()
+        return found if len(found.jobs) == len(found.suggestions) == points else None
+
+    found = eventually(all_told, every_seconds=0.5, what="the test's watches have all of it")
+    assert [each.number for each in found.suggestions] == list(range(points))
+    status = experiments.get("search")["status"]
+    assert (status["phase"], status["done"]) == ("Succeeded", f"{points}/{points}")
 
 
 @dataclass(frozen=True)

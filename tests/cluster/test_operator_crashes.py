@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 
+from cluster.api import Json
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.kubelet import KubeletPlayer
 from cluster.rounds import side_by_side
 from cluster.sweptsearch import (
+    LEARNING,
+    POINTS,
     SEARCH,
+    Place,
+    assert_learnt,
     assert_leaves_nothing,
     assert_nothing_twice,
     assert_same_outcome,
     finished,
+    learns,
+    ledger_watched,
     place,
 )
 from cluster.testcluster import Cluster
@@ -56,13 +63,21 @@ def run_once(
     cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, undisturbed: dict[str, Any], crash: Crash | None
 ) -> Round:
     """Runs the search once, with a crash or without."""
+    with place(cluster, kubelet, workdir) as here:
+        return run_in(here, SEARCH, crash, lambda: assert_same_outcome(here.experiments, undisturbed))
+
+
+def learn_once(cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, crash: Crash | None) -> Round:
+    """Runs a search that learns once, with a crash or without."""
+    with place(cluster, kubelet, workdir, learns) as here, ledger_watched(here.experiments) as replayed:
+        return run_in(here, LEARNING, crash, lambda: assert_learnt(here.experiments, replayed))
+
+
+def run_in(here: Place, search: Json, crash: Crash | None, then: Callable[[], None]) -> Round:
+    """Runs a search in its place, and looks at what came of it."""
     writes: Counter[str] = Counter()
     kills = 0
-    with (
-        place(cluster, kubelet, workdir) as here,
-        FaultyApi(cluster.access) as proxy,
-        here.operator(proxy) as process,
-    ):
+    with FaultyApi(here.experiments.cluster.access) as proxy, here.operator(proxy) as process:
 
         def kill() -> None:
             nonlocal kills
@@ -78,12 +93,12 @@ def run_once(
             return Fault(lost=crash.before, unanswered=not crash.before, then=kill)
 
         proxy.on_request = on_request
-        here.experiments.create(SEARCH)
+        here.experiments.create(search)
         finished(here.experiments)
         if kills:  # at the last writes, too, another process follows, and it must let well alone
             eventually(lambda: process.starts == 2, what="the next process starts")
             process.wait_until_ready()
-        assert_same_outcome(here.experiments, undisturbed)
+        then()
         events = assert_nothing_twice(here.experiments, [proxy])
         assert_leaves_nothing(here.experiments)
         assert process.starts == 1 + kills
@@ -129,6 +144,60 @@ def test_killed_before_and_after_any_write_it_comes_to_the_same_end(
     assert {crash for crash in rounds if crash.number <= fewest[crash.kind]} <= set(killed)
     assert killed
     assert lost <= MOST_EVENTS_LOST
+
+
+@pytest.mark.torture
+def test_killed_before_and_after_any_write_a_search_that_learns_loses_no_suggestion_and_makes_none_twice(
+    cluster: Cluster, kubelet: KubeletPlayer, tmp_path: Path, sweep: Sweep, say: Callable[[str], None]
+) -> None:
+    def run(crash: Crash | None) -> Round:
+        return learn_once(cluster, kubelet, tmp_path, crash)
+
+    calm = run(None)
+    points = [
+        Crash(kind, number, before)
+        for kind, count in sorted(calm.writes.items())
+        for number in range(1, count + 1)
+        for before in (True, False)
+    ]
+    if not TORTURE:
+        points = [points[seed * 7919 % len(points)] for seed in sweep.seeds(sample=3, full=0)]
+    rounds = side_by_side(dict.fromkeys(points), run, at_once=AT_ONCE, say=say)
+    killed = sum(each.killed for each in rounds.values())
+    say(
+        f"{killed} crashes in {len(rounds)} rounds of a search that learns ({_listed(calm.writes)}): every "
+        "suggestion follows from the ledger as it was, 0 lost, 0 made twice, 0 points or jobs twice"
+    )
+    assert killed
+
+
+@pytest.mark.torture
+def test_two_operators_at_once_try_no_point_twice(
+    cluster: Cluster, kubelet: KubeletPlayer, tmp_path: Path, sweep: Sweep, say: Callable[[str], None]
+) -> None:
+    def run(_seed: int) -> float:
+        with (
+            place(cluster, kubelet, tmp_path, learns) as here,
+            ledger_watched(here.experiments) as replayed,
+            FaultyApi(cluster.access) as one,
+            FaultyApi(cluster.access) as other,
+            here.operator(one) as first,
+            here.operator(other, "other") as second,
+        ):
+            first.wait_until_ready()
+            second.wait_until_ready()
+            here.experiments.create(LEARNING)
+            finished(here.experiments)
+            assert_learnt(here.experiments, replayed)
+            assert_nothing_twice(here.experiments, [one, other])
+            assert (first.starts, second.starts) == (1, 1)
+            suggested = [each.figures()["trialrun_suggestions_total"] for each in (first, second)]
+            assert sum(suggested) == POINTS
+            assert_leaves_nothing(here.experiments)
+        return min(suggested)
+
+    shares = side_by_side(sweep.seeds(sample=2, full=20), run, at_once=3, say=say).values()
+    say(f"{len(shares)} runs of two operators: 0 points twice; the one with fewer suggested {sum(shares):.0f} in all")
 
 
 def _listed(writes: Counter[str]) -> str:

@@ -11,7 +11,7 @@ from trainer.experiment.expand import expand
 from trainer.experiment.load import load
 from trainer.experiment.record import Record
 from trainer.experiment.space import key
-from trainer.experiment.spec import HyperparamSearch
+from trainer.experiment.spec import MAX_TRIALS, HyperparamSearch
 from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.history import Ledger, by_run
 from trainer.scheduling.lessons import Lesson, lesson
@@ -34,7 +34,10 @@ class Replayed:
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        search = load(self.document)
+        more = self.document["spec"] | {
+            "trials": MAX_TRIALS // self.document["spec"].get("repeats", 1)
+        }  # they may be raised
+        search = load(self.document | {"spec": more})
         assert isinstance(search, HyperparamSearch)
         self._search = search
         self._first = len(search.spec.points)

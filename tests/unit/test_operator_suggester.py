@@ -158,7 +158,7 @@ def test_they_take_turns() -> None:
         asking.suggester.ask(ONE, "uid-one", Question(SEARCH, (), [], 5))
         asking.suggester.ask(OTHER, "uid-other", Question(SEARCH, (), [], 3))
         await asking.suggester.work_off()
-        assert asking.told == [ONE, OTHER, ONE, OTHER, ONE]
+        assert asking.told == [ONE, OTHER, ONE, OTHER], "3 and 2 points, then 2 and 1: it had to start at first"
         assert len(asking.suggester.suggested(ONE, "uid-one", 0, 9)) == 5
 
     run(test)
