@@ -25,7 +25,7 @@ from trainer.experiment.summary import summarize
 pytestmark = pytest.mark.usefixtures("operator")
 
 # The figures of a summary that are made of times.
-OF_TIMES = dict.fromkeys(("timing", "cost", "comparison", "remark"))
+OF_TIMES = dict.fromkeys(("timing", "cost", "comparison", "remark", "course"))
 FAILURES = (Outcome.CRASHED, Outcome.DIVERGED, Outcome.DATA_UNAVAILABLE, Outcome.INVALID_CONFIG, Outcome.DEVICE_OOM)
 
 
