@@ -1,6 +1,7 @@
 """Measures the operator with 5,000 trials on a real API server, in turns with version 0.1's.
 
     make bench-operator
+    make bench-operator ARGS=--learning     # this version's, with a search of 504 points that learns, 8 at once
 
 etcd and kube-apiserver are real. A stand-in, which runs in a process of its own, takes the place of training operator
 and kubelets: it gives each PyTorchJob a pod that has succeeded, and completes the job, at once.
@@ -15,7 +16,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ JOBS = "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs"
 IN_FLIGHT = 8
 PARALLEL = 1000  # the most that a search may run at once
 ENDINGS, TOGETHER = 500, 10
+POINTS, AT_ONCE = 504, 8
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -87,8 +90,13 @@ class Figures:
     def _delays(self) -> str:
         if not self.delays:
             return "-"
-        median, late, last = (sorted(self.delays)[round(share * (len(self.delays) - 1))] for share in (0.5, 0.99, 1))
-        return f"median {median:.2f} s, 99 % in {late:.2f} s, all in {last:.2f} s"
+        return told(self.delays)
+
+
+def told(delays: Sequence[float]) -> str:
+    """Delays in seconds as text."""
+    median, late, last = (sorted(delays)[round(share * (len(delays) - 1))] for share in (0.5, 0.99, 1))
+    return f"median {median:.2f} s, 99 % in {late:.2f} s, all in {last:.2f} s"
 
 
 def lines(before: Sequence[Figures], now: Sequence[Figures], trials: int) -> list[str]:
@@ -129,6 +137,18 @@ def a_search(trials: int, name: str, parallel: int) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {"objective": {"metric": "validMse"}, "parameters": parameters, "parallelTrials": parallel},
     }
+
+
+def a_learning_search(name: str) -> dict[str, Any]:
+    """A search by TPE over three parameters."""
+    search = a_search(500, name, AT_ONCE)
+    parameters = [
+        {"name": "train.learningRate", "range": {"min": 1e-5, "max": 1e-1, "scale": "Log"}},
+        {"name": "model.hiddenSize", "range": {"min": 8, "max": 512, "scale": "Log"}},
+        {"name": "train.batchSize", "choices": [16, 32, 64, 128]},
+    ]
+    search["spec"] |= {"algorithm": "TPE", "trials": POINTS, "parameters": parameters}
+    return search
 
 
 async def plain_loop(access: Access, search: dict[str, Any], count: int) -> float:
@@ -240,7 +260,7 @@ def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figu
         figures.resident_mib = memory_mib(process.pid, "VmRSS")
         figures.peak_resident_mib = memory_mib(process.pid, "VmHWM")
         figures.cpu_seconds = cpu_seconds(process.pid)
-        figures.delays = delays(plane, experiments)
+        figures.delays = delays(plane, experiments, a_search(ENDINGS, "endings", TOGETHER), ENDINGS, TOGETHER)
         process.kill()
         began = time.perf_counter()
         eventually(lambda: not process.is_running, within_seconds=10, every_seconds=0.01)
@@ -253,36 +273,63 @@ def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figu
     return figures
 
 
-def delays(plane: ControlPlane, experiments: Experiments) -> list[float]:
-    """Seconds from each of 500 pods' ends, ten at a time, to the status that counts so many trials as done."""
+def measure_learning(plane: ControlPlane, workdir: Path) -> list[str]:
+    """What a search that learns costs, in lines of text."""
+    experiments, account = Experiments(plane, NAMESPACE), service_account(plane, NAMESPACE)
+    with OperatorProcess(workdir, NAMESPACE, account) as process:
+        process.wait_until_ready()
+        began = time.perf_counter()
+        found = delays(plane, experiments, a_learning_search("learning"), POINTS, AT_ONCE)
+        seconds = time.perf_counter() - began
+        figures = process.figures()
+        suggesting = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        memory = max((memory_mib(int(pid), "VmHWM") for pid in suggesting), default=0.0)
+        assert figures["trialrun_suggestions_total"] == POINTS
+        return [
+            f"{POINTS} points by TPE, {AT_ONCE} at once, whose pods end together",
+            f"all in the ledger           {POINTS / seconds:.1f} trials/s ({seconds:.0f} s)",
+            f"API writes per trial        {process.writes() / POINTS:.2f}",
+            f"pod end to status           {told(found)}",
+            f"operator CPU                {cpu_seconds(process.pid):.1f} s",
+            f"operator memory             {memory_mib(process.pid, 'VmHWM'):.0f} MiB at most",
+            f"memory of what suggests     {memory:.0f} MiB at most",
+        ]
+
+
+def delays(
+    plane: ControlPlane, experiments: Experiments, search: dict[str, Any], trials: int, together: int
+) -> list[float]:
+    """Seconds from each pod's end, so many together, to the status that counts as many trials as done."""
     go, ends = _SPAWN.Event(), _SPAWN.Queue()
-    arguments = (plane.kubeconfig, NAMESPACE, go, TOGETHER, ends)
+    name = search["metadata"]["name"]
+    arguments = (plane.kubeconfig, NAMESPACE, go, together, ends)
     helper = _SPAWN.Process(target=stand_in, args=arguments, daemon=True)
     helper.start()
     go.set()
     with Watch(plane, experiments.path()) as watch:
-        experiments.create(a_search(ENDINGS, "endings", TOGETHER))
+        experiments.create(search)
         began = time.perf_counter()
-        eventually(lambda: is_finished(experiments, "endings", began), within_seconds=600, every_seconds=5.0)
-    moments = sorted(ends.get(timeout=10) for _ in range(ENDINGS))
+        eventually(lambda: is_finished(experiments, name, began), within_seconds=600, every_seconds=5.0)
+    moments = sorted(ends.get(timeout=10) for _ in range(trials))
     helper.terminate()
     shown: list[float] = []  # when the status first counted the first, the second, ... trial
     for change in watch.changes:
-        if change.seen["metadata"]["name"] == "endings":
+        if change.seen["metadata"]["name"] == name:
             done = int(change.seen.get("status", {}).get("done", "0/0").split("/")[0])
             shown += [change.heard_at] * (done - len(shown))
     return [seen - ended for ended, seen in zip(moments, shown, strict=True)]
 
 
-def started(folder: Path, trials: int, root: Path) -> Figures:
-    """The figures of the version in `root`, on an API server of its own."""
+@contextmanager
+def started(folder: Path, root: Path) -> Iterator[ControlPlane]:
+    """An API server of one's own, ready for the version in `root`."""
     folder.mkdir()
     plane = ControlPlane(folder)
     try:
         plane.etcd.start()
         plane.api_server.start()
         prepare(plane, root)
-        return measure(plane, folder, trials, root)
+        yield plane
     finally:
         plane.stop()
 
@@ -291,18 +338,25 @@ def main() -> None:
     """Measures both versions in turns, so that a machine whose speed changes favours none, and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=main.__doc__)
     parser.add_argument("--trials", type=int, default=5000, help="a multiple of 500")
-    trials = parser.parse_args().trials
+    parser.add_argument("--learning", action="store_true", help="measure a search that learns, of this version alone")
+    options = parser.parse_args()
+    trials: int = options.trials
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     build.programs()
     with tempfile.TemporaryDirectory(prefix="trialrun-bench-") as name:
         folder = Path(name)
+        if options.learning:
+            with started(folder / "learning", ROOT) as plane:
+                print("\n".join(measure_learning(plane, folder / "learning")))
+            return
         (folder / "0.1").mkdir()
         old = unpacked(folder / "0.1").root
         before: list[Figures] = []
         now: list[Figures] = []
         for number, turn in enumerate((before, now, now, before)):
             root = ROOT if turn is now else old
-            turn.append(started(folder / str(number), trials, root))
+            with started(folder / str(number), root) as plane:
+                turn.append(measure(plane, folder / str(number), trials, root))
     print("\n".join(lines(before, now, trials)))
 
 

@@ -13,7 +13,9 @@ from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, decode_report, hash_number
+from trainer.experiment.space import Point
 from trainer.experiment.spec import HyperparamSearch
+from trainer.experiment.suggestion import Suggestion
 from trainer.local.ledger import read_ledger
 from trainer.scheduling.workload import Workload, one_at_a_time
 from trialrun_operator.manifests import BASELINE_VARIABLE, baseline_document
@@ -89,6 +91,38 @@ def test_an_output_volume_keeps_its_ledger_and_each_attempt_begins_anew(tmp_path
     assert len(records) == len(before) == 3
     assert not {record.finished_at for record in records} & {record.finished_at for record in before}
     assert load((kept / "experiment.json").read_text()).name == work.experiment.name
+
+
+@pytest.mark.slow
+def test_what_was_suggested_and_ran_is_trained_again_and_nothing_is_suggested(tmp_path: Path) -> None:
+    search = read(write_search(tmp_path)).document(sparse=True)
+    search["spec"] |= {
+        "algorithm": "TPE",
+        "trials": 9,
+        "parameters": [{"name": "train.learningRate", "range": {"min": 0.001, "max": 0.1}}],
+        "points": [{"parameters": {"train.learningRate": 0.05}}],
+        "budget": {"target": 1e9},
+        "warmStart": "hps/earlier",
+    }
+    points: list[Point] = [{"train.learningRate": 0.01}, {"train.learningRate": 0.02}, {"train.learningRate": 0.03}]
+    work = workload(search, [Suggestion(number=1 + place, parameters=each) for place, each in enumerate(points)])
+    output, message = tmp_path / "output", tmp_path / "message"
+    output.mkdir()
+    assert isinstance(work.experiment, HyperparamSearch)
+    told = {BASELINE_VARIABLE: baseline_document(work.experiment, "5f0c6f0e-1", 1, points, [0, 1, 3])}
+    done = subprocess.run(
+        command("baseline", "--message", message, "--output", output),
+        cwd=ROOT, env=environment() | told, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kept = output / f"{work.experiment.name}-5f0c6f0e" / "baseline" / "1"
+    ran = {record.parameters["train.learningRate"] for record in read_ledger(kept)}
+    assert ran == {0.05, 0.01, 0.03}, "the budget that ended the search is not asked again"
+    records = read_ledger(kept)
+    assert decode_report(message.read_bytes()).run == figures(work.experiment, work.trials, records)
+    again = trainer("report", kept)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((kept / "summary.json").read_text())["counts"]["total"] == 3
 
 
 def test_without_its_data_it_says_so_in_code_and_message(tmp_path: Path) -> None:

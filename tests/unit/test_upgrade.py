@@ -24,7 +24,17 @@ from trialrun_operator.names import CONFIG_MAPS, INDEX_LABEL, JOBS, LEDGER_LABEL
 from trialrun_operator.workload import workload
 from unit.builders import START, a_document, an_experiment
 from unit.fakekube import Document
-from unit.lookout import CRASHES, IS_EVICTED, NAMESPACE, Lookout, Script, Stage, a_search, succeeds
+from unit.lookout import (
+    CRASHES,
+    IS_EVICTED,
+    NAMESPACE,
+    Lookout,
+    Script,
+    Stage,
+    a_learning_search,
+    a_search,
+    succeeds,
+)
 from version_0_1 import Version01
 
 TESTS = Path(__file__).parents[1]
@@ -261,6 +271,28 @@ def test_a_search_that_0_1_does_not_understand_rests_until_this_version_is_back(
         here.wait(3)
     assert_once(here)
     assert here.status()["acceptedAt"] == accepted
+
+
+def test_a_search_that_learns_rests_while_0_1_has_its_turn_and_loses_no_suggestion(here: Cluster) -> None:
+    here.apply(a_learning_search(14))
+    here.new()
+    here.end()
+    here.new()
+    here.pods_run()
+    jobs, lines, suggestions = here.jobs(), here.lines(), here.suggestions()
+    assert (len(jobs), len(lines), len(suggestions)) == (6, 3, 6)
+    assert here.old(5) == ["patch hyperparamsearches/status", "create events"]
+    assert here.condition("Finished") == ("True", c.INVALID)
+    here.end()
+    assert here.old(5) == []
+    assert (here.jobs(), here.lines(), here.suggestions()) == (jobs, lines, suggestions)
+    here.new()
+    for _ in range(5):
+        here.end()
+        here.wait(3)
+    assert (here.status()["phase"], here.status()["done"]) == ("Succeeded", "14/14")
+    assert here.suggestions()[:6] == suggestions
+    assert here.kube.writes.count("create pytorchjobs") == 15, "4 was evicted once"
 
 
 # --- of every kind --------------------------------------------------------------------------------------------------
