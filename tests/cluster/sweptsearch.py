@@ -32,7 +32,7 @@ LEARNING = a_search(
 )
 LEARNING["spec"]["trials"] = POINTS
 # What follows from times, and is another one in each run.
-_TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
+_TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark", "course"}
 
 
 def script(pod: Json, beside: Mapping[str, float] = {}, after_seconds: float = 0.0) -> Behaviour:

@@ -20,7 +20,7 @@ from unit.replayed import Replayed
 PARALLEL = 2
 SEARCH = a_search(4, parallelTrials=PARALLEL, ttlSecondsAfterFinished=0)
 # What follows from times, which a disturbance may change.
-TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark"}
+TIMES = {"acceptedAt", "startedAt", "finishedAt", "lastTransitionTime", "seconds", "timing", "remark", "course"}
 
 
 def script(name: str) -> Stage:
