@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from trainer.experiment.best import direction
+from trainer.experiment.bounds import Budget
 from trainer.experiment.budget import Ended, Spending
 from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.outcome import LEFT_OUT, OUT_OF_MEMORY, Outcome
@@ -65,7 +66,8 @@ class History:
         self._left = {trial.id: trial for trial in work.order}
         self._grown = len(work.order)
         search = work.experiment if isinstance(work.experiment, HyperparamSearch) else None
-        self._spending = None if search is None else Spending(search)
+        # A budget that bounds nothing need not be counted, record by record.
+        self._spending = None if search is None or search.spec.budget == Budget() else Spending(search)
         self.rungs: Rungs | None = None
         if search is not None and (early := search.spec.early_stopping) is not None:
             self.rungs = Rungs(early, direction(search.spec.objective), search.spec.repeats)
