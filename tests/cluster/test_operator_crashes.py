@@ -1,7 +1,8 @@
 """The operator is killed before and after every write, and run twice at once: always the same end, no job twice."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from cluster.api import Json
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.kubelet import KubeletPlayer
+from cluster.operatorprocess import OperatorProcess
 from cluster.rounds import side_by_side
 from cluster.sweptsearch import (
     LEARNING,
@@ -171,6 +173,20 @@ def test_killed_before_and_after_any_write_a_search_that_learns_loses_no_suggest
     assert killed
 
 
+@contextmanager
+def two_operators(cluster: Cluster, here: Place) -> Iterator[tuple[list[FaultyApi], list[OperatorProcess]]]:
+    """Two operators of one place, both of them ready, and what each asks by."""
+    with (
+        FaultyApi(cluster.access) as one,
+        FaultyApi(cluster.access) as other,
+        here.operator(one) as first,
+        here.operator(other, "other") as second,
+    ):
+        first.wait_until_ready()
+        second.wait_until_ready()
+        yield [one, other], [first, second]
+
+
 @pytest.mark.torture
 def test_two_operators_at_once_try_no_point_twice(
     cluster: Cluster, kubelet: KubeletPlayer, tmp_path: Path, sweep: Sweep, say: Callable[[str], None]
@@ -179,19 +195,14 @@ def test_two_operators_at_once_try_no_point_twice(
         with (
             place(cluster, kubelet, tmp_path, learns) as here,
             ledger_watched(here.experiments) as replayed,
-            FaultyApi(cluster.access) as one,
-            FaultyApi(cluster.access) as other,
-            here.operator(one) as first,
-            here.operator(other, "other") as second,
+            two_operators(cluster, here) as (apis, operators),
         ):
-            first.wait_until_ready()
-            second.wait_until_ready()
             here.experiments.create(LEARNING)
             finished(here.experiments)
             assert_learnt(here.experiments, replayed)
-            assert_nothing_twice(here.experiments, [one, other])
-            assert (first.starts, second.starts) == (1, 1)
-            suggested = [each.figures()["trialrun_suggestions_total"] for each in (first, second)]
+            assert_nothing_twice(here.experiments, apis)
+            assert [each.starts for each in operators] == [1, 1]
+            suggested = [each.figures()["trialrun_suggestions_total"] for each in operators]
             assert sum(suggested) == POINTS
             assert_leaves_nothing(here.experiments)
         return min(suggested)
@@ -216,24 +227,19 @@ def test_two_operators_at_once_make_no_job_twice(
     def run(_seed: int) -> int:
         with (
             place(cluster, kubelet, tmp_path) as here,
-            FaultyApi(cluster.access) as one,
-            FaultyApi(cluster.access) as other,
-            here.operator(one) as first,
-            here.operator(other, "other") as second,
+            two_operators(cluster, here) as (apis, operators),
         ):
-            first.wait_until_ready()
-            second.wait_until_ready()
             here.experiments.create(SEARCH)
             finished(here.experiments)
             assert_same_outcome(here.experiments, undisturbed)
-            assert_nothing_twice(here.experiments, [one, other])
+            assert_nothing_twice(here.experiments, apis)
             conflicts = sum(
                 value
-                for process in (first, second)
+                for process in operators
                 for name, value in process.figures().items()
                 if name.startswith("trialrun_api_calls_total") and 'code="409"' in name
             )
-            assert (first.starts, second.starts) == (1, 1)
+            assert [each.starts for each in operators] == [1, 1]
             assert_leaves_nothing(here.experiments)
         return int(conflicts)
 

@@ -6,8 +6,10 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.spec import Cell
-from trainer.scheduling.decide import reason_to_skip, skipped
+from trainer.scheduling.decide import decide, reason_to_skip
+from trainer.scheduling.history import History
 from trainer.scheduling.limits import memory_limit
+from trainer.scheduling.workload import workload
 from unit.builders import a_record, an_experiment
 
 FLOOR = 300 * 2**20
@@ -58,7 +60,10 @@ def test_with_run_every_cell_runs() -> None:
 
 
 def test_a_skipped_cell_leaves_a_final_record_without_figures() -> None:
-    trial = expand(a_test())[2]
-    record = skipped(trial, attempt=2, reason="10x with 1 worker ended as HostOOM", accepted=5, now=7)
-    assert (record.id, record.attempt, record.outcome, record.final) == (trial.id, 2, Outcome.SKIPPED, True)
+    test = a_test()
+    trials = expand(test)
+    ended = [a_record(trials[0]), a_record(trials[1], outcome=Outcome.HOST_OOM)]
+    history = History(workload(test), {record.id: [record] for record in ended}, accepted=0)
+    (record,) = decide(workload(test), history, (), free=1, now=7).skipped
+    assert (record.id, record.attempt, record.outcome, record.final) == (trials[2].id, 1, Outcome.SKIPPED, True)
     assert (record.error, record.memory, record.finished_at) == ("10x with 1 worker ended as HostOOM", (), 7)

@@ -3,10 +3,12 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.atomic import write_text
 from trainer.experiment.entries import Entries
+from trainer.experiment.expand import Trial
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trainer.local.folder import SUMMARY, stored_experiment
@@ -27,10 +29,7 @@ def main(options: argparse.Namespace) -> int:
 
 def leave_summary(folder: Path, experiment: Experiment, entries: Entries) -> Summary:
     """Writes summary.json from the ledger and returns it."""
-    trials = entries.trials(experiment)
-    summary = summarize(experiment, trials, entries.records, planned=entries.planned(experiment), rungs=entries.rungs)
-    write_text(folder / SUMMARY, summary.model_dump_json(by_alias=True, indent=2) + "\n")
-    return summary
+    return _leave_summary(folder, experiment, entries.trials(experiment), entries)
 
 
 def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summary:
@@ -38,8 +37,8 @@ def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summ
 
     What they came to is said on stderr.
     """
-    summary = leave_summary(folder, experiment, entries)
     trials, records = entries.trials(experiment), entries.records
+    summary = _leave_summary(folder, experiment, trials, entries)
     results = Results(experiment, trials, records, summary)
     print(closing(results, folder), file=sys.stderr)
     begun = time.monotonic()
@@ -60,4 +59,10 @@ def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summ
 
     page = write_page(folder, experiment, trials, records, summary, statistics)
     print(f"report: {page} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
+    return summary
+
+
+def _leave_summary(folder: Path, experiment: Experiment, trials: Sequence[Trial], entries: Entries) -> Summary:
+    summary = summarize(experiment, trials, entries.records, planned=entries.planned(experiment), rungs=entries.rungs)
+    write_text(folder / SUMMARY, summary.model_dump_json(by_alias=True, indent=2) + "\n")
     return summary

@@ -30,7 +30,7 @@ from trainer.local.suggester import Suggester
 from trainer.local.warm_start import earlier_lessons, leave_lessons
 from trainer.packages import require
 from trainer.report.live import progress
-from trainer.scheduling.history import History, by_run
+from trainer.scheduling.history import History, taken_up
 from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload, workload
 
@@ -107,7 +107,7 @@ def _run_what_is_left(
     replay: Replay | None,
 ) -> None:
     """Runs what has no success in the ledger. Nothing of the folder changes before trials can be started."""
-    history = _history(work, entries)
+    history = taken_up(work, entries, now())
     todo = list(history.left)
     done = work.by_id.keys() - {trial.id for trial in todo}
     kept = [record for record in latest(entries.records).values() if record.id in done]
@@ -168,17 +168,10 @@ def _lessons(options: argparse.Namespace, work: Workload, folder: Path, found: C
     """What a search begins with that another has learnt."""
     if not isinstance(work.experiment, HyperparamSearch) or not work.missing:
         return []
-    kept = folder if not options.fresh else folder / "none"
-    lessons, told = earlier_lessons(kept, work.experiment, found)
+    lessons, told = earlier_lessons(None if options.fresh else folder, work.experiment, found)
     if told:
         print(f"warm start: {told}", file=sys.stderr)
     return lessons
-
-
-def _history(work: Workload, entries: Entries) -> History:
-    """What was done before, from now on: all that did not succeed is run again, also if the clock was set back."""
-    accepted = max([now(), *(record.accepted_at + 1 for record in entries.records)])
-    return History(work, by_run(entries.records), accepted, entries.rungs)
 
 
 def _suggester(

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainer.experiment.entries import Entries
 from trainer.experiment.errors import UserError
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
 from trainer.local.ledger import read_entries
@@ -15,8 +14,8 @@ from trainer.local.warm_start import earlier_lessons
 from trainer.packages import require
 from trainer.report.wording import settings
 from trainer.scheduling.decide import decide
-from trainer.scheduling.history import History, by_run
-from trainer.scheduling.workload import Workload, workload
+from trainer.scheduling.history import History, taken_up
+from trainer.scheduling.workload import workload
 
 
 def main(options: argparse.Namespace) -> int:
@@ -27,7 +26,7 @@ def main(options: argparse.Namespace) -> int:
     folder: Path = options.out or Path("runs") / experiment.name
     entries = read_entries(folder)
     work = workload(experiment, entries.suggested(experiment))
-    history = _history(work, entries)
+    history = taken_up(work, entries, now=0)
     decision = decide(work, history, (), free=1, now=0)
     if decision.starts:
         trial = decision.starts[0].trial
@@ -43,20 +42,13 @@ def main(options: argparse.Namespace) -> int:
         earlier, _ = earlier_lessons(folder, experiment, {})
         with Suggester(work, history, Path(scratch) / LOG, earlier) as suggester:
             suggester.ask()
-            answers = suggester.answer(None)
-            while not answers:
-                answers = suggester.answer(None)
+            while not (answers := suggester.answer(None)):
+                pass  # it is ready
     if (found := answers[0]) is None:
         print("nothing: every point that the parameters make has been tried")
         return 1
     _tell(options, number=found.number, parameters=found.parameters, why=found.why, learnt_from=found.learnt_from)
     return 0
-
-
-def _history(work: Workload, entries: Entries) -> History:
-    """As a run would take it up now: what did not succeed runs again."""
-    accepted = max((record.accepted_at + 1 for record in entries.records), default=0)
-    return History(work, by_run(entries.records), accepted, entries.rungs)
 
 
 def _nothing(history: History, search: HyperparamSearch) -> str:

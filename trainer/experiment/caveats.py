@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from trainer.experiment import moments
 from trainer.experiment.best import Best, Breaking, Naive, Ranked, Ranking
-from trainer.experiment.bounds import PEAK_MEMORY, Constraint
-from trainer.experiment.constraints import figure
+from trainer.experiment.bounds import Constraint
+from trainer.experiment.constraints import measured
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
 
 _MOST_NAMED = 6
@@ -132,10 +131,8 @@ def _breaking(broken: Breaking, best: Best | None) -> str:
     named = "The best that keeps to spec.constraints is named"
     if best is None:
         named = "Every point that was measured breaks one of spec.constraints, so there is no best"
-    values = [value for each in broken.records if (value := figure(each, broken.constraint.metric)) is not None]
-    told = "without having told it"
-    if len(values) == len(broken.records):
-        told = f"with {_figure(max(values) if broken.constraint.metric == PEAK_MEMORY else moments.mean(values))}"
+    value = measured(broken.constraint, broken.records)
+    told = "without having told it" if value is None else f"with {_figure(value)}"
     return (
         f"{named}; trial {broken.trial.index} has {_figure(broken.value)} and breaks {_bound(broken.constraint)} "
         f"{told}."

@@ -32,11 +32,18 @@ def violations(constraints: Sequence[Constraint], records: Sequence[Record]) -> 
     return tuple(_violation(constraint, records) for constraint in constraints)
 
 
-def _violation(constraint: Constraint, records: Sequence[Record]) -> float:
+def measured(constraint: Constraint, records: Sequence[Record]) -> float | None:
+    """What a constraint bounds of a point with these records; None where one lacks the figure."""
     found = [value for record in records if (value := figure(record, constraint.metric)) is not None]
     if not found or len(found) < len(records):
+        return None
+    return max(found) if constraint.metric == PEAK_MEMORY else moments.mean(found)
+
+
+def _violation(constraint: Constraint, records: Sequence[Record]) -> float:
+    value = measured(constraint, records)
+    if value is None:
         return _UNKNOWN
-    value = max(found) if constraint.metric == PEAK_MEMORY else moments.mean(found)
     over = -math.inf if constraint.at_most is None else value - constraint.at_most
     under = -math.inf if constraint.at_least is None else constraint.at_least - value
     return max(over, under)

@@ -4,11 +4,13 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from trainer.experiment.section import WORDS
+
+Document = TypeVar("Document", bound=BaseModel)
 
 # A choice is a union; pydantic names the branch it tried at the end of the location.
 _SCALARS = ("bool", "int", "float", "str")
@@ -48,6 +50,18 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path or 'the file'}: {self.says}"
+
+
+def decoded(model: type[Document], line: str | bytes, what: str) -> Document:
+    """The document of `model` that a line of JSON holds.
+
+    Raises:
+        ValueError: it holds no such thing, called `what`; says where, the rule and what was found.
+    """
+    try:
+        return model.model_validate_json(line)
+    except ValidationError as error:
+        raise ValueError(f"not {what}: {next(sentences(model, error))}") from error
 
 
 def sentences(model: type[BaseModel], error: ValidationError) -> Iterator[str]:

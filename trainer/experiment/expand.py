@@ -8,7 +8,7 @@ training that have their default are left out, so that a new field of a later ve
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -125,6 +125,14 @@ def expand(experiment: Experiment, suggested: Sequence[Point] = ()) -> list[Tria
             mistakes[_MOST_MISTAKES:] = [f"spec.parameters: must fit each other, got {more} more points that do not"]
         raise InvalidExperiment(mistakes)
     return trials
+
+
+def by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
+    """The trials of each point, its repeats, in their order."""
+    found: dict[int, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.point, []).append(trial)
+    return found
 
 
 def planned(experiment: Experiment) -> int | None:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from trainer.experiment.error_messages import sentences
+from trainer.experiment.error_messages import decoded
 from trainer.experiment.record import Reported
 
 
@@ -42,7 +42,4 @@ def decode(line: str | bytes) -> RungEntry:
     Raises:
         ValueError: it holds none of a schema that this version knows.
     """
-    try:
-        return RungEntry.model_validate_json(line)
-    except ValidationError as error:
-        raise ValueError(f"not a rung entry: {next(iter(sentences(RungEntry, error)))}") from error
+    return decoded(RungEntry, line, "a rung entry")

@@ -4,11 +4,12 @@ Of two suggestions of one number the first that was written counts.
 """
 
 from collections.abc import Iterable
+from itertools import count, takewhile
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from trainer.experiment.error_messages import sentences
+from trainer.experiment.error_messages import decoded
 from trainer.experiment.record import Reported
 from trainer.experiment.space import Point
 
@@ -34,10 +35,7 @@ def decode(line: str | bytes) -> Suggestion:
     Raises:
         ValueError: it holds none of a schema that this version knows.
     """
-    try:
-        return Suggestion.model_validate_json(line)
-    except ValidationError as error:
-        raise ValueError(f"not a suggestion: {next(iter(sentences(Suggestion, error)))}") from error
+    return decoded(Suggestion, line, "a suggestion")
 
 
 def in_order(suggestions: Iterable[Suggestion], first: int) -> list[Suggestion]:
@@ -45,7 +43,4 @@ def in_order(suggestions: Iterable[Suggestion], first: int) -> list[Suggestion]:
     by_number: dict[int, Suggestion] = {}
     for each in suggestions:
         by_number.setdefault(each.number, each)
-    found: list[Suggestion] = []
-    while (each := by_number.get(first + len(found))) is not None:  # type: ignore[assignment]
-        found.append(each)
-    return found
+    return [by_number[number] for number in takewhile(by_number.__contains__, count(first))]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.atomic import write_text
-from trainer.experiment.bounds import Budget
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import STEP, Record, Reported, latest
@@ -17,7 +16,7 @@ from trainer.experiment.suggestion import Suggestion, encode
 from trainer.local.folder import require_alike
 from trainer.local.ledger import REPLAY, SUGGESTIONS
 from trainer.local.source import read_source
-from trainer.scheduling.workload import Workload
+from trainer.scheduling.workload import Workload, decided
 
 
 class Replayed(Reported):
@@ -47,7 +46,8 @@ class Replay:
 
     def restrict(self, work: Workload) -> None:
         """Leaves of a workload what is replayed, in its order."""
-        work.trials = [trial for trial in work.trials if trial.id in self.only]
+        only = self.only
+        work.trials = [trial for trial in work.trials if trial.id in only]
         work.order = [work.by_id[each.trial] for each in self.trials if each.trial in work.by_id]
         work.points = None
 
@@ -80,11 +80,8 @@ def read_replay(source: str, experiment: Experiment) -> Replay:
         raise UserError(f"--replay: must name a run with results, and {source} has none")
     first = {record.id: record.started_at for record in reversed(entries.records)}
     ran.sort(key=lambda record: (first[record.id], record.index))
-    # What decides about further trials or steps is decided already.
-    changes = {"early_stopping": None, "budget": Budget(), "max_failed_trials": MAX_TRIALS, "warm_start": None}
-    search = experiment.model_copy(update={"spec": experiment.spec.model_copy(update=changes)})
     trials = [Replayed(trial=record.id, until=_until(record)) for record in ran]
-    return Replay(search, entries.suggestions, trials)
+    return Replay(decided(experiment, max_failed_trials=MAX_TRIALS), entries.suggestions, trials)
 
 
 def _until(record: Record) -> int | None:

@@ -99,6 +99,8 @@ def run(
         ledger.suggest(suggested)
         progress.grown(work.grow(suggested.parameters))
         history.grow()
+        if suggester is not None:
+            suggester.changed(suggested.number)
 
     while True:
         since = min((one.started for one in running.values()), default=None)
@@ -115,20 +117,17 @@ def run(
             stop(running[identity], why(entry, work.metric or "") if entry is not None else "")
         if suggester is not None and decision.wanted:
             suggester.ask()
-        if suggester is not None and (asked := suggester.asked is not None):
-            for suggested in suggester.answer(_LOOK_SECONDS if running else None):
-                if suggested is None:
-                    work.points = len(work.by_point)  # there are no more
-                elif decision.wanted:
-                    grow(suggested)
-                    suggester.changed(suggested.number)
-        else:
-            asked = False
-        if not running and (decision.skipped or asked):
+        asked = suggester if suggester is not None and suggester.asked is not None else None
+        for suggested in asked.answer(_LOOK_SECONDS if running else None) if asked is not None else ():
+            if suggested is None:
+                work.points = len(work.by_point)  # there are no more
+            elif decision.wanted:
+                grow(suggested)
+        if not running and (decision.skipped or asked is not None):
             continue  # with nothing to wait for: they may have been the last
         if not running:
             return made
-        for event in launcher.events(timeout=0.0 if asked else _until_next_deadline(running.values())):
+        for event in launcher.events(timeout=0.0 if asked is not None else _until_next_deadline(running.values())):
             if isinstance(event, Reported) and event.trial in running:
                 reported(running[event.trial], event)
             _take(event, running, progress)

@@ -13,8 +13,8 @@ from trainer.scheduling.lessons import Lesson, as_json, from_json
 from trainer.scheduling.warm_start import lessons_of
 
 
-def earlier_lessons(folder: Path, search: HyperparamSearch, found: Contents) -> tuple[list[Lesson], str]:
-    """The lessons that the run in `folder` began with or, where it has not, is to begin with; and what they are.
+def earlier_lessons(folder: Path | None, search: HyperparamSearch, found: Contents) -> tuple[list[Lesson], str]:
+    """The lessons that the run in `folder` began with or, of a new one, that it is to begin with; and what they are.
 
     Raises:
         UserError: as `lessons_of`, the other can't be read, or a line here can't.
@@ -22,7 +22,7 @@ def earlier_lessons(folder: Path, search: HyperparamSearch, found: Contents) -> 
     source = search.spec.warm_start
     if source is None:
         return [], ""
-    if not (folder / WARM_START).exists():
+    if folder is None or not (folder / WARM_START).exists():
         return lessons_of(source, *read_source(source), search, found)
     kept = read_lines(folder / WARM_START, lambda line: from_json(json.loads(line)))
     return kept, f"began with what {len(kept)} points of {source} came to"

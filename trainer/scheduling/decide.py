@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import RUNG, STEP, Record
-from trainer.experiment.rung import RungEntry, why
+from trainer.experiment.rung import why
 from trainer.experiment.spec import ScaleTest
 from trainer.scheduling.history import History, is_done, is_failure
 from trainer.scheduling.workload import Workload
@@ -113,8 +113,8 @@ def reason_to_skip(test: ScaleTest, trial: Trial, ended: Iterable[Record]) -> st
     return None
 
 
-def skipped(trial: Trial, *, attempt: int, reason: str, accepted: int, now: int) -> Record:
-    """The record of a cell that did not run; times are milliseconds since 1970."""
+def _left_out(trial: Trial, outcome: Outcome, error: str, *, attempt: int, accepted: int, now: int) -> Record:
+    """The record of a trial that need not run, or not on; times are milliseconds since 1970."""
     return Record(
         id=trial.id,
         index=trial.index,
@@ -123,28 +123,8 @@ def skipped(trial: Trial, *, attempt: int, reason: str, accepted: int, now: int)
         workers=trial.workers,
         seed=trial.seed,
         attempt=attempt,
-        outcome=Outcome.SKIPPED,
-        error=reason,
-        accepted_at=accepted,
-        started_at=now,
-        finished_at=now,
-    )
-
-
-def _stopped_record(trial: Trial, entry: RungEntry, metric: str, *, attempt: int, accepted: int, now: int) -> Record:
-    """The record of a trial that was decided not to go on and whose attempt left none; times are milliseconds."""
-    return Record(
-        id=trial.id,
-        index=trial.index,
-        parameters=trial.parameters,
-        repeat=trial.repeat,
-        workers=trial.workers,
-        seed=trial.seed,
-        attempt=attempt,
-        outcome=Outcome.STOPPED,
-        error=why(entry, metric),
-        metrics=entry.metrics,
-        evidence={STEP: entry.step, RUNG: entry.rung},
+        outcome=outcome,
+        error=error,
         accepted_at=accepted,
         started_at=now,
         finished_at=now,
@@ -158,10 +138,10 @@ def _stopped(
     over = {*busy, *(record.id for record in ended)}
     for trial in history.stopping:
         if trial.id not in over and (entry := history.last_entry(trial)) is not None:
-            attempt = max(entry.attempt, history.next_attempt(trial))
-            yield _stopped_record(
-                trial, entry, work.metric or "", attempt=attempt, accepted=history.accepted, now=now
-            )
+            attempt, because = max(entry.attempt, history.next_attempt(trial)), why(entry, work.metric or "")
+            record = _left_out(trial, Outcome.STOPPED, because, attempt=attempt, accepted=history.accepted, now=now)
+            told = {"metrics": entry.metrics, "evidence": {STEP: entry.step, RUNG: entry.rung}}
+            yield record.model_copy(update=told)
 
 
 def _skips(
@@ -172,7 +152,14 @@ def _skips(
     if not isinstance(work.experiment, ScaleTest) or not passed:
         return []
     return [
-        skipped(trial, attempt=history.next_attempt(trial), reason=reason, accepted=history.accepted, now=now)
+        _left_out(
+            trial,
+            Outcome.SKIPPED,
+            reason,
+            attempt=history.next_attempt(trial),
+            accepted=history.accepted,
+            now=now,
+        )
         for trial in history.left
         if trial.id not in busy and (reason := reason_to_skip(work.experiment, trial, passed)) is not None
     ]

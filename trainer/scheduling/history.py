@@ -6,6 +6,7 @@ from itertools import chain
 from trainer.experiment.best import direction
 from trainer.experiment.bounds import Budget
 from trainer.experiment.budget import Ended, Spending
+from trainer.experiment.entries import Entries
 from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.outcome import LEFT_OUT, OUT_OF_MEMORY, Outcome
 from trainer.experiment.record import Record
@@ -46,6 +47,15 @@ def by_run(records: Iterable[Record]) -> Ledger:
     for of_run in found.values():
         of_run.sort(key=lambda record: (record.attempt, record.finished_at))
     return found
+
+
+def taken_up(work: Workload, entries: Entries, now: int) -> "History":
+    """What was done before a run that is taken up at `now`, milliseconds since 1970.
+
+    All that did not succeed is to be run again, also if the clock was set back.
+    """
+    accepted = max([now, *(record.accepted_at + 1 for record in entries.records)])
+    return History(work, by_run(entries.records), accepted, entries.rungs)
 
 
 class History:

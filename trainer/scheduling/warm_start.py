@@ -9,7 +9,7 @@ from trainer.experiment.best import direction
 from trainer.experiment.comparable import Contents, contents
 from trainer.experiment.entries import Entries
 from trainer.experiment.errors import InvalidExperiment, UserError
-from trainer.experiment.expand import Trial, TrialMaker
+from trainer.experiment.expand import Trial, TrialMaker, by_point
 from trainer.experiment.program import find
 from trainer.experiment.record import Record, latest
 from trainer.experiment.space import Point, arranged, counts, holds
@@ -39,19 +39,15 @@ def lessons_of(
         raise UserError(f"spec.warmStart: must name a search with the objective {ours}, got {source} with {theirs}")
     trials, counted = entries.trials(before), latest(entries.records)
     verified = _require_same_data(source, trials, entries.records, found)
-    lessons, points = list[Lesson](), set[int]()
-    make = TrialMaker(search)
-    for trial in trials:
-        if trial.repeat or trial.id not in counted:
+    lessons, make = list[Lesson](), TrialMaker(search)
+    points = [repeats for repeats in by_point(trials).values() if repeats[0].id in counted]
+    for repeats in points:
+        point = _in_space(search, repeats[0])
+        if point is None or not _is(make, search, point, repeats[0]):
             continue
-        points.add(trial.point)
-        point = _in_space(search, trial)
-        if point is None or not _is(make, search, point, trial):
-            continue
-        of_point = [each for each in trials if each.point == trial.point]
-        told = lesson(0, of_point, counted, search.spec.objective, search.spec.constraints)
-        if told is not None and not told.running:
-            lessons.append(replace(told, number=len(lessons), parameters=point))
+        told = lesson(len(lessons), repeats, counted, search.spec.objective, search.spec.constraints)
+        if not told.running:
+            lessons.append(replace(told, parameters=point))
     if not lessons:
         raise UserError(
             f"spec.warmStart: must name a search some of whose trials are trainings of this one's space, and of the "

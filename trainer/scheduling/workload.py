@@ -4,10 +4,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from trainer.experiment.bounds import Budget
 from trainer.experiment.doubts import doubts, ignored
-from trainer.experiment.expand import Kind, Trial, TrialMaker, expand, planned, samples
+from trainer.experiment.expand import Kind, Trial, TrialMaker, by_point, expand, planned, samples
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.space import Point
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
@@ -55,10 +56,7 @@ class Workload:
     @cached_property
     def by_point(self) -> dict[int, list[Trial]]:
         """The trials of each point, its repeats."""
-        found: dict[int, list[Trial]] = {}
-        for trial in self.trials:
-            found.setdefault(trial.point, []).append(trial)
-        return found
+        return by_point(self.trials)
 
     def update(self, suggested: Sequence[Point]) -> None:
         """Takes in the points of a learning search that it lacks; `suggested` are all that the ledger has."""
@@ -182,20 +180,19 @@ def running_order(experiment: Experiment, trials: Sequence[Trial]) -> Sequence[T
 
 
 def one_at_a_time(search: HyperparamSearch) -> HyperparamSearch:
-    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had.
-
-    What decides about further trials, or about steps, was decided when the search ran.
-    """
+    """The search as a baseline runs it: each trial by one worker, which has as long as all of them together had."""
     spec = search.spec
     longer = min(_MAX_TRIAL_SECONDS, spec.deadline_seconds * spec.workers)
-    changes = {
-        "workers": 1,
-        "deadline_seconds": longer,
-        "early_stopping": None,
-        "budget": Budget(),
-        "warm_start": None,
-    }
-    return search.model_copy(update={"spec": spec.model_copy(update=changes)})
+    return decided(search, workers=1, deadline_seconds=longer)
+
+
+def decided(search: HyperparamSearch, **changes: Any) -> HyperparamSearch:
+    """The search with nothing left to decide about further trials or steps: that was done when it ran.
+
+    `changes` are further fields of its spec.
+    """
+    undecided = {"early_stopping": None, "budget": Budget(), "warm_start": None}
+    return search.model_copy(update={"spec": search.spec.model_copy(update=undecided | changes)})
 
 
 def baseline_trial(search: HyperparamSearch, trials: Sequence[Trial]) -> Trial:
