@@ -13,8 +13,8 @@ from trainer.scheduling.history import Ledger
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
 from trialrun_operator.ledger_format import read
-from trialrun_operator.manifests import baseline_bytes
 from trialrun_operator.names import imported_name, job_name
+from trialrun_operator.orders import baseline_bytes
 from trialrun_operator.plan import Plan
 from trialrun_operator.status_model import Holds
 from trialrun_operator.workload import MAX_ORDER_BYTES

@@ -15,8 +15,8 @@ from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling import workload as scheduling
 from trialrun_operator.ledger_format import MAX_VALUE_BYTES
-from trialrun_operator.manifests import baseline_bytes, suggested_points
 from trialrun_operator.names import MAX_ATTEMPT
+from trialrun_operator.orders import baseline_bytes, suggested_points
 
 # The kernel takes no environment variable of more than 128 KiB.
 MAX_ORDER_BYTES = 120_000

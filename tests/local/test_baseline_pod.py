@@ -18,7 +18,7 @@ from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.suggestion import Suggestion
 from trainer.local.ledger import read_ledger
 from trainer.scheduling.workload import Workload, one_at_a_time
-from trialrun_operator.manifests import BASELINE_VARIABLE, baseline_document
+from trialrun_operator.orders import BASELINE_VARIABLE, baseline_document
 from trialrun_operator.workload import workload
 
 

@@ -18,8 +18,9 @@ from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport, decode_report
 from trainer.scheduling.workload import Workload
-from trialrun_operator.manifests import pytorch_job, trial_document
+from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
+from trialrun_operator.orders import trial_document
 from trialrun_operator.workload import workload
 
 OWN = ROOT / "examples" / "own-trainer"

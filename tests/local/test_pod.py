@@ -18,7 +18,7 @@ from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import HASHES, RankReport, decode_report
 from trainer.training.checkpoint import CHECKPOINT
-from trialrun_operator.manifests import TRIAL_VARIABLE, trial_document
+from trialrun_operator.orders import TRIAL_VARIABLE, trial_document
 from trialrun_operator.workload import workload
 
 Document = dict[str, Any]

@@ -22,7 +22,6 @@ from trainer.experiment.suggestion import decode as decode_suggestion
 from trainer.scheduling.lessons import from_json
 from trainer.suggesting.study import Study
 from trialrun_operator.event_handler import EventHandler
-from trialrun_operator.manifests import TRIAL_VARIABLE
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
@@ -38,6 +37,7 @@ from trialrun_operator.names import (
     Resource,
 )
 from trialrun_operator.observe import timestamp
+from trialrun_operator.orders import TRIAL_VARIABLE
 from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from trainer.experiment.training import Training
-from trialrun_operator.manifests import TRIAL_VARIABLE, pytorch_job
+from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
+from trialrun_operator.orders import TRIAL_VARIABLE
 from unit.objects import KEY, UID, a_workload
 
 
