@@ -12,17 +12,25 @@ Without Trialrun around it the program runs as ever, and reports are printed. Wh
 docs/bring-your-own-trainer.md, for any language.
 """
 
+import atexit
+import hashlib
 import json
 import math
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["PROTOCOL", "Trial", "trial"]
 
 PROTOCOL = 1
 MOST_METRICS = 100
+MOST_BYTES = 4096  # of a report: what a cluster keeps of one
 _VARIABLE = "TRIALRUN_TRIAL"
+_MOST_ERROR = 1000  # characters
+_DATA_UNAVAILABLE = 65  # an exit code
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 class Parameters(dict):
@@ -63,8 +71,8 @@ class Parameters(dict):
 class Trial:
     """One trial of a program. `settings` are the file's, nested as they are there, with the parameters put in.
 
-    `folder` is for what it leaves behind; `checkpoints` are folders in which an attempt before this one may have left
-    something to go on from, the latest first.
+    `folder` is for what it leaves behind; `checkpoints` are folders in which an attempt before this one, or this one
+    before it was interrupted, left something to go on from, the latest first.
     """
 
     def __init__(self, order, defaults):
@@ -78,12 +86,16 @@ class Trial:
         self.id = order.get("id", "")
         self.seed = order.get("seed", 0)
         self.folder = Path(order.get("folder", "."))
-        self.checkpoints = [Path(each) for each in order.get("checkpoints", [])]
+        self.checkpoints = [path for each in order.get("checkpoints", []) if _holds_something(path := Path(each))]
         self._reports = order.get("reports")
         self._stop = order.get("stop")
         self._until = order.get("until")
         self._step = -1
         self._beside = {}
+        self._pod = None
+        if order.get("pod"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._pod = _Pod(order)
 
     @property
     def stopping(self):
@@ -103,6 +115,11 @@ class Trial:
         self._tell({"step": step, "metrics": found})
         return self.stopping
 
+    def loaded(self):
+        """Tells that all is loaded and no sample held: what memory above the floor counts from (in a pod)."""
+        if self._pod is not None:
+            self._pod.loaded()
+
     def naive(self, metrics=None, /, **more):
         """Tells what a prediction gets that has learnt nothing, by the names that metrics are reported under."""
         self._beside["naive"] = _numbers({**(metrics or {}), **more})
@@ -121,12 +138,111 @@ class Trial:
             return
         whole = {**report, **self._beside, "read": sorted(self.parameters.read), "process": os.getpid()}
         line = json.dumps(whole, separators=(",", ":")).encode() + b"\n"
+        if len(line) > MOST_BYTES:
+            raise ValueError(f"a report must have at most {MOST_BYTES} bytes, got {len(line)}: tell fewer metrics")
+        if self._pod is not None:
+            self._pod.tell(whole)
+            return
         # One write to the end of the file: lines of several processes don't mix, and none is lost if this one dies.
         file = os.open(self._reports, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(file, line)
         finally:
             os.close(file)
+
+
+class _Pod:
+    """What a program in a pod tells beside its metrics, as nobody else sees it: inputs, memory, its error, and so on.
+
+    A cluster keeps the end of the file that this is told in, so each report takes the place of the one before.
+    """
+
+    def __init__(self, order):
+        self._path = order["reports"]
+        self._at = self._room = 0
+        self._said, self._readings, self._floor, self._environment = {}, [], None, None
+        if os.environ.get("RANK", "0") == "0" and order.get("inputs"):
+            self._said["inputs"] = _content(order["inputs"])
+            known = order.get("known", {}).get("inputs", self._said["inputs"])
+            if known != self._said["inputs"]:
+                error = (
+                    f"the inputs are not those of the trials before: {self._said['inputs']}, and theirs were {known}"
+                )
+                self.tell({"error": error})
+                print(f"{error}; give them back, or run a new experiment", file=sys.stderr)
+                raise SystemExit(_DATA_UNAVAILABLE)
+        self._process = os.getpid()
+        self._hook, sys.excepthook = sys.excepthook, self._failed
+        atexit.register(self._ended)
+
+    def loaded(self):
+        """Memory counts from here."""
+        self._floor = self._read()
+        self.tell({})
+
+    def tell(self, report):
+        """Puts a report in place of the one before, with whatever else there is to tell and room for."""
+        self._said.update(report)
+        if self._environment is None:
+            self._environment = _environment()
+        whole = {**self._said, "clock": time.time_ns() // 1_000_000, "memory": self._memory()}
+        lines = [
+            json.dumps(each, separators=(",", ":")) for each in ({**whole, "environment": self._environment}, whole)
+        ]
+        self._write(next((line for line in lines if len(line) < MOST_BYTES), json.dumps(self._said)).encode())
+
+    def _write(self, line):
+        """One write, of no fewer bytes than before: what is there is whole, whenever this process ends."""
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(file).st_size
+            if not self._room or size > self._at + self._room:  # another process has told something after that
+                self._at, self._room = size, 0
+            self._room = max(self._room, len(line) + 1)
+            os.pwrite(file, line.ljust(self._room - 1) + b"\n", self._at)
+        finally:
+            os.close(file)
+
+    def _failed(self, kind, value, trace):
+        if os.getpid() == self._process:
+            text = f"{kind.__name__}: {value}"
+            half = _MOST_ERROR // 2 - 3
+            self.tell({"error": text if len(text) <= _MOST_ERROR else f"{text[:half]} ... {text[-half:]}"})
+        self._hook(kind, value, trace)
+
+    def _ended(self):
+        if os.getpid() == self._process:
+            self.tell({})
+
+    def _read(self):
+        """What is resident of this process, and what its container is charged with, in bytes."""
+        resident = Path("/proc/self/statm").read_text().split()
+        reading = {"resident": int(resident[1]) * os.sysconf("SC_PAGE_SIZE"), "charged": _charged()}
+        self._readings.append(reading)
+        return reading
+
+    def _memory(self):
+        import resource
+
+        self._read()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        resident = [each["resident"] for each in self._readings]
+        found = {"peakBytes": max(peak, *resident), "meanBytes": sum(resident) // len(resident)}
+        if self._floor is not None:
+            found["floorBytes"] = self._floor["resident"]
+        charged = [each["charged"] for each in self._readings if each["charged"] is not None]
+        if charged:
+            now, peaks = [each[0] for each in charged], [each[1] for each in charged]
+            floor = (self._floor or self._readings[0])["charged"]
+            found["cgroup"] = {
+                "floorBytes": floor[0],
+                "peakBytes": max(*now, *peaks),
+                "meanBytes": sum(now) // len(now),
+            }
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            found["devicePeakBytes"] = torch.cuda.max_memory_allocated()
+        return found
 
 
 def trial(**defaults):
@@ -159,3 +275,64 @@ def _numbers(metrics):
         if math.isnan(found[name]):
             found[name] = math.nan  # of whatever sign
     return found
+
+
+def _holds_something(folder):
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _content(names):
+    """A hash of files, and of all that is in folders, with their names."""
+    whole = hashlib.sha256()
+    for name in names:
+        path = Path(name)
+        inside = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        for file in inside:
+            content = hashlib.sha256()
+            with file.open("rb") as opened:
+                while chunk := opened.read(2**20):
+                    content.update(chunk)
+            told = f"{name}/{file.relative_to(path)}" if path.is_dir() else name
+            whole.update(f"{told}\0{content.hexdigest()}\0".encode())
+    return whole.hexdigest()[:12]
+
+
+def _environment():
+    """What decides whether the results of two pods may be compared."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = {"python": platform.python_version()}
+    main = vars(sys.modules["__main__"]).values()
+    names = {getattr(each, "__name__" if type(each) is type(sys) else "__module__", None) or "" for each in main}
+    standard = {*getattr(sys, "stdlib_module_names", ()), "trialrun"}
+    for name in sorted({str(name).partition(".")[0] for name in names} - standard):
+        with suppress(PackageNotFoundError, ValueError):
+            packages[name] = version(name)
+    found = {"packages": packages, "cpu": platform.machine(), "device": "cpu", "threads": os.cpu_count()}
+    with suppress(OSError, StopIteration, IndexError):
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+        found["cpu"] = next(line for line in cpuinfo.splitlines() if line.startswith("model name")).split(": ", 1)[1]
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        found["threads"] = int(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found["device"] = torch.cuda.get_device_name()
+    return found
+
+
+def _charged():
+    """What the kernel charges this container with, now and at most, without the pages of files that it caches."""
+    now, peak = "memory.current", "memory.peak"
+    stat, cached = "memory.stat", ("active_file", "inactive_file")
+    if not (_CGROUP / now).is_file():
+        now, peak, stat = (f"memory/memory.{each}" for each in ("usage_in_bytes", "max_usage_in_bytes", "stat"))
+        cached = ("total_active_file", "total_inactive_file")
+    try:
+        fields = dict(line.split() for line in (_CGROUP / stat).read_text().splitlines())
+        files = sum(int(fields[each]) for each in cached)
+        used = int((_CGROUP / now).read_text())
+        most = int((_CGROUP / peak).read_text()) if (_CGROUP / peak).is_file() else used
+    except (OSError, KeyError, ValueError):
+        return None
+    return max(0, used - files), max(0, most - files)

@@ -91,8 +91,8 @@ class Applier:
             return False
         key = seen.key
         name = job_name(key.name, start.trial.id, start.attempt)
-        ran = state.ledger.records.keys()
-        body = pytorch_job(work, key, seen.uid, start.trial, start.attempt, self._image, start.memory, ran)
+        known = state.known(work)
+        body = pytorch_job(work, key, seen.uid, start.trial, start.attempt, self._image, start.memory, known)
         try:
             made = await self._kube.create(JOBS.path(key.namespace), body)
         except ApiFailure as failure:

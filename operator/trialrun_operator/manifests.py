@@ -1,13 +1,23 @@
 """Makes the PyTorchJob that runs one attempt at a trial. Only `observe` knows its looks too. Pure."""
 
-from collections.abc import Container
 from typing import Any
 
 from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.pod import Pod
 from trainer.scheduling.workload import Workload
-from trialrun_operator.names import ATTEMPT_LABEL, INDEX_LABEL, JOBS, TRIAL_LABEL, Key, job_name, labels, owner
-from trialrun_operator.orders import order
+from trialrun_operator.names import (
+    ATTEMPT_LABEL,
+    IN_IMAGE,
+    INDEX_LABEL,
+    JOBS,
+    PROGRAM_LABEL,
+    TRIAL_LABEL,
+    Key,
+    job_name,
+    labels,
+    owner,
+)
+from trialrun_operator.orders import Known, order
 from trialrun_operator.pod_template import pod_spec
 
 Document = dict[str, Any]
@@ -21,27 +31,31 @@ def pytorch_job(
     attempt: int,
     image: str,
     memory: str | None = None,
-    ran: Container[str] | None = None,
+    known: Known | None = None,
 ) -> Document:
     """The job of an attempt; `uid` is the experiment's, `image` what runs unless the experiment names another.
 
-    `memory` is the limit of each of its workers, in place of the one that the experiment gives to pods. `ran` are the
-    ids of trials that a baseline runs again, None for all.
+    `memory` is the limit of each of its workers, in place of the one that the experiment gives to pods. `known` is
+    what the cluster tells of the experiment beside that.
 
     No backoffLimit and no deadline in runPolicy: with either, the training operator deletes the failed pod and with
     it the evidence (docs/decisions/0003-operator.md).
     """
+    known = known or Known()
     ours = labels(key, uid) | {
         TRIAL_LABEL: trial.id,
         ATTEMPT_LABEL: str(attempt),
     }
     if trial.kind is Kind.TRIAL:
         ours[INDEX_LABEL] = str(trial.index)
-    chosen = work.experiment.spec.pod
+    chosen, program = work.experiment.spec.pod, work.experiment.spec.program
+    if program is not None:
+        ours[PROGRAM_LABEL] = IN_IMAGE if known.code is None else known.code.digest
     template = {
         "metadata": _metadata(chosen, ours),
-        "spec": pod_spec(work, order(work, uid, trial, attempt, ran), trial, image, memory),
+        "spec": pod_spec(work, order(work, uid, trial, attempt, known), trial, image, memory, known.code),
     }
+    processes = program.processes_per_worker if program is not None else 1
     replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
     return {
         "apiVersion": JOBS.api_version,
@@ -54,6 +68,7 @@ def pytorch_job(
         },
         "spec": {
             "runPolicy": {"cleanPodPolicy": "None"},
+            **({"nprocPerNode": str(processes)} if processes > 1 else {}),
             "pytorchReplicaSpecs": {
                 role: {"replicas": count, "restartPolicy": "Never", "template": template}
                 for role, count in replicas.items()

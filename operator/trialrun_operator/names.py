@@ -14,6 +14,8 @@ INDEX_LABEL = f"{GROUP}/index"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 LEDGER_LABEL = f"{GROUP}/ledger"
 SUGGESTIONS_LABEL = f"{GROUP}/suggestions"
+PROGRAM_LABEL = f"{GROUP}/program"  # of what runs a user's program: the hash of its code, or IN_IMAGE
+IN_IMAGE = "image"
 
 CONTAINER = "pytorch"  # the training operator looks for a container of this name
 
@@ -118,6 +120,14 @@ def suggestions_name(key: Key, uid: str, shard: int) -> str:
 def warm_start_name(key: Key, uid: str) -> str:
     """The ConfigMap of what a search began with that another had come to."""
     return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-warmstart"
+
+
+def code_name(key: Key, uid: str, digest: str) -> str:
+    """The ConfigMap of the code that an experiment's trials run, by its hash: what it holds never changes.
+
+    It has no UID's label: whoever lists a ledger has no use for it, and it may be large.
+    """
+    return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-code-{digest}"
 
 
 def imported_name(experiment: str) -> str:

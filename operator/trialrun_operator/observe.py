@@ -16,6 +16,7 @@ from trialrun_operator.names import (
     KIND_LABEL,
     KINDS,
     MAX_ATTEMPT,
+    PROGRAM_LABEL,
     TRIAL_LABEL,
     UID_LABEL,
     Key,
@@ -181,7 +182,7 @@ def pod(document: Document) -> Pod | None:
     state = container.get("state") or {}
     terminated = state.get("terminated") or {}
     started = (state.get("running") or terminated).get("startedAt")
-    exit_ = rank_exit(document, terminated, rank)
+    exit_ = rank_exit(document, terminated, rank, labels.get(PROGRAM_LABEL))
     bound, began = _bound_at(status), milliseconds(status["startTime"]) if status.get("startTime") else None
     # No kubelet takes a pod up before it has a node: its clock is so far behind. Times have whole seconds, cut off.
     behind = bound - began if bound is not None and began is not None and bound - began > 1000 else 0

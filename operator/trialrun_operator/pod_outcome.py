@@ -9,6 +9,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, Unreadable, cut_error, decode_report
 from trainer.experiment.spec import Scalar
 from trialrun_operator.names import CONTAINER
+from trialrun_operator.program_left import DELETED, program_exit
 
 Document = Mapping[str, Any]
 
@@ -39,6 +40,8 @@ _IMAGE_REASONS = frozenset(
 )  # fmt: skip
 # Waiting does not mend these; a registry or a network may.
 _FINAL = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+# Of a container: its command could not be started.
+_START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -51,23 +54,31 @@ class StartFailure:
     final: bool = False
 
 
-def rank_exit(document: Document, terminated: Document, rank: int) -> RankExit | None:
-    """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state."""
+def rank_exit(document: Document, terminated: Document, rank: int, program: str | None = None) -> RankExit | None:
+    """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state.
+
+    `program` is the label of a pod that runs a user's program, None for others.
+    """
     status = document.get("status") or {}
     # The end of the training container is the rank's, whatever else was put into its pod and runs on.
     over = is_over(document) or bool(terminated)
     platform, error = _platform(document, terminated) if over else _lost(document, status)
     if not over and platform is None:
         return None
+    evidence = _evidence(status, terminated)
+    if program is not None:
+        if platform is None and (reason := status.get("reason") or ""):
+            error = _said(reason, status.get("message") or "")
+        return program_exit(document, terminated, rank, program, platform, error, evidence)
     exit_code = terminated.get("exitCode")
     report, unread, words = _report(terminated, rank)
     silent = report is None or report.provisional
     if platform is None and silent and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
-        platform, error = Outcome.EVICTED, "Deleted: the pod was deleted before it had ended by itself"
+        platform, error = Outcome.EVICTED, DELETED
     if platform is None and silent:
         reason, message = status.get("reason") or "", status.get("message") or ""
         error = "; ".join(filter(None, (_said(reason, message) if reason else "", _silent(terminated, words))))
-    return RankExit(rank, exit_code, report, platform, error, _evidence(status, terminated), unread)
+    return RankExit(rank, exit_code, report, platform, error, evidence, unread)
 
 
 def refusal_of(message: str) -> StartFailure:
@@ -107,6 +118,8 @@ def _platform(document: Document, terminated: Document) -> tuple[Outcome | None,
     if terminated.get("reason") == "OOMKilled":  # with exit code 0 too, when a child was killed and its parent lived
         killed = f"killed for want of memory: OOMKilled, exit code {terminated.get('exitCode')}"
         return Outcome.HOST_OOM, f"{killed}; {_memory_limit(document)}"
+    if terminated.get("reason") in _START_REASONS:
+        return Outcome.INVALID_CONFIG, f"the command could not be started: {terminated.get('message') or ''}".rstrip()
     reason, message = status.get("reason") or "", status.get("message") or ""
     if reason == "DeadlineExceeded" and not terminated:
         failure = start_failure({"status": status})

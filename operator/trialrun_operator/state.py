@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from trainer.experiment.errors import InvalidExperiment
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import INPUTS
 from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.decide import Start
+from trainer.scheduling.history import Ledger
 from trainer.scheduling.workload import Workload
 from trialrun_operator import baseline_status
 from trialrun_operator.baseline_status import BaselineStatus
@@ -15,6 +18,7 @@ from trialrun_operator.kube import Kube
 from trialrun_operator.ledger_store import LedgerStore, imported_data
 from trialrun_operator.lessons import Lessons
 from trialrun_operator.names import Key
+from trialrun_operator.orders import Code, Known
 from trialrun_operator.store import ExperimentObject
 from trialrun_operator.workload import differs, take_in, workload
 
@@ -53,6 +57,8 @@ class ExperimentState:
     unanswered: set[str] = field(default_factory=set)
     unknown: frozenset[str] = frozenset()  # trials that have jobs and that the ledger was asked for in vain
     lessons: Lessons = field(default_factory=Lessons)
+    code: Code | None = None  # that a program's trials run, once it is known
+    _inputs: str | None = None
     _generation: int = -1
     _taken_in: Sequence[Suggestion] = ()  # by the workload
     _workload: Workload | InvalidExperiment | None = None
@@ -123,6 +129,13 @@ class ExperimentState:
             self.imported = await asyncio.to_thread(baseline_status.imported, work, data)
         self.fresh = True
         return differed
+
+    def known(self, work: Workload) -> Known:
+        """What is known of the experiment beside its file."""
+        program = work.experiment.spec.program
+        if program is not None and program.inputs and self._inputs is None:
+            self._inputs = first_told(self.ledger.records, INPUTS)
+        return Known(self.ledger.records.keys(), self.code, self._inputs)
 
     def may_write(self) -> bool:
         """Whether ledger and status may be written now; if so, that is noted."""
@@ -213,6 +226,17 @@ class ExperimentState:
     def deleted(self, uid: str) -> bool:
         """Whether an object's deletion was asked for a short while ago, and may not have been seen yet."""
         return self._deleted.get(uid, _NEVER) > self.clock() - _DELETION_SECONDS
+
+
+def first_told(ledger: Ledger, key: str) -> str | None:
+    """What the first trial that succeeded tells under a key of its evidence; None where none tells."""
+    told = [
+        (record.finished_at, str(record.evidence[key]))
+        for records in ledger.values()
+        for record in records
+        if record.outcome is Outcome.SUCCEEDED and key in record.evidence
+    ]
+    return min(told)[1] if told else None
 
 
 def _longer(before: _Backoff | None, problem: Problem | None, now: float) -> _Backoff:

@@ -270,7 +270,10 @@ class _Invocations:
     def at(self, parameters: Point, repeat: int) -> tuple[Invocation, int, str, str]:
         """The program with a point's repeat put in, its seed, what of its identity it makes up, and no mistake."""
         made = invocation(self._program, parameters)
-        text = canonical({"command": self._program.command, "settings": made.settings})
+        program: dict[str, Any] = {"command": self._program.command, "settings": made.settings}
+        if self._program.processes_per_worker > 1:
+            program["processesPerWorker"] = self._program.processes_per_worker
+        text = canonical(program)
         return made, self._seed + repeat, f'"program":{text}', ""
 
 

@@ -14,9 +14,11 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.memory_words import out_of_memory
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import RETRIED, Outcome
+from trainer.experiment.program import Invocation
 from trainer.experiment.record import (
     HASHES,
     NAIVE,
+    UNREAD,
     Environment,
     RankReport,
     Record,
@@ -39,7 +41,8 @@ class RankExit:
     `platform` is what was done to it from outside, in a sentence in `error` and in figures in `evidence`: killed for
     memory, by a deadline, evicted. `exit_code` is None where no process ever ended, negative for a signal. Without a
     `platform`, `error` is what else is known of its end. `unread` says why what it left is no report. `beside` stands
-    in the record's evidence however it ended, such as hashes of what the result rests on.
+    in the record's evidence however it ended, such as hashes of what the result rests on. `read` are the parameters
+    that a program has asked for, None where it doesn't say.
     """
 
     rank: int
@@ -50,6 +53,7 @@ class RankExit:
     evidence: Mapping[str, Scalar] = field(default_factory=dict)
     unread: str = ""
     beside: Mapping[str, Scalar] = field(default_factory=dict)
+    read: frozenset[str] | None = None
 
     @property
     def said(self) -> RankReport | None:
@@ -133,7 +137,12 @@ def make_record(
         exit_code=verdict.exit_code,
         error=cut_error(verdict.error),
         failed_rank=verdict.rank if trial.workers > 1 else None,
-        evidence={**verdict.evidence, **beside, **{key: each.beside[key] for each in exits for key in each.beside}},
+        evidence={
+            **verdict.evidence,
+            **beside,
+            **{key: each.beside[key] for each in exits for key in each.beside},
+            **_unread(trial, exits),
+        },
         # What was measured beside an objective that is missing stands, and what was told until a trial was stopped.
         metrics=metrics if verdict.outcome in _MEASURED else {},
         seconds=lead.seconds.model_copy(update={"queued": queued, "start": start, "total": total}),
@@ -150,6 +159,15 @@ def make_record(
         started_at=times.started,
         finished_at=times.finished,
     )
+
+
+def _unread(trial: Trial, exits: Sequence[RankExit]) -> dict[str, Scalar]:
+    """Which of its parameters a program was neither given nor has asked for, where it tells what it asked for."""
+    read = next((end.read for end in exits if end.rank == 0), None)
+    if read is None or not isinstance(trial.runs, Invocation):
+        return {}
+    unread = trial.parameters.keys() - read - trial.runs.placed
+    return {UNREAD: ", ".join(sorted(unread))} if unread else {}
 
 
 def _metrics(report: RankReport) -> tuple[dict[str, float], dict[str, Scalar]]:

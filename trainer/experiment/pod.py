@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from trainer.experiment.placement import Affinity, Toleration
-from trainer.experiment.section import QUANTITY, VARIABLE, ObjectName, Section, Text
+from trainer.experiment.section import ABSOLUTE, QUANTITY, VARIABLE, ObjectName, Section, Text
 
 Labels = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=1024)]],
@@ -69,6 +69,9 @@ class Pod(Section):
     annotations: Labels = Field(default_factory=dict, description="Further annotations.")
     env: Annotated[tuple[EnvironmentVariable, ...], Field(max_length=64)] = Field(
         (), description="Plain environment variables, such as NCCL_DEBUG."
+    )
+    working_dir: Annotated[str, Field(min_length=1, max_length=1024, pattern=ABSOLUTE)] | None = Field(
+        None, description="Where a program starts in its image, in place of program.workingDirectory."
     )
     data_claim: ObjectName | None = Field(
         None, description="A PersistentVolumeClaim with data sets, mounted read-only at /data."

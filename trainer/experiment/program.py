@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from trainer.experiment.pod import EnvironmentVariable
-from trainer.experiment.section import Section
+from trainer.experiment.section import OBJECT, Rule, Section, on_cluster
 
 # `${parameters.NAME}` and `${settings.NAME}`. Whatever else has a $ in it is the program's own.
 _PLACEHOLDER = re.compile(r"\$\{(parameters|settings)\.([^}]*)\}")
@@ -18,6 +18,7 @@ _PLACEHOLDER = re.compile(r"\$\{(parameters|settings)\.([^}]*)\}")
 TOLD = (
     "TRIALRUN_TRIAL", "TRIALRUN_REPORTS", "TRIALRUN_ATTEMPT",
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    "PET_NNODES", "PET_NODE_RANK", "PET_NPROC_PER_NODE", "PET_MASTER_ADDR", "PET_MASTER_PORT",
 )  # fmt: skip
 MULTIPLIER = "multiplier"  # the name by which a program of a scale test has it
 MAX_DEPTH = 4  # of mappings and lists in the settings: what is nested without end no JSON reader takes
@@ -26,6 +27,16 @@ MAX_SETTINGS_BYTES = 16 * 1024  # they travel in one environment variable
 
 class Program(Section):
     """A command of the user's own, run once for each trial."""
+
+    model_config = ConfigDict(
+        json_schema_extra=on_cluster(
+            Rule(
+                "!has(self.code) || self.code.matches('^configmap/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+                "must be configmap/NAME, of the same namespace; `python -m trainer apply FILE` makes it of a folder",
+                "code",
+            ),
+        )
+    )
 
     command: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=8192)], ...], Field(min_length=1, max_length=256)
@@ -42,12 +53,26 @@ class Program(Section):
     env: Annotated[tuple[EnvironmentVariable, ...], Field(max_length=64)] = Field(
         (), description="Plain environment variables; their values may hold placeholders."
     )
+    code: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None,
+        description="The folder of its files, such as ./src, in which it is started. On a cluster configmap/NAME, "
+        "which `python -m trainer apply` makes of the folder.",
+    )
     working_directory: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        None, description="The folder that it is started in; by default the file's own."
+        None, description="The folder that it is started in, relative to `code` or, without one, to the file."
+    )
+    processes_per_worker: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="How many processes the command starts in each worker, as torchrun does: it is told by PET_*."
     )
     inputs: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(max_length=64)] = Field(
         (), description="Files and folders whose content its results rest on; relative to the working directory."
     )
+
+    @property
+    def config_map(self) -> str | None:
+        """The name of the ConfigMap that holds its code; None where that is a folder, or it has none."""
+        kind, _, name = (self.code or "").partition("/")
+        return name if kind == "configmap" and re.fullmatch(OBJECT, name) else None
 
     def disagreement(self) -> str | None:
         """Settings fit in an order."""
@@ -61,11 +86,15 @@ class Program(Section):
 
 @dataclass(frozen=True)
 class Invocation:
-    """A program as one trial runs it. `settings` have the point put in, and so do `command` and `env`."""
+    """A program as one trial runs it. `settings` have the point put in, and so do `command` and `env`.
+
+    `placed` are the parameters that it is given in placeholders: it need not ask for them.
+    """
 
     command: tuple[str, ...]
     env: Mapping[str, str]
     settings: Mapping[str, Any]
+    placed: frozenset[str] = frozenset()
 
 
 def invocation(program: Program, point: Mapping[str, Any]) -> Invocation:
@@ -77,10 +106,12 @@ def invocation(program: Program, point: Mapping[str, Any]) -> Invocation:
     def filled(text: str) -> str:
         return _PLACEHOLDER.sub(lambda found: _text(_value(found, point, settings)), text)
 
+    texts = (*program.command, *(variable.value for variable in program.env))
     return Invocation(
         command=tuple(map(filled, program.command)),
         env={variable.name: filled(variable.value) for variable in program.env},
         settings=settings,
+        placed=frozenset(name for text in texts for part, name in placeholders(text) if part == "parameters"),
     )
 
 

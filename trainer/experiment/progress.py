@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from trainer.experiment.error_messages import sentences
-from trainer.experiment.record import Reported
+from trainer.experiment.record import MAX_ERROR_CHARACTERS, Environment, Memory, Reported
 from trainer.experiment.section import METRIC, Text
 
 PROTOCOL = 1
@@ -26,7 +26,9 @@ class RestsOn(Reported):
 class ProgressReport(Reported):
     """The metrics after a step. `naive` are those of a prediction that has learnt nothing.
 
-    `read` are the parameters that the program has asked for, None where it doesn't say, `process` is who reports.
+    `read` are the parameters that the program has asked for, None where it doesn't say, `process` is who reports. The
+    rest is what a program in a pod tells of itself, as nobody sees it from outside: a hash of its inputs, the error
+    that ended it, when that was (milliseconds since 1970), its memory, and where it runs.
     """
 
     step: Annotated[int, Field(ge=0)] = 0
@@ -35,6 +37,11 @@ class ProgressReport(Reported):
     rests_on: RestsOn = RestsOn()
     read: tuple[str, ...] | None = None
     process: int | None = None
+    inputs: Annotated[str, Field(pattern="^[0-9a-f]{12}$")] | None = None
+    error: Annotated[str, Field(max_length=MAX_ERROR_CHARACTERS)] = ""
+    clock: Annotated[int, Field(ge=0)] = 0
+    memory: Memory | None = None
+    environment: Environment | None = None
 
 
 def decode(line: bytes) -> ProgressReport:

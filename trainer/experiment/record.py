@@ -92,7 +92,7 @@ class Memory(Reported):
     @property
     def counted_floor(self) -> int | None:
         """The floor in the measure of `counted_peak`."""
-        return self.floor_bytes if self.cgroup is None else self.cgroup.floor_bytes
+        return self.floor_bytes if self.cgroup is None or self.floor_bytes is None else self.cgroup.floor_bytes
 
 
 class Environment(Reported):

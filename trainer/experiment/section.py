@@ -62,6 +62,7 @@ OBJECT = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 OFFSETS = r"^[0-9]{1,6}:[0-9]{1,15}:[0-9]{1,15}$"
 ELSEWHERE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+ABSOLUTE = r"^/"
 URL = r"^https?://[^\s]+$"
 PARAMETER = r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$"
 METRIC = r"^[A-Za-z][A-Za-z0-9._/-]*$"
@@ -73,6 +74,7 @@ WORDS = {
     VARIABLE: "must be letters, digits and '_', with no digit first",
     OFFSETS: "must be partition:start:end, such as 0:0:19999",
     ELSEWHERE: "must be env:VARIABLE or file:PATH",
+    ABSOLUTE: "must be an absolute path",
     URL: "must be an address that begins with http:// or https://",
     PARAMETER: "must be letters, digits, '_' and '-', in parts with dots between them",
     METRIC: "must be letters, digits, '.', '_', '/' and '-', with a letter first",

@@ -10,15 +10,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
+from trainer.experiment.code import combined
 from trainer.experiment.errors import UserError
 from trainer.experiment.program import Program
 from trainer.experiment.record import CODE, INPUTS
 from trainer.local.launcher import QUIET_SECONDS
 
-_HASH_DIGITS = 12
 _CHUNK_BYTES = 2**20
 _INSTALLED = {"site-packages", "dist-packages"}
 # The first optimizer imports the compiler, which takes as long as the rest of torch.
@@ -57,12 +58,15 @@ class ProgramFiles:
 
     def __init__(self, program: Program, base: Path) -> None:
         self.program = program
-        self.folder = (base / (program.working_directory or ".")).absolute()
+        self.code = base / program.code if program.code is not None else None
+        self.folder = ((self.code or base) / (program.working_directory or ".")).absolute()
         self._inputs = Content(self._declared)
-        self._code = Content(self._own)
+        self._code = Content(self._own if self.code is None else partial(code_files, self.code))
 
     def require_startable(self) -> None:
         """Raises UserError where the folder is none, or the command can't be started."""
+        if self.code is not None:
+            require_code_folder(self.program, self.code)
         if not self.folder.is_dir():
             raise UserError(f"spec.program.workingDirectory: must be a folder, got {self.folder}, which is none")
         command = self.program.command[0]
@@ -140,6 +144,24 @@ class ProgramFiles:
                 for module in _imports(path, beside, known):
                     found[module] = os.path.relpath(module, self.folder)
         yield from ((name, path) for path, name in found.items())
+
+
+def require_code_folder(program: Program, folder: Path) -> None:
+    """Raises UserError where `spec.program.code` is no folder of this machine."""
+    if not folder.is_dir():
+        told = f"got {folder}, which is none"
+        if program.config_map is not None:
+            told = f"got {program.code}, which a cluster has; give the folder that it was made of"
+        raise UserError(f"spec.program.code: must be a folder on this machine, {told}")
+
+
+def code_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a code folder by their paths in it, but for hidden ones and compiled ones: what a cluster gets."""
+    found = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
+    for name in sorted(found):
+        parts = name.split("/")
+        if "__pycache__" not in parts and not any(part.startswith(".") for part in parts):
+            yield name, found[name]
 
 
 def leading_imports(script: Path) -> list[str]:
@@ -228,7 +250,7 @@ def _statements(script: Path) -> list[ast.stmt]:
 
 
 def _hash(files: Iterable[tuple[str, Path]], waits: Callable[[str], None]) -> str:
-    whole, began, told = hashlib.sha256(), time.monotonic(), False
+    hashes, began, told = list[tuple[str, str]](), time.monotonic(), False
     for name, path in files:
         content = hashlib.sha256()
         with path.open("rb") as file:
@@ -237,5 +259,5 @@ def _hash(files: Iterable[tuple[str, Path]], waits: Callable[[str], None]) -> st
                 if not told and time.monotonic() > began + QUIET_SECONDS:
                     told = True
                     waits("the content of spec.program.inputs to be read")
-        whole.update(f"{name}\0{content.hexdigest()}\0".encode())
-    return whole.hexdigest()[:_HASH_DIGITS]
+        hashes.append((name, content.hexdigest()))
+    return combined(hashes)

@@ -1,6 +1,5 @@
 """Runs a program's trials on this machine: each rank a process group of its own, whose reports are read meanwhile."""
 
-import hashlib
 import json
 import math
 import os
@@ -21,18 +20,16 @@ from trainer.cgroup import CgroupFactory, Group, cgroup_factory, cores, cpu_limi
 from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
-from trainer.experiment.outcome import EXIT_CODES, Outcome
-from trainer.experiment.program import Invocation, placeholders
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.program import Invocation
+from trainer.experiment.program_report import outcome_of, rank_report
 from trainer.experiment.progress import PROTOCOL
 from trainer.experiment.record import (
-    STEP,
-    UNREAD,
     Charged,
     Environment,
     Memory,
     MemoryLimit,
     RankReport,
-    naive_name,
 )
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
 from trainer.local.child import Child
@@ -176,7 +173,7 @@ class Programs:
         if (one := self._running.get(trial.id)) is not None:
             (one.folder / STOP).touch()
             one.reports.take()
-            one.asked, one.patient_until = one.reports.count, time.monotonic() + _GRACE_SECONDS
+            one.asked, one.patient_until = one.reports.told.count, time.monotonic() + _GRACE_SECONDS
 
     def kill(self, trial: Trial) -> None:
         """Asks a trial's ranks to end, and a while later ends what is left of them."""
@@ -278,14 +275,15 @@ class Programs:
 
     def _exit(self, one: _Running, event: Mapping[str, Any]) -> RankExit:
         """How a rank ended, by its exit code, what it reported, and what the kernel knows of it."""
-        rank, code, reports = event["rank"], event["code"], one.reports
+        rank, code, told = event["rank"], event["code"], one.reports.told
         if code is None:
             if (group := one.groups.get(rank)) is not None:
                 group.remove()
             return RankExit(rank, None, platform=Outcome.INVALID_CONFIG, error=f"the command {event['why']}")
         evidence: dict[str, Scalar] = {"signal": -code} if code < 0 else {"exitCode": code}
         memory, kills, limit = self._memory(one, rank, event), 0, self._limit
-        beside = self._beside(one) if rank == 0 else {}
+        beside: dict[str, Scalar] = {**one.rests_on, **told.beside()} if rank == 0 else {}
+        read = None if told.read is None or rank != 0 else frozenset(told.read)
         if (group := one.groups.get(rank)) is not None:
             kills = group.kills()
             group.remove()
@@ -298,63 +296,30 @@ class Programs:
                 evidence |= {"limitBytes": limit.bytes, "limitKeptBy": limit.kept_by}
                 error += f"; its limit is {limit.bytes >> 20} MiB"
             report = self._report(one, rank, memory)
-            return RankExit(rank, code, report, Outcome.HOST_OOM, error, evidence, beside=beside)
-        if reports.wrong and rank == 0:
-            return RankExit(rank, code, None, Outcome.INVALID_CONFIG, reports.wrong, evidence, beside=beside)
+            return RankExit(rank, code, report, Outcome.HOST_OOM, error, evidence, beside=beside, read=read)
+        if told.wrong and rank == 0:
+            return RankExit(rank, code, None, Outcome.INVALID_CONFIG, told.wrong, evidence, beside=beside, read=read)
         if code == 0:
             ended = Outcome.SUCCEEDED if self._by_itself(one) else None
-            return RankExit(rank, code, self._report(one, rank, memory, ended), beside=beside)
+            return RankExit(rank, code, self._report(one, rank, memory, ended), beside=beside, read=read)
         words = " ".join(last_words(_tail(one.folder / LOG.format(rank=rank))).split())
         error = exit_text(code, None).removesuffix(" without a report") + (
             f"; its log ends: {words}" if words else ""
         )
-        told = {number: outcome for outcome, number in EXIT_CODES.items() if outcome is not Outcome.CRASHED}
-        ended = None if one.killed else told.get(code)
-        return RankExit(
-            rank, code, self._report(one, rank, memory, ended, error), error=error, evidence=evidence, beside=beside
-        )
+        ended = None if one.killed else outcome_of(code)
+        report = self._report(one, rank, memory, ended, error)
+        return RankExit(rank, code, report, error=error, evidence=evidence, beside=beside, read=read)
 
     def _by_itself(self, one: _Running) -> bool:
         """Whether a trial that ended well did so by itself: one that heeds a request to stop reports once more."""
-        return not one.killed and (one.asked is None or one.reports.count > one.asked + 1)
+        return not one.killed and (one.asked is None or one.reports.told.count > one.asked + 1)
 
     def _report(
         self, one: _Running, rank: int, memory: Memory | None, ended: Outcome | None = None, error: str = ""
     ) -> RankReport | None:
-        """What the rank would have said in our trainer's words; only figures where it is not said how it `ended`."""
-        reports, metrics = one.reports, dict[str, float]()
-        if rank == 0 and reports.last is not None:
-            metrics = dict(reports.last.metrics)
-            metrics |= {naive_name(name): value for name, value in reports.naive.items()}
-        elif rank == 0 and ended is Outcome.SUCCEEDED:
-            return None
-        return RankReport(
-            rank=rank,
-            outcome=ended or Outcome.SUCCEEDED,
-            provisional=ended is None,
-            error=error if ended is not None else "",
-            metrics=metrics,
-            memory=memory,
-            clock=_now(),
-            environment=self._environment.model_copy(update={"threads": one.threads}),
-        )
-
-    def _beside(self, one: _Running) -> dict[str, Scalar]:
-        """What the result rests on, and which of its parameters nothing has read."""
-        reports, found = one.reports, dict[str, Scalar](one.rests_on)
-        if reports.last is not None:
-            found[STEP] = reports.last.step
-        found |= {key: hashlib.sha256(text.encode()).hexdigest()[:12] for key, text in reports.rests_on.items()}
-        if reports.read is not None and (unread := one.trial.parameters.keys() - reports.read - self._placed):
-            found[UNREAD] = ", ".join(sorted(unread))
-        return found
-
-    @property
-    def _placed(self) -> set[str]:
-        """The parameters that the program is given in placeholders."""
-        program = self.files.program
-        texts = (*program.command, *(variable.value for variable in program.env))
-        return {name for text in texts for part, name in placeholders(text) if part == "parameters"}
+        environment = self._environment.model_copy(update={"threads": one.threads})
+        told = one.reports.told
+        return rank_report(told, rank, ended, error=error, memory=memory, environment=environment, clock=_now())
 
     def _memory(self, one: _Running, rank: int, event: Mapping[str, Any]) -> Memory | None:
         """What a rank and its children had; by its cgroup, where it has one, to the byte."""
