@@ -24,6 +24,8 @@ BACKEND_MISSING = "BackendMissing"
 NAME_CONFLICT = "NameConflict"
 CREATION_REFUSED = "CreationRefused"
 CANNOT_SUGGEST = "CannotSuggest"
+CODE_UNAVAILABLE = "CodeUnavailable"
+NOT_PERMITTED = "NotPermitted"
 WINDING_UP = "WindingUp"
 # Of Finished and Succeeded:
 UNFINISHED = "Unfinished"
@@ -93,6 +95,64 @@ def unreadable_ledger(complaint: str) -> Problem:
         f"No new point can be suggested, because the ledger can't be read: {complaint.rstrip('.')}. Run the version "
         "of the operator that wrote it, or delete that key.",
     )
+
+
+def code_missing(name: str) -> Problem:
+    """The ConfigMap with a program's code is not there."""
+    return Problem(
+        CODE_UNAVAILABLE,
+        f"There is no ConfigMap {name} in this namespace, which spec.program.code names. Make it with "
+        f"`kubectl create configmap {name} --from-file=FOLDER`, or of `code: FOLDER` with `python -m trainer apply "
+        "FILE`. Trials start by themselves a few seconds after that.",
+    )
+
+
+def code_empty(name: str) -> Problem:
+    """The ConfigMap of a program's code holds nothing."""
+    return Problem(
+        CODE_UNAVAILABLE,
+        f"ConfigMap {name}, which spec.program.code names, holds no file. Put the program's files into it.",
+    )
+
+
+def code_lost(copy: str, name: str) -> Problem:
+    """The code that a trial has succeeded with is nowhere."""
+    return Problem(
+        CODE_UNAVAILABLE,
+        f"ConfigMap {copy}, which held the code that trials have succeeded with, is gone, and {name} holds other "
+        "code, whose results could not be compared with theirs. Put the earlier code back there, or apply the "
+        "experiment under another name.",
+    )
+
+
+def code_gone(copy: str) -> Problem:
+    """The code that trials run was deleted."""
+    return Problem(
+        CODE_UNAVAILABLE,
+        f"ConfigMap {copy}, which held the code that trials run, is gone. Raise spec.rerun to have it made again.",
+    )
+
+
+def code_name_taken(name: str) -> Problem:
+    """What should be the copy of a program's code is something else."""
+    return Problem(
+        CODE_UNAVAILABLE,
+        f"ConfigMap {name} exists and is not the copy of the program's code. Delete it with `kubectl delete "
+        f"configmap {name}`.",
+    )
+
+
+def code_refused(name: str, said: str) -> Problem:
+    """The API server does not take the copy of a program's code."""
+    return Problem(
+        CODE_UNAVAILABLE,
+        f"The API server refuses ConfigMap {name}, the copy of the program's code: {said} It is tried again.",
+    )
+
+
+def not_permitted(sentences: Sequence[str]) -> Problem:
+    """An experiment that was taken up asks for what the chart has come to forbid."""
+    return Problem(NOT_PERMITTED, "No new trial starts. " + "\n".join(sentences))
 
 
 def floor_unknown(workers: int, outcome: str, error: str) -> Problem:

@@ -10,20 +10,21 @@ from dataclasses import replace
 
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Kind
-from trainer.experiment.record import Record
+from trainer.experiment.record import CODE, Record
 from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload
-from trialrun_operator import baseline_status, conditions, events, observe, status
+from trialrun_operator import baseline_status, code_copy, conditions, events, observe, status
 from trialrun_operator.apply import Applier
+from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube, Refused, all_of
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key
+from trialrun_operator.names import EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key, code_name
 from trialrun_operator.observe import Job, Pod
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.pod_outcome import refusal_of
 from trialrun_operator.queue import Queue
-from trialrun_operator.state import ExperimentState, ExperimentStates
+from trialrun_operator.state import ExperimentState, ExperimentStates, first_told
 from trialrun_operator.status_model import Status
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
 from trialrun_operator.suggester import Question, Suggester
@@ -32,6 +33,7 @@ from trialrun_operator.workload import warm_start_of
 
 _log = logging.getLogger(__name__)
 _NAMED = 100  # trials whose pods are asked for by name, in place of all pods; a selector has its length
+_CODE_SECONDS = 10.0  # between looks for code that is not there
 _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 
 
@@ -101,6 +103,9 @@ class Reconciler:
         await self._applier.find(seen, state)
         crowded = state.crowded
         found, computed = await self._plan(seen, state, work, accepted)
+        lacking = await self._find_code(seen, state, work) if found.creates else None
+        if lacking is not None:
+            found = replace(found, creates=())
         writes, due = state.may_write(), bool(found.records or found.measured)
         if not writes:
             self._queue.add(seen.key, state.until_write())
@@ -123,7 +128,7 @@ class Reconciler:
             began = time.thread_time()
             running = found.running | {each.trial.id for each in created if each.trial.kind is not Kind.BASELINE}
             problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem() or unable
-            problem = None if became_crowded or found.waits_for_room else problem
+            problem = lacking or (None if became_crowded or found.waits_for_room else problem)
             made = self._status(seen, state, work, found, running, accepted, problem)
             took = time.thread_time() - began
             state.status_took(took)
@@ -131,6 +136,8 @@ class Reconciler:
             await self._write_status(seen, made)
         again = bool(pending or created or suggested) or became_crowded
         all_created = self.backend_missing or state.backing_off() or len(created) == len(found.creates)
+        if lacking is not None:
+            self._queue.add(seen.key, _CODE_SECONDS)
         all_deleted = all(state.deleted(each.uid) for each in (*found.deletes, *found.room))
         self._schedule(seen.key, state, found, again=again or not (all_created and all_deleted))
         return computed
@@ -269,6 +276,8 @@ class Reconciler:
         await state.refresh(self._kube, seen.key, work)
         if "acceptedAt" in seen.status:
             await self._conclude(seen, state, work, observe.milliseconds(seen.status["acceptedAt"]))
+        if problem is None and not work.experiment.spec.suspend:
+            problem = await self._take_code(seen, state, work)
         accepted = None if work.experiment.spec.suspend or problem else self._now()
         if accepted is not None and isinstance(work.experiment, HyperparamSearch):
             try:
@@ -284,6 +293,30 @@ class Reconciler:
             trials = len(work.trials) + work.missing * work.experiment.spec.repeats
             _log.info("%s: accepted, %d trials (rerun %d)", seen.key, trials, work.experiment.spec.rerun)
             self._queue.add(seen.key)
+
+    async def _take_code(self, seen: ExperimentObject, state: ExperimentState, work: Workload) -> Problem | None:
+        """Settles which code a program's trials run from now on; gives why there is none."""
+        program = work.experiment.spec.program
+        if program is None or program.config_map is None:
+            return None
+        proven = first_told(state.ledger.records, CODE)
+        try:
+            state.code = await code_copy.take(self._kube, seen.key, seen.uid, program.config_map, proven)
+        except code_copy.CodeUnavailable as unavailable:
+            self._queue.add(seen.key, _CODE_SECONDS)
+            return unavailable.problem
+        return None
+
+    async def _find_code(self, seen: ExperimentObject, state: ExperimentState, work: Workload) -> Problem | None:
+        """Sees to it that the code is known that trials have run since they were taken up; gives why it is not."""
+        if not code_copy.is_needed(work.experiment):
+            return None
+        digest = str(seen.status.get("code", ""))
+        if not digest:  # an operator of version 0.1 has written a status in between
+            return await self._take_code(seen, state, work) if state.code is None else None
+        if state.code is None or state.code.digest != digest:
+            state.code = await code_copy.find(self._kube, seen.key, seen.uid, digest)
+        return conditions.code_gone(code_name(seen.key, seen.uid, digest)) if state.code is None else None
 
     async def _conclude(self, seen: ExperimentObject, state: ExperimentState, work: Workload, before: int) -> None:
         """Writes down what has ended since the acceptance `before`: as a failure of the rerun it would not run again.
@@ -321,6 +354,9 @@ class Reconciler:
         elif work.measures_baseline:
             ledger = state.ledger
             baseline = baseline_status.measured(work, found, ledger.records, ledger.figures, problem)
+        code = seen.status.get("code")
+        if state.code is not None and (found is None or code is None):
+            code = state.code.digest  # as it was settled just now
         return status.status(
             work,
             seen.key,
@@ -333,6 +369,7 @@ class Reconciler:
             accepted=accepted,
             problem=problem,
             makes_room=state.makes_room,
+            code=code,
             learnt=_learnt(state, work),
             old=seen.status,
             now=self._now(),

@@ -91,6 +91,9 @@ class Status(Reported):
         None, description="When the last trial was recorded; absent while any is missing."
     )
     rerun: int | None = Field(None, description="The spec.rerun that has been acted on.")
+    code: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="The hash of the code that its trials run, where spec.program.code is a ConfigMap."
+    )
     done: Short | None = Field(None, description="Trials that are done with, of all trials, such as 12/18.")
     running: int | None = Field(
         None, description="Trials whose job exists and has not ended, those that wait for a node included."

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,16 +16,12 @@ from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling import workload as scheduling
 from trialrun_operator.ledger_format import MAX_VALUE_BYTES
 from trialrun_operator.names import MAX_ATTEMPT
-from trialrun_operator.orders import baseline_bytes, suggested_points
+from trialrun_operator.orders import CODE, baseline_bytes, program_folder, suggested_points
 
 # The kernel takes no environment variable of more than 128 KiB.
 MAX_ORDER_BYTES = 120_000
 # Beside its parameters a suggestion says why it was made.
 _MAX_POINT_BYTES = MAX_VALUE_BYTES - 1024
-ON_ONE_MACHINE = (
-    "spec.program: must be left out on a cluster; run the file on one machine with `python -m trainer run FILE`, or "
-    "build an image whose entrypoint is the program (docs/bring-your-own-trainer.md)"
-)
 NOT_STOPPED = (
     "spec.earlyStopping has no effect on a cluster yet: there are no progress reports to go by; trials run to their "
     "end"
@@ -42,8 +38,7 @@ def workload(document: Mapping[str, Any], suggestions: Sequence[Suggestion] = ()
         InvalidExperiment: with all mistakes found.
     """
     experiment = load(document)
-    mistakes = [ON_ONE_MACHINE] if experiment.spec.program is not None else list(_mistakes(experiment))
-    if mistakes:
+    if mistakes := [*_of_program(experiment), *_mistakes(experiment)]:
         raise InvalidExperiment(mistakes)
     suggested = Entries(suggestions=suggestions).suggested(experiment)
     work = replace(scheduling.workload(experiment, suggested), most_attempts=MAX_ATTEMPT)
@@ -83,6 +78,26 @@ def warm_start_of(search: HyperparamSearch) -> str | None:
     source = search.spec.warm_start
     found = None if source is None else _SEARCH.fullmatch(source)
     return None if found is None else found[1]
+
+
+def _of_program(experiment: Experiment) -> Iterator[str]:
+    """Which folders of a program no pod has."""
+    program, pod = experiment.spec.program, experiment.spec.pod
+    if program is None:
+        return
+    if program.code is not None and program.config_map is None:
+        yield (
+            "spec.program.code: must be configmap/NAME on a cluster, of the same namespace, got "
+            f"{program.code}; `python -m trainer apply FILE` makes one of a folder"
+        )
+    folder = program_folder(program, pod)
+    if folder is not None and not folder.startswith("/"):
+        yield (
+            f"spec.program.workingDirectory: must be absolute in an image, got {folder}; give spec.pod.workingDir, "
+            "or spec.program.code, in which it then lies"
+        )
+    elif program.code is not None and pod.working_dir is None and not f"{folder}/".startswith(f"{CODE}/"):
+        yield f"spec.program.workingDirectory: must lie within spec.program.code, got {program.working_directory}"
 
 
 def _mistakes(experiment: Experiment) -> list[str]:

@@ -42,9 +42,6 @@ def _program(kind: str, spec: dict[str, Any]) -> Iterator[Finding]:
     if spec.get("baseline") == "Measure":
         yield Finding("spec.baseline", "must be None or Import with a program, got Measure: a baseline's pod runs "
                       "Trialrun's own trainer")  # fmt: skip
-    if at(spec, "cell", "memoryAboveFloor") is not None:
-        yield Finding("spec.cell.memoryAboveFloor", "must be left out with a program, whose floor nobody knows; give "
-                      "memoryLimit")  # fmt: skip
     if not isinstance(program, dict):
         return
     names = [MULTIPLIER] if kind == "ScaleTest" else _names(spec)

@@ -12,6 +12,7 @@ from trainer.experiment.expand import Kind, Trial, TrialMaker, by_point, expand,
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.space import Point
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trainer.experiment.training import Training
 
 # The longest that Kubernetes lets a pod run.
 _MAX_SECONDS = 2**31 - 1
@@ -204,9 +205,11 @@ def baseline_trial(search: HyperparamSearch, trials: Sequence[Trial]) -> Trial:
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """What measures the floors of one worker and of several, which load more; nothing where no memory is limited.
 
-    Each is a smallest cell without a limit, for one epoch: its report tells what it had before it held a sample.
+    Each is a smallest cell without a limit, for one epoch: its report tells what it had before it held a sample. A
+    program, which need not tell that, is only asked where the limit counts from there.
     """
-    if test.spec.cell.memory_limit is None and test.spec.cell.memory_above_floor is None:
+    cell = test.spec.cell
+    if cell.memory_above_floor is None and (cell.memory_limit is None or test.spec.program is not None):
         return ()
     smallest: dict[bool, Trial] = {}
     for trial in sorted(trials, key=lambda each: (each.multiplier, each.workers, each.index)):
@@ -215,7 +218,7 @@ def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def _floor(cell: Trial, index: int) -> Trial:
-    train = cell.training.train.model_copy(update={"epochs": 1})
-    training = cell.training.model_copy(update={"train": train})
-    identity = f"floor-{cell.workers}"
-    return replace(cell, id=identity, index=index, point=index, runs=training, kind=Kind.FLOOR)
+    runs = cell.runs
+    if isinstance(runs, Training):
+        runs = runs.model_copy(update={"train": runs.train.model_copy(update={"epochs": 1})})
+    return replace(cell, id=f"floor-{cell.workers}", index=index, point=index, runs=runs, kind=Kind.FLOOR)
