@@ -159,6 +159,8 @@ def test_the_client_is_one_file_of_the_standard_library() -> None:
         ("[1]", "must be"),
         ("loss 1", "must be a JSON object on one line, got loss 1"),
         (json.dumps({"metrics": {f"m{i}": i for i in range(1000)}}), "metrics: must have at most 100"),
+        ("[" * 4000, "must be a JSON object on one line, got [[["),
+        ('{"inputs": "x"}', 'inputs: must be a hash of 12 hex digits, got "x"'),
     ],
 )
 def test_a_line_that_is_no_report_says_why(line: str, said: str) -> None:

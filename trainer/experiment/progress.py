@@ -1,13 +1,12 @@
 """What a program tells while it runs: a line of JSON for each report. The other end of `trialrun.py`. Pure."""
 
-import json
 from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from trainer.experiment.error_messages import sentences
 from trainer.experiment.record import MAX_ERROR_CHARACTERS, Environment, Memory, Reported
-from trainer.experiment.section import METRIC, Text
+from trainer.experiment.section import HASH, METRIC, Text
 
 PROTOCOL = 1
 MOST_METRICS = 100
@@ -37,7 +36,7 @@ class ProgressReport(Reported):
     rests_on: RestsOn = RestsOn()
     read: tuple[str, ...] | None = None
     process: int | None = None
-    inputs: Annotated[str, Field(pattern="^[0-9a-f]{12}$")] | None = None
+    inputs: Annotated[str, Field(pattern=HASH)] | None = None
     error: Annotated[str, Field(max_length=MAX_ERROR_CHARACTERS)] = ""
     clock: Annotated[int, Field(ge=0)] = 0
     memory: Memory | None = None
@@ -53,10 +52,7 @@ def decode(line: bytes) -> ProgressReport:
     try:
         return ProgressReport.model_validate_json(line)
     except ValidationError as error:
-        try:
-            json.loads(line)
-        except ValueError:
-            raise ValueError(
-                f"must be a JSON object on one line, got {line[:80].decode(errors='replace')}"
-            ) from error
+        if error.errors()[0]["type"] == "json_invalid":
+            shown = line[:80].decode(errors="replace")
+            raise ValueError(f"must be a JSON object on one line, got {shown}") from error
         raise ValueError(next(sentences(ProgressReport, error))) from error

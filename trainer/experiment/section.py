@@ -66,6 +66,7 @@ ABSOLUTE = r"^/"
 URL = r"^https?://[^\s]+$"
 PARAMETER = r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$"
 METRIC = r"^[A-Za-z][A-Za-z0-9._/-]*$"
+HASH = r"^[0-9a-f]{12}$"
 WORDS = {
     NAME: "must be lower-case letters, digits and '-', with a letter first and no '-' last",
     PERIOD: "must be a number of d, wk, mo or y without a space, such as 90d or 5y, or ytd or max",
@@ -78,6 +79,7 @@ WORDS = {
     URL: "must be an address that begins with http:// or https://",
     PARAMETER: "must be letters, digits, '_' and '-', in parts with dots between them",
     METRIC: "must be letters, digits, '.', '_', '/' and '-', with a letter first",
+    HASH: "must be a hash of 12 hex digits",
 }
 
 
