@@ -1,19 +1,18 @@
 """The pod of a trial: what its experiment chose, and restrictions that nothing can lift. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.experiment.code import path as path_of
 from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
-from trainer.experiment.pod import Pod
+from trainer.experiment.pod import Pod, PodVariable
 from trainer.scheduling.workload import Workload
 from trialrun_operator.names import CONTAINER
 from trialrun_operator.orders import CODE, DATA, MESSAGE_PATH, OUTPUT, Code, Order
 
 PORT = 23456
-USER = 65532  # nobody on the machine, and the same in every image
 # A pod that is told to end has nothing left to save, and a stuck one holds up its job's deletion.
 _TERMINATION_SECONDS = 10
 _EXECUTABLE = 0o555  # code may be a script that is run by its name
@@ -22,13 +21,17 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Volume:
-    """A volume and where it is mounted."""
+class _Mount:
+    """A volume and where it is mounted.
 
-    name: str
+    A claim is one volume, however often it is mounted: of two, a kubelet mounts one and waits for the other for ever.
+    """
+
+    volume: str
     path: str
     source: Document
     read_only: bool = False
+    sub_path: str | None = None
 
 
 def pod_spec(
@@ -36,22 +39,24 @@ def pod_spec(
 ) -> Document:
     """The spec of each of an attempt's pods; `memory` is its limit in place of the experiment's."""
     chosen = work.experiment.spec.pod
-    volumes = _volumes(chosen, code)
+    security = chosen.security_context
+    mounts = _mounts(chosen, code)
     spec: Document = {
         "activeDeadlineSeconds": work.deadline_of(trial),
         "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
-        "automountServiceAccountToken": False,
+        "serviceAccountName": chosen.service_account_name,
+        "automountServiceAccountToken": chosen.service_account_name is not None,
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
+            "runAsUser": security.run_as_user,
+            "runAsGroup": security.run_as_group,
+            "fsGroup": security.fs_group,
             "fsGroupChangePolicy": "OnRootMismatch",  # otherwise every pod's start walks through the whole volume
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(chosen, order, image, memory, volumes)],
-        "volumes": [{"name": each.name, **each.source} for each in volumes],
+        "containers": [_container(chosen, order, image, memory, mounts)],
+        "volumes": _volumes(mounts),
         "imagePullSecrets": [{"name": secret.name} for secret in chosen.image_pull_secrets],
         "nodeSelector": dict(chosen.node_selector),
         "tolerations": [toleration.as_written() for toleration in chosen.tolerations],
@@ -62,21 +67,46 @@ def pod_spec(
     return {name: value for name, value in spec.items() if value not in (None, {}, [])}
 
 
-def _volumes(chosen: Pod, code: Code | None) -> list[_Volume]:
-    found = [_Volume("tmp", "/tmp", {"emptyDir": {}})]  # noqa: S108 - in the pod
-    claims = (("data", DATA, chosen.data_claim, True), ("output", OUTPUT, chosen.output_claim, False))
-    for name, path, claim, read_only in claims:
-        if claim is not None:
-            source = {"persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}
-            found.append(_Volume(name, path, source, read_only))
+def _mounts(chosen: Pod, code: Code | None) -> list[_Mount]:
+    claims: dict[str, str] = {}  # by its name, the volume that a claim is
+
+    def claim(volume: str, path: str, name: str, read_only: bool, sub_path: str | None = None) -> _Mount:
+        source = {"persistentVolumeClaim": {"claimName": name}}
+        return _Mount(claims.setdefault(name, volume), path, source, read_only, sub_path)
+
+    found = [_Mount("tmp", "/tmp", {"emptyDir": {}})]  # noqa: S108 - in the pod
+    if chosen.data_claim is not None:
+        found.append(claim("data", DATA, chosen.data_claim, read_only=True))
+    if chosen.output_claim is not None:
+        found.append(claim("output", OUTPUT, chosen.output_claim, read_only=False))
     if code is not None:
         items = [{"key": key, "path": path_of(key)} for key in code.keys]
-        source = {"configMap": {"name": code.name, "items": items, "defaultMode": _EXECUTABLE}}
-        found.append(_Volume("code", CODE, source, read_only=True))
+        source: Document = {"configMap": {"name": code.name, "items": items, "defaultMode": _EXECUTABLE}}
+        found.append(_Mount("code", CODE, source, read_only=True))
+    for i, each in enumerate(chosen.volumes):
+        volume, path, below = f"volume-{i}", each.mount_path, each.sub_path
+        if each.claim is not None:
+            found.append(claim(volume, path, each.claim, each.read_only, below))
+        elif each.empty_dir is not None:
+            found.append(_Mount(volume, path, {"emptyDir": each.empty_dir.as_written()}, each.read_only, below))
+        elif each.config_map is not None:
+            found.append(_Mount(volume, path, {"configMap": {"name": each.config_map}}, True, below))
+        else:
+            found.append(_Mount(volume, path, {"secret": {"secretName": each.secret}}, True, below))
     return found
 
 
-def _container(chosen: Pod, order: Order, image: str, memory: str | None, volumes: Sequence[_Volume]) -> Document:
+def _volumes(mounts: Sequence[_Mount]) -> list[Document]:
+    found = []
+    for name, source in {each.volume: each.source for each in mounts}.items():
+        if (claim := source.get("persistentVolumeClaim")) is not None:
+            read_only = all(each.read_only for each in mounts if each.volume == name)
+            source = {"persistentVolumeClaim": {**claim, "readOnly": read_only}}
+        found.append({"name": name, **source})
+    return found
+
+
+def _container(chosen: Pod, order: Order, image: str, memory: str | None, mounts: Sequence[_Mount]) -> Document:
     container: Document = {
         "name": CONTAINER,
         "image": chosen.image or image,
@@ -86,6 +116,7 @@ def _container(chosen: Pod, order: Order, image: str, memory: str | None, volume
         "args": list(order.args),
         "workingDir": order.folder,
         "env": _environment(order, chosen),
+        "envFrom": [each.as_written() for each in chosen.env_from],
         "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
         "resources": _resources(chosen, memory),
         # The trainer writes its report here; when it could not, the end of its log stands there instead.
@@ -93,23 +124,35 @@ def _container(chosen: Pod, order: Order, image: str, memory: str | None, volume
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
+            "readOnlyRootFilesystem": chosen.security_context.read_only_root_filesystem,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [_mount(each) for each in volumes],
+        "volumeMounts": [_mount(each) for each in mounts],
     }
     return {name: value for name, value in container.items() if value not in (None, [])}
 
 
-def _mount(volume: _Volume) -> Document:
-    mount: Document = {"name": volume.name, "mountPath": volume.path}
-    return mount if volume.name == "tmp" else {**mount, "readOnly": volume.read_only}
+def _mount(mount: _Mount) -> Document:
+    found: Document = {"name": mount.volume, "mountPath": mount.path}
+    if mount.sub_path is not None:
+        found["subPath"] = mount.sub_path
+    return found if mount.volume == "tmp" else {**found, "readOnly": mount.read_only}
 
 
 def _environment(order: Order, chosen: Pod) -> list[Document]:
-    theirs = {variable.name: variable.value for variable in chosen.env}
-    found = {**order.defaults, **theirs, **order.variables}
-    return [{"name": name, "value": _literal(value)} for name, value in found.items()]
+    theirs = {each.name: _value(each) for each in chosen.env}
+    found = {**_plain(order.defaults), **theirs, **_plain(order.variables)}
+    return [{"name": name, **value} for name, value in found.items()]
+
+
+def _plain(variables: Mapping[str, str]) -> dict[str, Document]:
+    return {name: {"value": _literal(text)} for name, text in variables.items()}
+
+
+def _value(variable: PodVariable) -> Document:
+    if variable.value_from is None:
+        return {"value": _literal(variable.value)}
+    return {"valueFrom": variable.value_from.as_written()}
 
 
 def _literal(text: str) -> str:

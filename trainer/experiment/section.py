@@ -63,6 +63,11 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 OFFSETS = r"^[0-9]{1,6}:[0-9]{1,15}:[0-9]{1,15}$"
 ELSEWHERE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
 ABSOLUTE = r"^/"
+# Steps of a path that are neither "." nor "..": one that is not normal would be another spelling of the same path.
+_STEP = r"([^/:.]|\.[^/:.]|\.\.[^/:])[^/:]*"
+MOUNT = rf"^(/{_STEP})+$"
+BELOW = rf"^{_STEP}(/{_STEP})*$"
+FILE_KEY = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
 URL = r"^https?://[^\s]+$"
 PARAMETER = r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$"
 METRIC = r"^[A-Za-z][A-Za-z0-9._/-]*$"
@@ -76,6 +81,9 @@ WORDS = {
     OFFSETS: "must be partition:start:end, such as 0:0:19999",
     ELSEWHERE: "must be env:VARIABLE or file:PATH",
     ABSOLUTE: "must be an absolute path",
+    MOUNT: "must be an absolute path such as /models, with no ':', no step '.' or '..' and no '/' too many",
+    BELOW: "must be a relative path such as runs/1, with no ':', no step '.' or '..' and no '/' too many",
+    FILE_KEY: "must be a key of a Secret or ConfigMap: letters, digits, '-', '_' and '.', with no '..' first",
     URL: "must be an address that begins with http:// or https://",
     PARAMETER: "must be letters, digits, '_' and '-', in parts with dots between them",
     METRIC: "must be letters, digits, '.', '_', '/' and '-', with a letter first",
