@@ -130,6 +130,15 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
     compare.set_defaults(func=_lazily("compare"))
 
+    apply = arguments.command(
+        commands, "apply", "apply an experiment to a cluster, with a ConfigMap made of its code folder"
+    )
+    apply.add_argument("path", type=arguments.path, metavar="FILE", help="an experiment file")
+    apply.add_argument(
+        "-n", "--namespace", type=arguments.name, help="where the experiment goes (default: the file's, or kubectl's)"
+    )
+    apply.set_defaults(func=_lazily("apply"))
+
     fetch = arguments.command(commands, "fetch", "bring a cluster experiment's results into a folder here")
     fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
     fetch.add_argument(

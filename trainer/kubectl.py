@@ -35,6 +35,7 @@ _NO_ANSWER = re.compile(r"connection to the server .* was refused|^Unable to con
 _CONFIGURATION = re.compile(
     r"^error: (error loading config file|invalid configuration|stat )|^Error in configuration"
 )
+_NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
 _NO_CLUSTER = "localhost:8080"  # whom kubectl asks where no context is chosen
 _CHOOSE = "choose another with `kubectl config use-context NAME`, or by KUBECONFIG"
 
@@ -115,16 +116,11 @@ def _get(wanted: Reference, *what: str) -> dict[str, Any]:
 def _refusal(wanted: Reference, stderr: str) -> str:
     """What kubectl's complaint means where an experiment was to be read, and what to do."""
     said = spoken(stderr)
-    if "the server doesn't have a resource type" in said:
-        return (
-            f"the cluster ({_where()}) has no {wanted.plural}; install Trialrun there (docs/cluster.md), or {_CHOOSE}"
-        )
+    if lacking := what_lacks(wanted, stderr):
+        return lacking
     if "(NotFound)" in said:
         if wanted.namespace and not _has_namespace(wanted.namespace):
-            return (
-                f"the cluster ({_where()}) has no namespace {wanted.namespace}; `kubectl get namespaces` lists them, "
-                "--namespace chooses"
-            )
+            return _no_namespace(wanted.namespace)
         return (
             f"there is no such experiment {wanted.place}; "
             f"`kubectl get {wanted.plural} --all-namespaces` lists them, --namespace chooses"
@@ -132,6 +128,23 @@ def _refusal(wanted: Reference, stderr: str) -> str:
     if "(Forbidden)" in said:
         return f"your account may not read it: {said}; it needs `get` on {wanted.plural} and `list` on configmaps"
     return meaning(stderr)
+
+
+def what_lacks(wanted: Reference, stderr: str) -> str | None:
+    """What the cluster lacks of what every experiment needs, by kubectl's complaint; None where it has all that."""
+    said = spoken(stderr)
+    if "the server doesn't have a resource type" in said or "no matches for kind" in said:
+        return (
+            f"the cluster ({_where()}) has no {wanted.plural}; install Trialrun there (docs/cluster.md), or {_CHOOSE}"
+        )
+    found = _NO_NAMESPACE.search(said)
+    return None if found is None else _no_namespace(found[1])
+
+
+def _no_namespace(name: str) -> str:
+    return (
+        f"the cluster ({_where()}) has no namespace {name}; `kubectl get namespaces` lists them, --namespace chooses"
+    )
 
 
 def _has_namespace(namespace: str) -> bool:

@@ -73,7 +73,7 @@ def test_without_cgroups_a_watchdog_keeps_the_limit(tmp_path: Path, monkeypatch:
     work = workload(experiment)
     out = tmp_path / "out"
     out.mkdir()
-    files = ProgramFiles(experiment.spec.program, tmp_path)
+    files = ProgramFiles(experiment.spec.program, file)
     with Programs(experiment, files, 1, out / "log") as launcher, Ledger(out) as ledger:
         launcher.await_ready(print)
         history = History(work, {}, now())

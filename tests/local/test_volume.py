@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from local import kubectl_here
+from local.test_programs import a_search
 from trainer.__main__ import main
 from trainer.experiment.errors import UserError
+from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.spec import Experiment
 from trainer.volume.artefacts import fetch_artefacts
@@ -135,9 +137,9 @@ def test_without_an_operator_the_image_must_be_named(
     assert "--image: name the trainer's image; it could not be found out" in capsys.readouterr().err
 
 
-def on_cluster(**pod: Any) -> Experiment:
+def on_cluster(search: Experiment | None = None, **pod: Any) -> Experiment:
     """A search as the API server has it."""
-    search = an_experiment()
+    search = search or an_experiment()
     spec = search.spec.model_copy(update={"pod": search.spec.pod.model_copy(update=pod)})
     metadata = search.metadata.model_copy(update={"uid": UID, "namespace": "mine"})
     return search.model_copy(update={"spec": spec, "metadata": metadata})
@@ -159,14 +161,87 @@ def test_what_the_attempts_that_count_left_is_brought_once(cluster: Path, tmp_pa
     folder = tmp_path / "results"
     folder.mkdir()
     assert fetch_artefacts(experiment, records, folder) == 1
-    assert files(folder) == {"trials/aaa/config.json": b"second"}
+    assert fetched(folder) == {"trials/aaa/config.json": b"second"}
     assert pods(cluster) == []
 
     leave(cluster, experiment, "bbb", 2, "at last")
     again = a_record(id="bbb", attempt=2)
     (cluster / "claims" / "rows" / f"{experiment.name}-0f6d1c1e" / "aaa" / "2" / "config.json").write_text("changed")
     assert fetch_artefacts(experiment, [*records, again], folder) == 1
-    assert files(folder) == {"trials/aaa/config.json": b"second", "trials/bbb/config.json": b"at last"}
+    assert fetched(folder) == {"trials/aaa/config.json": b"second", "trials/bbb/config.json": b"at last"}
+
+
+def fetched(folder: Path) -> dict[str, bytes]:
+    """What was brought, without what is noted of it."""
+    return {name: content for name, content in files(folder).items() if not name.endswith("/.attempt")}
+
+
+def a_program_s(folder: Path, **pod: Any) -> Experiment:
+    return on_cluster(read(a_search(folder, ["python", "train.py"])), output_claim="rows", **pod)
+
+
+def program_leaves(cluster: Path, experiment: Experiment, trial: str, attempt: int, **left: str) -> None:
+    folder = cluster / "claims" / "rows" / f"{experiment.name}-0f6d1c1e" / trial / str(attempt)
+    (folder / "deep").mkdir(parents=True)
+    for name, text in left.items():
+        (folder / name).write_text(text)
+        (folder / "deep" / name).write_text(text)
+
+
+def test_what_a_program_left_lies_where_a_local_run_has_it_and_is_fetched_once(cluster: Path, tmp_path: Path) -> None:
+    experiment = a_program_s(tmp_path)
+    program_leaves(cluster, experiment, "aaa", 1, weights="first")
+    program_leaves(cluster, experiment, "bbb", 1, weights="half")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    crashed = a_record(id="bbb", outcome=Outcome.CRASHED)
+    records = [a_record(id="aaa"), crashed, a_record(id="ccc")]
+    assert fetch_artefacts(experiment, records, folder) == 2
+    left = {"trials/aaa/files/weights": b"first", "trials/aaa/files/deep/weights": b"first"}
+    half = {"trials/bbb/files/weights": b"half", "trials/bbb/files/deep/weights": b"half"}
+    assert fetched(folder) == left | half
+    assert pods(cluster) == []
+
+    # Nothing new, not even of the trial that left nothing: no pod is started.
+    (cluster / "created.json").unlink()
+    assert fetch_artefacts(experiment, records, folder) == 0
+    assert not (cluster / "created.json").exists()
+
+    # A rerun's attempt takes the place of the one that failed, with all that this one left.
+    program_leaves(cluster, experiment, "bbb", 2, model="whole")
+    assert fetch_artefacts(experiment, [*records, a_record(id="bbb", attempt=2)], folder) == 1
+    whole = {"trials/bbb/files/model": b"whole", "trials/bbb/files/deep/model": b"whole"}
+    assert fetched(folder) == left | whole
+
+
+@pytest.mark.parametrize("arrived", [0, 700, 1536, 2500])
+def test_a_program_s_files_arrive_whole_or_not_at_all(arrived: int, cluster: Path, tmp_path: Path) -> None:
+    experiment = a_program_s(tmp_path)
+    program_leaves(cluster, experiment, "aaa", 1, weights="x" * 1000)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (cluster / "sever").write_text(str(arrived))
+    with pytest.raises(UserError, match="claim rows: could not be read to the end: the connection ended"):
+        fetch_artefacts(experiment, [a_record(id="aaa")], folder)
+    assert files(folder) == {}
+    (cluster / "sever").unlink()
+    assert fetch_artefacts(experiment, [a_record(id="aaa")], folder) == 1
+    assert len(fetched(folder)) == 2
+
+
+def test_a_program_s_files_are_copied_with_the_trainer_s_image_which_has_python(
+    cluster: Path, tmp_path: Path
+) -> None:
+    experiment = a_program_s(tmp_path, image="their/shell:1")
+    program_leaves(cluster, experiment, "aaa", 1, weights="x")
+    for found, image in ((OPERATOR, "registry/trainer:1"), (None, "their/shell:1")):
+        items = [] if found is None else [{"spec": {"template": {"spec": {"containers": [found]}}}}]
+        (cluster / "deployments.json").write_text(json.dumps({"items": items}))
+        folder = tmp_path / image.replace("/", "-")
+        folder.mkdir()
+        assert fetch_artefacts(experiment, [a_record(id="aaa")], folder) == 1
+        created = json.loads((cluster / "created.json").read_text())
+        assert created["spec"]["containers"][0]["image"] == image
 
 
 def test_without_an_output_claim_no_pod_is_made(cluster: Path, tmp_path: Path) -> None:

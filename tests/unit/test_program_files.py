@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from trainer.experiment import code
 from trainer.experiment.errors import UserError
 from trainer.experiment.program import Program
-from trainer.local.program_files import ProgramFiles, leading_imports
+from trainer.local.program_files import ProgramFiles, code_files, leading_imports
+
+FILE = "search.yaml"
 
 
 def quietly(_: str) -> None: ...
@@ -24,7 +27,7 @@ def written(folder: Path, files: dict[str, str]) -> Path:
 
 def content(folder: Path, **program: Any) -> dict[str, str]:
     given = json.dumps({"command": ["python", "train.py"]} | program)
-    return ProgramFiles(Program.model_validate_json(given), folder).content(quietly)
+    return ProgramFiles(Program.model_validate_json(given), folder / FILE).content(quietly)
 
 
 def test_code_is_the_script_and_what_it_imports_beside_it(tmp_path: Path) -> None:
@@ -59,9 +62,44 @@ def test_a_module_that_is_run_by_name_and_a_file_in_the_command_are_code(tmp_pat
     assert content(tmp_path, command=["sh", "run.sh", "${parameters.x}"]) != shell
 
 
+def test_a_code_folder_is_all_that_is_in_it_but_what_no_trial_runs(tmp_path: Path) -> None:
+    own = {
+        "train.py": "1",
+        "a.b": "2",
+        "a/b": "3",
+        "parts/deep/data.bin": "\xff",
+        "search.yaml/x": "",
+        "runs/notes": "",
+    }
+    written(tmp_path, own)
+    before = [name for name, _ in code_files(tmp_path, tmp_path / FILE)]
+    assert before == sorted(own), "as a ConfigMap's hash has them"
+    told = content(tmp_path, code=".")
+    assert told == {
+        "code": code.digest({name: path.read_bytes() for name, path in code_files(tmp_path, tmp_path / FILE)})
+    }
+    others = {
+        ".git/HEAD": "", ".env": "", "parts/.cache": "", "__pycache__/train.pyc": "", "parts/__pycache__/x.pyc": "",
+        "runs/mine/.trialrun": "", "runs/mine/results.jsonl": "", "runs/mine/trials/x/files/model": "",
+    }  # fmt: skip
+    written(tmp_path, others)
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert content(tmp_path, code=".") == told
+    written(tmp_path, {"runs/others/results.jsonl": ""})
+    assert content(tmp_path, code=".") != told, "nothing says that it is a run's"
+
+
+def test_the_file_of_the_experiment_is_no_code_however_the_folder_is_named(tmp_path: Path) -> None:
+    written(tmp_path / "src", {"train.py": "", FILE: "repeats: 1", f"deep/{FILE}": ""})
+    for folder in ("src", "src/.", "src/../src", "src/deep/.."):
+        names = [name for name, _ in code_files(tmp_path / folder, tmp_path / "src" / FILE)]
+        assert names == [f"deep/{FILE}", "train.py"], folder
+    assert FILE in [name for name, _ in code_files(tmp_path / "src", tmp_path / FILE)], "another one of that name"
+
+
 def test_inputs_are_files_and_folders_by_name_and_content(tmp_path: Path) -> None:
     written(tmp_path, {"train.py": "", "data/a.csv": "1", "data/deep/b.csv": "2", "rows.csv": "3"})
-    files = ProgramFiles(Program(command=("true",), inputs=("data", "rows.csv")), tmp_path)
+    files = ProgramFiles(Program(command=("true",), inputs=("data", "rows.csv")), tmp_path / FILE)
     before = files.content(quietly)
     assert set(before) == {"inputs"}
     (tmp_path / "data/deep/b.csv").rename(tmp_path / "data/deep/c.csv")
@@ -75,7 +113,7 @@ def test_inputs_are_files_and_folders_by_name_and_content(tmp_path: Path) -> Non
 
 def test_what_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path, {"train.py": "import model", "model.py": "", "rows.csv": "3"})
-    files = ProgramFiles(Program(command=("python", "train.py"), inputs=("rows.csv",)), tmp_path)
+    files = ProgramFiles(Program(command=("python", "train.py"), inputs=("rows.csv",)), tmp_path / FILE)
     before = files.content(quietly)
     opened = []
     original = Path.open

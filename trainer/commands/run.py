@@ -70,7 +70,7 @@ def main(options: argparse.Namespace) -> int:
     if work.missing:
         require("optuna")
     program = experiment.spec.program
-    files = None if program is None else ProgramFiles(program, options.file.parent)
+    files = None if program is None else ProgramFiles(program, options.file)
     found = build_data(work.samples[:_MOST_DATA]) if files is None else _program_content(files)
     try:
         with occupied(folder):

@@ -33,19 +33,24 @@ def path(key: str) -> str:
     return key.replace(_SLASH, "/")
 
 
+def require_room(sizes: Mapping[str, int]) -> None:
+    """Raises ValueError where files of so many bytes, by their paths, are more than a ConfigMap holds."""
+    size = sum(sizes.values())
+    if size > MOST_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise ValueError(
+            f"must have at most {MOST_BYTES} bytes of code, which is what a ConfigMap holds, got {size}; the largest "
+            f"file is {largest} with {sizes[largest]}. Put the code into an image, or data onto a volume"
+        )
+
+
 def config_map(files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
     """What a ConfigMap of these files holds, by their paths.
 
     Raises:
         ValueError: it can't hold them.
     """
-    size = sum(map(len, files.values()))
-    if size > MOST_BYTES:
-        largest = max(files, key=lambda name: len(files[name]))
-        raise ValueError(
-            f"must have at most {MOST_BYTES} bytes of code, which is what a ConfigMap holds, got {size}; the largest "
-            f"file is {largest} with {len(files[largest])}. Put the code into an image, or data onto a volume"
-        )
+    require_room({name: len(content) for name, content in files.items()})
     found: dict[str, dict[str, str]] = {"data": {}, "binaryData": {}}
     for name, content in files.items():
         try:

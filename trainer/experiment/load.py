@@ -34,6 +34,15 @@ def read(path: Path) -> Experiment:
     Raises:
         UserError: the file can't be read, or isn't a valid experiment.
     """
+    return read_whole(path)[1]
+
+
+def read_whole(path: Path) -> tuple[dict[str, Any], Experiment]:
+    """The document in the file at `path`, whose metadata may say more than an experiment keeps, and the experiment.
+
+    Raises:
+        UserError: the file can't be read, or isn't a valid experiment.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InvalidExperiment([f"{path}: must have at most {MAX_BYTES} bytes, got {path.stat().st_size}"])
@@ -43,7 +52,8 @@ def read(path: Path) -> Experiment:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: must be UTF-8 text, got byte {error.object[error.start]:#x}") from error
     try:
-        return load(text)
+        document = parse(text)
+        return document, load(document)
     except InvalidExperiment as error:
         raise InvalidExperiment([f"{path}: {mistake}" for mistake in error.mistakes]) from error
 

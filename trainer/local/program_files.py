@@ -18,6 +18,7 @@ from trainer.experiment.code import combined
 from trainer.experiment.errors import UserError
 from trainer.experiment.program import Program
 from trainer.experiment.record import CODE, INPUTS
+from trainer.local.folder import is_run
 from trainer.local.launcher import QUIET_SECONDS
 
 _CHUNK_BYTES = 2**20
@@ -54,21 +55,28 @@ class Content:
 
 
 class ProgramFiles:
-    """The files of a program whose relative paths begin at `base`."""
+    """The files of a program, whose relative paths begin where the `file` of its experiment is."""
 
-    def __init__(self, program: Program, base: Path) -> None:
+    def __init__(self, program: Program, file: Path) -> None:
         self.program = program
-        self.code = base / program.code if program.code is not None else None
-        self.folder = ((self.code or base) / (program.working_directory or ".")).absolute()
+        self.code = file.parent / program.code if program.code is not None else None
+        self.folder = ((self.code or file.parent) / (program.working_directory or ".")).absolute()
         self._inputs = Content(self._declared)
-        self._code = Content(self._own if self.code is None else partial(code_files, self.code))
+        self._code = Content(self._own if self.code is None else partial(code_files, self.code, file))
 
-    def require_startable(self) -> None:
-        """Raises UserError where the folder is none, or the command can't be started."""
-        if self.code is not None:
-            require_code_folder(self.program, self.code)
+    def require_folders(self) -> None:
+        """Raises UserError where the folder of its code, or the one that it starts in, is none."""
+        if self.code is not None and not self.code.is_dir():
+            told = f"got {self.code}, which is none"
+            if self.program.config_map is not None:
+                told = f"got {self.program.code}, which a cluster has; give the folder that it was made of"
+            raise UserError(f"spec.program.code: must be a folder on this machine, {told}")
         if not self.folder.is_dir():
             raise UserError(f"spec.program.workingDirectory: must be a folder, got {self.folder}, which is none")
+
+    def require_startable(self) -> None:
+        """Raises UserError where a folder is none, or the command can't be started."""
+        self.require_folders()
         command = self.program.command[0]
         if "${" not in command and not _is_found(command, self.folder):
             raise UserError(
@@ -146,22 +154,31 @@ class ProgramFiles:
         yield from ((name, path) for path, name in found.items())
 
 
-def require_code_folder(program: Program, folder: Path) -> None:
-    """Raises UserError where `spec.program.code` is no folder of this machine."""
-    if not folder.is_dir():
-        told = f"got {folder}, which is none"
-        if program.config_map is not None:
-            told = f"got {program.code}, which a cluster has; give the folder that it was made of"
-        raise UserError(f"spec.program.code: must be a folder on this machine, {told}")
+def code_files(folder: Path, file: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a code folder by their paths in it: what a cluster gets.
+
+    Not hidden ones, compiled ones, results of runs, nor the experiment's own `file`: more choices are no other code.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
+    found = dict[str, Path]()
+    for here, folders, names in os.walk(folder, onerror=_refuse):
+        at = Path(here)
+        folders[:] = [each for each in folders if _may_be_code(each) and not is_run(at / each)]
+        own = file.name if at.resolve() == file.parent.resolve() else None
+        for name in names:
+            if _may_be_code(name) and name != own and (at / name).is_file():
+                found[(at / name).relative_to(folder).as_posix()] = at / name
+    yield from sorted(found.items())
 
 
-def code_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files of a code folder by their paths in it, but for hidden ones and compiled ones: what a cluster gets."""
-    found = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
-    for name in sorted(found):
-        parts = name.split("/")
-        if "__pycache__" not in parts and not any(part.startswith(".") for part in parts):
-            yield name, found[name]
+def _may_be_code(name: str) -> bool:
+    return not name.startswith(".") and name != "__pycache__"
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def leading_imports(script: Path) -> list[str]:

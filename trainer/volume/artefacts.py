@@ -5,42 +5,66 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.experiment.errors import UserError
+from trainer.experiment.pod import Pod
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment
 from trainer.volume.copy import opened
 from trainer.volume.pod import trainer_image
 
 TRIALS = "trials"
-_CONFIG = "config.json"  # a folder that has it holds the whole of one run
+_PROGRAM_FILES = "files"  # of a trial's folder: what a program leaves there
+_CONFIG = "config.json"  # a folder of our trainer that has it holds the whole of one run
+_ATTEMPT = ".attempt"  # in a trial's folder: whose files were fetched
 
 
 def fetch_artefacts(experiment: Experiment, records: Sequence[Record], folder: Path) -> int:
     """Brings what the attempts that count left to `folder`/trials/ID; returns how many trials that were.
 
-    What is there already is not fetched again: an attempt that succeeded is a trial's last. Without an output claim
-    there is nothing to bring.
+    What is there already is not fetched again. Without an output claim there is nothing to bring.
 
     Raises:
         UserError: the volume can't be read; nothing that was there is lost.
     """
-    pod = experiment.spec.pod
-    if pod.output_claim is None or experiment.metadata.uid is None:
+    claim, uid = experiment.spec.pod.output_claim, experiment.metadata.uid
+    if claim is None or uid is None:
         return 0
-    root = f"{experiment.name}-{experiment.metadata.uid[:8]}"
-    wanted = {
-        record.id: f"{root}/{record.id}/{record.attempt}"
-        for record in latest(records).values()
-        if not (folder / TRIALS / record.id / _CONFIG).exists()
-    }
+    trials = folder / TRIALS
+    wanted = {each.id: each.attempt for each in latest(records).values() if not _is_here(trials / each.id, each)}
     if not wanted:
         return 0
-    chosen = pod if pod.image is not None else pod.model_copy(update={"image": trainer_image()})
-    (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+    into = "" if experiment.spec.program is None else f"/{_PROGRAM_FILES}"
+    root = f"{experiment.name}-{uid[:8]}"
+    trials.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=folder) as arrived:
-        with opened(pod.output_claim, experiment.metadata.namespace, chosen) as volume:
-            volume.take(wanted, Path(arrived))
-        brought = sorted(Path(arrived).iterdir())
-        for each in brought:
-            shutil.rmtree(folder / TRIALS / each.name, ignore_errors=True)
-            each.rename(folder / TRIALS / each.name)
-    return len(brought)
+        with opened(claim, experiment.metadata.namespace, _copying(experiment)) as volume:
+            folders = {f"{trial}{into}": f"{root}/{trial}/{attempt}" for trial, attempt in wanted.items()}
+            volume.take(folders, Path(arrived))
+        brought = len(list(Path(arrived).iterdir()))
+        for trial, attempt in wanted.items():  # those that left nothing are not asked for again either
+            there = Path(arrived) / trial
+            there.mkdir(exist_ok=True)
+            (there / _ATTEMPT).write_text(f"{attempt}\n", encoding="utf-8")
+            shutil.rmtree(trials / trial, ignore_errors=True)
+            there.rename(trials / trial)
+    return brought
+
+
+def _is_here(folder: Path, record: Record) -> bool:
+    if (folder / _CONFIG).exists():
+        return True
+    mark = folder / _ATTEMPT
+    return mark.exists() and mark.read_text(encoding="utf-8") == f"{record.attempt}\n"
+
+
+def _copying(experiment: Experiment) -> Pod:
+    """How the pod that copies is made. It needs Python, which a program's own image may lack."""
+    pod = experiment.spec.pod
+    if pod.image is not None and experiment.spec.program is None:
+        return pod
+    try:
+        return pod.model_copy(update={"image": trainer_image()})
+    except UserError:
+        if pod.image is None:
+            raise
+        return pod
