@@ -17,9 +17,11 @@ from chart.conftest import CHART, HELMS, ROOT, Document, Render, RenderingFailed
 from trainer.experiment.load import read
 from trialrun_operator import settings
 from trialrun_operator.metrics import Metrics
+from trialrun_operator.permits import SWITCHES
 
 ALL_ON = ("--set", "metrics.serviceMonitor.enabled=true,metrics.dashboard.enabled=true")
 SOME = ("--set", "watch.namespaces={team-a,team-b}")
+ALLOWED = ("--set", "allow.secrets=true,allow.serviceAccounts=true,allow.volumes=true")
 
 
 def pod_specs(documents: list[Document]) -> list[Document]:
@@ -112,9 +114,13 @@ def test_probes_and_metrics_are_answered_at_the_port_that_the_operator_is_told(r
 
 
 def test_the_operator_reads_every_variable_that_it_is_given(rendered: Render) -> None:
-    documents = rendered(*SOME, "--set", "trainer.image=team/trainer:7,logLevel=DEBUG,metrics.port=9999")
+    documents = rendered(*SOME, *ALLOWED, "--set", "trainer.image=team/trainer:7,logLevel=DEBUG,metrics.port=9999")
     expected = settings.Settings(
-        namespaces=("team-a", "team-b"), image="team/trainer:7", port=9999, log_level="DEBUG"
+        namespaces=("team-a", "team-b"),
+        allowed=frozenset(SWITCHES),
+        image="team/trainer:7",
+        port=9999,
+        log_level="DEBUG",
     )
     assert settings.from_environment(environment(documents)) == expected
     assert environment(documents).keys() == set(re.findall(r"TRIALRUN_\w+", Path(settings.__file__).read_text()))
@@ -126,6 +132,29 @@ def test_without_values_all_namespaces_are_watched_and_the_trainer_has_the_versi
     told = settings.from_environment(environment(rendered()))
     assert told.namespaces == ()
     assert told.image == "trialrun/trainer:0.1.0"
+
+
+def test_nothing_beyond_restricted_pods_is_allowed_until_it_is_switched_on(rendered: Render) -> None:
+    assert settings.from_environment(environment(rendered())).allowed == frozenset()
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["allow"] == dict.fromkeys(SWITCHES, False)
+    for name in SWITCHES:
+        told = environment(rendered("--set", f"allow.{name}=true"))
+        assert told["TRIALRUN_ALLOW"] == name
+        assert settings.from_environment(told).allowed == {name}
+
+
+def test_values_kept_from_before_there_were_switches_allow_nothing(rendered: Render) -> None:
+    assert environment(rendered("--set-json", "allow=null"))["TRIALRUN_ALLOW"] == ""
+
+
+@pytest.mark.parametrize("where", [(), SOME], ids=["everywhere", "in some namespaces"])
+def test_no_switch_gives_the_operator_a_right(rendered: Render, where: tuple[str, ...]) -> None:
+    def rights(*switches: str) -> list[Document]:
+        kinds = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ServiceAccount")
+        return [document for document in rendered(*where, *switches) if document["kind"] in kinds]
+
+    assert rights(*ALLOWED) == rights()
+    assert rights()
 
 
 def test_the_first_example_needs_no_image() -> None:
@@ -224,6 +253,8 @@ BAD = {
     "a port that needs root": "metrics.port=80",
     "a port as text": "metrics.port=http",
     "a switch as text": "crds.install=maybe",
+    "a switch nobody knows": "allow.hostPaths=true",
+    "a switch of the right name as text": "allow.secrets=yes",
     "a pull policy nobody knows": "image.pullPolicy=Sometimes",
     "an image with a space": "trainer.image=a b",
     "a secret without a name": "imagePullSecrets[0].key=a",

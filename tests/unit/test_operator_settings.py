@@ -15,9 +15,19 @@ def test_namespaces_are_a_list_with_commas() -> None:
     assert from_environment({"TRIALRUN_NAMESPACES": "a, b,,a"}).namespaces == ("a", "b")
 
 
+def test_switches_are_a_list_with_commas_and_all_off_where_there_is_none() -> None:
+    assert Settings().allowed == from_environment({"TRIALRUN_ALLOW": " "}).allowed == frozenset()
+    assert from_environment({"TRIALRUN_ALLOW": "secrets, serviceAccounts"}).allowed == {"secrets", "serviceAccounts"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TRIALRUN_METRICS_PORT", "0"), ("TRIALRUN_METRICS_PORT", "eighty"), ("TRIALRUN_LOG_LEVEL", "LOUD")],
+    [
+        ("TRIALRUN_METRICS_PORT", "0"),
+        ("TRIALRUN_METRICS_PORT", "eighty"),
+        ("TRIALRUN_LOG_LEVEL", "LOUD"),
+        ("TRIALRUN_ALLOW", "secret"),
+    ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: .*, got {value}"):

@@ -32,6 +32,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 
+{{/* The switches that are on, as the operator is told them. Values kept from an earlier version have none. */}}
+{{- define "trialrun.allowed" -}}
+{{- $on := list -}}
+{{- range $name, $value := .Values.allow -}}
+{{- if $value -}}{{- $on = append $on $name -}}{{- end -}}
+{{- end -}}
+{{- join "," $on -}}
+{{- end -}}
+
 {{/* Pod Security "restricted", for the operator's pod and the test's. */}}
 {{- define "trialrun.podSecurity" -}}
 runAsNonRoot: true
