@@ -31,7 +31,8 @@ class Job:
     """A PyTorchJob. Times are milliseconds since 1970.
 
     `released` is since when it may have pods: a queue creates it suspended and releases it later. `ended` is when it
-    succeeded or failed, None before.
+    succeeded or failed, None before. `program` is the hash of the code that a user's program has, or says that
+    it is in the image; None where our trainer runs.
     """
 
     key: Key
@@ -47,6 +48,7 @@ class Job:
     message: str
     deleting: bool
     suspended: bool
+    program: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ def job(document: Document) -> Job | None:
         deleting="deletionTimestamp" in metadata,
         # The training operator may not have seen yet that it was released.
         suspended=bool(run_policy.get("suspend")) or _true(suspension),
+        program=labels.get(PROGRAM_LABEL),
     )
 
 

@@ -5,7 +5,7 @@ It keeps nothing that the cluster does not have: what it remembers saves reads a
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from trainer.experiment.errors import InvalidExperiment, UserError
@@ -21,6 +21,7 @@ from trialrun_operator.kube import Kube, Refused, all_of
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key, code_name
 from trialrun_operator.observe import Job, Pod
+from trialrun_operator.permits import not_permitted
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.pod_outcome import refusal_of
 from trialrun_operator.queue import Queue
@@ -40,7 +41,8 @@ _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 class Reconciler:
     """Brings experiments and the cluster together.
 
-    `now` gives milliseconds since 1970, `clock` seconds since some moment, which are never set back.
+    `allowed` are the switches of `permits` that are on. `now` gives milliseconds since 1970, `clock` seconds since some
+    moment, which are never set back.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Reconciler:
         image: str,
         suggester: Suggester,
         *,
+        allowed: Collection[str] = (),
         now: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
@@ -60,6 +63,7 @@ class Reconciler:
         self._queue = queue
         self._metrics = metrics
         self._suggester = suggester
+        self._allowed = allowed
         self._now = now
         self._states = ExperimentStates(kube, clock)
         self._applier = Applier(kube, store, metrics, image, clock)
@@ -92,8 +96,9 @@ class Reconciler:
             return await self._carry_on(seen, state, work, accepted)
         if not self._may_write(seen, state):
             return 0.0
-        if work.doubts and not status.was_taken(seen.status):
-            await self._write_status(seen, self._invalid(seen, work.doubts))
+        doubts = () if status.was_taken(seen.status) else work.doubts
+        if mistakes := (*not_permitted(work.experiment, self._allowed), *doubts):
+            await self._write_status(seen, self._invalid(seen, mistakes))
         else:
             await self._accept(seen, state, work)
         return 0.0
@@ -103,7 +108,7 @@ class Reconciler:
         await self._applier.find(seen, state)
         crowded = state.crowded
         found, computed = await self._plan(seen, state, work, accepted)
-        lacking = await self._find_code(seen, state, work) if found.creates else None
+        lacking = await self._lacking(seen, state, work) if found.creates else None
         if lacking is not None:
             found = replace(found, creates=())
         writes, due = state.may_write(), bool(found.records or found.measured)
@@ -307,16 +312,31 @@ class Reconciler:
             return unavailable.problem
         return None
 
+    async def _lacking(self, seen: ExperimentObject, state: ExperimentState, work: Workload) -> Problem | None:
+        """Why no job can be created now, but for what the API server or a backend says; None where nothing lacks."""
+        if sentences := not_permitted(work.experiment, self._allowed):
+            return conditions.not_permitted(sentences)
+        return await self._find_code(seen, state, work)
+
     async def _find_code(self, seen: ExperimentObject, state: ExperimentState, work: Workload) -> Problem | None:
         """Sees to it that the code is known that trials have run since they were taken up; gives why it is not."""
         if not code_copy.is_needed(work.experiment):
             return None
-        digest = str(seen.status.get("code", ""))
-        if not digest:  # an operator of version 0.1 has written a status in between
+        digest = self._code_taken(seen, work)
+        if digest is None:
             return await self._take_code(seen, state, work) if state.code is None else None
         if state.code is None or state.code.digest != digest:
             state.code = await code_copy.find(self._kube, seen.key, seen.uid, digest)
         return conditions.code_gone(code_name(seen.key, seen.uid, digest)) if state.code is None else None
+
+    def _code_taken(self, seen: ExperimentObject, work: Workload) -> str | None:
+        """The hash of the code that trials run: of the last job's where version 0.1 has written a status without."""
+        if not code_copy.is_needed(work.experiment):
+            return None
+        if "code" in seen.status:
+            return str(seen.status["code"])
+        jobs = [each.job for each in self._store.attempts(seen.key, seen.uid) if each.job is not None]
+        return max(jobs, key=lambda job: job.created).program if jobs else None
 
     async def _conclude(self, seen: ExperimentObject, state: ExperimentState, work: Workload, before: int) -> None:
         """Writes down what has ended since the acceptance `before`: as a failure of the rerun it would not run again.
@@ -354,7 +374,7 @@ class Reconciler:
         elif work.measures_baseline:
             ledger = state.ledger
             baseline = baseline_status.measured(work, found, ledger.records, ledger.figures, problem)
-        code = seen.status.get("code")
+        code = self._code_taken(seen, work)
         if state.code is not None and (found is None or code is None):
             code = state.code.digest  # as it was settled just now
         return status.status(

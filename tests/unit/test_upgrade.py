@@ -14,12 +14,22 @@ from pathlib import Path
 
 import pytest
 
+from cluster import podstatus
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.record import Memory, RunFigures, Seconds
 from trainer.experiment.training import LATER, Training
 from trainer.experiment.yaml_text import parse
 from trialrun_operator import conditions as c
-from trialrun_operator.names import CONFIG_MAPS, INDEX_LABEL, JOBS, LEDGER_LABEL, labels, ledger_name, owner
+from trialrun_operator.names import (
+    CONFIG_MAPS,
+    INDEX_LABEL,
+    JOBS,
+    LEDGER_LABEL,
+    PROGRAM_LABEL,
+    labels,
+    ledger_name,
+    owner,
+)
 from trialrun_operator.orders import baseline_document, trial_document
 from trialrun_operator.workload import workload
 from unit.builders import START, a_document, an_experiment
@@ -363,6 +373,26 @@ def test_statuses_of_either_version_are_written_over_by_the_other_once(here: Clu
     assert "groups" not in here.status()["summary"]
     assert here.new(200) == ["patch hyperparamsearches/status"]
     assert here.status()["summary"] == mine["summary"]
+
+
+def test_trials_run_the_code_that_was_taken_up_also_after_0_1_has_written_the_status(here: Cluster) -> None:
+    source = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "train", "labels": {}}}
+    here.api.ask("POST", CONFIG_MAPS.path(NAMESPACE), source | {"data": {"train.py": "1"}})
+    program = {"command": ["python", "train.py"], "code": "configmap/train"}
+    loss = {"metric": "loss", "direction": "Minimize"}
+    rates = [{"name": "lr", "choices": [0.1, 0.2, 0.3, 0.4]}]
+    here.apply(a_document(name="search", objective=loss, parameters=rates, parallelTrials=2, program=program))
+    here.new()
+    code = here.status()["code"]
+    assert here.old() == ["patch hyperparamsearches/status", "create events"]
+    assert "code" not in here.status()
+    here.api.ask("PATCH", CONFIG_MAPS.path(NAMESPACE, "train"), {"data": {"train.py": "2"}})
+    for _ in range(3):
+        here.end(lambda _: partial(podstatus.ended, exit_code=0, message='{"metrics": {"loss": 1}}'))
+        here.new()
+    assert here.condition("Finished") == ("True", c.ALL_TRIALS_DONE)
+    assert [job["metadata"]["labels"][PROGRAM_LABEL] for job in here.of(JOBS)] == [code] * 4
+    assert here.status()["code"] == code
 
 
 # --- what 0.1 left behind -------------------------------------------------------------------------------------------
