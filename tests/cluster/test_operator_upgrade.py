@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster import sweptsearch
-from cluster.api import Json
+from cluster.api import ApiError, Json
 from cluster.behaviours import Behaviour, Fails, Hangs, IsEvicted, RunsOutOfMemory, Succeeds
 from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer
@@ -267,3 +267,25 @@ def test_programs_are_left_alone_by_0_1_and_go_on_after_it(
             for name in each.created.get("pytorchjobs", ())
         ]
         assert Counter(created) == Counter(job["metadata"]["name"] for job in experiments.jobs())
+
+
+def test_with_the_crds_of_0_1_a_program_is_gone_for_good_and_0_1_trains_what_is_left(
+    cluster: Cluster, kubelet: KubeletPlayer, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    old, new = roots["0.1"], roots["0.2"]
+    # All but the program is something that 0.1 knows.
+    search = a_search(trials=2) | {"metadata": {"name": "program"}}
+    program = {"command": ["sh", "-c", "train ${parameters.train.learningRate}"]}
+    with place(cluster, kubelet, tmp_path) as here:
+        experiments = here.experiments
+        with operator(cluster, here, new, "0"):
+            experiments.create(search | {"spec": search["spec"] | {"program": program}})
+            ends(experiments, "program")
+        assert len(experiments.jobs()) == 2
+        with operator(cluster, here, old, "1"):
+            eventually(lambda: len(experiments.jobs()) == 4, what="it starts two trials of its own")
+            experiments.finished("program")
+        apply_crds(cluster, new)
+        assert "program" not in experiments.get("program")["spec"], "docs/cluster.md says to keep this version's CRDs"
+        with pytest.raises(ApiError, match="cannot change; apply the new one under another name"):
+            experiments.change("program", program=program)
