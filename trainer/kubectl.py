@@ -88,6 +88,15 @@ def read_experiment(wanted: Reference) -> tuple[Experiment, Entries]:
     return experiment, Entries(records, suggestions)
 
 
+def find_experiment(wanted: Reference) -> dict[str, Any]:
+    """An experiment as the API server has it; empty where there is none of that name.
+
+    Raises:
+        UserError: it may not be read, or kubectl can't tell.
+    """
+    return _get(wanted, f"{wanted.plural}.{_GROUP}", wanted.name, "--ignore-not-found")
+
+
 def _entries(
     text: str, config_maps: list[dict[str, Any]], label: str, decode: Callable[[str], Entry]
 ) -> Iterator[Entry]:
@@ -109,15 +118,17 @@ def _get(wanted: Reference, *what: str) -> dict[str, Any]:
     done = done_by_kubectl(wanted.namespace, "get", *what, "--output=json", what=wanted.text)
     if done.returncode:
         raise UserError(f"{wanted.text}: {_refusal(wanted, done.stderr)}")
-    document: dict[str, Any] = json.loads(done.stdout)
+    document: dict[str, Any] = json.loads(done.stdout or "{}")
     return document
 
 
 def _refusal(wanted: Reference, stderr: str) -> str:
     """What kubectl's complaint means where an experiment was to be read, and what to do."""
     said = spoken(stderr)
-    if lacking := what_lacks(wanted, stderr):
-        return lacking
+    if "the server doesn't have a resource type" in said:
+        return (
+            f"the cluster ({_where()}) has no {wanted.plural}; install Trialrun there (docs/cluster.md), or {_CHOOSE}"
+        )
     if "(NotFound)" in said:
         if wanted.namespace and not _has_namespace(wanted.namespace):
             return _no_namespace(wanted.namespace)
@@ -128,17 +139,6 @@ def _refusal(wanted: Reference, stderr: str) -> str:
     if "(Forbidden)" in said:
         return f"your account may not read it: {said}; it needs `get` on {wanted.plural} and `list` on configmaps"
     return meaning(stderr)
-
-
-def what_lacks(wanted: Reference, stderr: str) -> str | None:
-    """What the cluster lacks of what every experiment needs, by kubectl's complaint; None where it has all that."""
-    said = spoken(stderr)
-    if "the server doesn't have a resource type" in said or "no matches for kind" in said:
-        return (
-            f"the cluster ({_where()}) has no {wanted.plural}; install Trialrun there (docs/cluster.md), or {_CHOOSE}"
-        )
-    found = _NO_NAMESPACE.search(said)
-    return None if found is None else _no_namespace(found[1])
 
 
 def _no_namespace(name: str) -> str:
@@ -229,6 +229,8 @@ def meaning(stderr: str) -> str:
         return f"kubectl's configuration cannot be used: {said}; mend it, or set KUBECONFIG to another file"
     if "(Unauthorized)" in said or "(Forbidden)" in said:
         return f"the cluster ({_where()}) does not let you: {said}; log in as somebody who may, or {_CHOOSE}"
+    if found := _NO_NAMESPACE.search(said):
+        return _no_namespace(found[1])
     if _NO_ANSWER.search(said):
         return f"the cluster cannot be reached ({_where()}): {said}; see that it runs, or {_CHOOSE}"
     return said or "kubectl failed, and said nothing"

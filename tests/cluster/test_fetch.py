@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, Succeeds
@@ -13,6 +14,7 @@ from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, a_search, report, trial_of
 from cluster.programs import build
 from cluster.testcluster import Cluster
+from local.test_programs import a_search as a_program_s_search
 from trainer.experiment.errors import UserError
 from trainer.experiment.record import decode
 from trainer.kubectl import Reference, read_experiment
@@ -66,6 +68,24 @@ def test_a_cluster_search_becomes_a_folder_like_a_local_run_s(
         f"trialrun: {folder}: holds results that are not those of hps/other; name another folder, or delete this one"
     )
     assert read_ledger(folder) == records
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_program_s_search_is_fetched_as_one_of_our_trainer_s(
+    cluster: Cluster, experiments: Experiments, kubelet: KubeletPlayer, tmp_path: Path
+) -> None:
+    def reports(pod: Json) -> Behaviour:
+        return Succeeds(json.dumps({"step": 3, "metrics": {"loss": trial_of(pod)["parameters"]["x"]}}))
+
+    kubelet.play(experiments.namespace, reports)
+    file = a_program_s_search(tmp_path, ["python", "train.py"])
+    experiments.create(yaml.safe_load(file.read_text()))
+    status = experiments.finished("programs")["status"]
+    folder = tmp_path / "fetched"
+    fetched = trainer(cluster, "fetch", "hps/programs", folder, "-n", experiments.namespace)
+    assert fetched.returncode == 0, fetched.stderr
+    assert {(each.parameters["x"], each.metrics["loss"]) for each in read_ledger(folder)} == {(1, 1), (2, 2), (3, 3)}
+    assert json.loads((folder / "summary.json").read_text()) == status["summary"] | {"comparison": None}
 
 
 @pytest.mark.usefixtures("operator")

@@ -13,6 +13,7 @@ import pytest
 from cluster.component import free_port
 from cluster.operatorprocess import ROOT
 from cluster.programs import build
+from local.test_programs import a_search
 
 CONFIG = {
     "apiVersion": "v1",
@@ -26,6 +27,7 @@ COMMANDS = {
     "fetch": ["fetch", "hps/mine", "out"],
     "fetch a scale test": ["fetch", "sct/mine", "out", "-n", "team"],
     "compare": ["compare", "hps/mine", "sct/other"],
+    "apply": ["apply", "search.yaml"],
     "upload": ["data", "upload", "rows.csv", "--claim", "rows"],
     "upload with an image": ["data", "upload", "rows.csv", "--claim", "rows", "--image", "trainer:1"],
 }
@@ -35,6 +37,9 @@ COMMANDS = {
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs = build.program("kubectl").parent  # before the home moves, where they are kept
     (tmp_path / "rows.csv").write_text("Date,Close\n")
+    a_search(tmp_path, ["python", "train.py"], program={"code": "src"})
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -11,7 +11,7 @@ from trainer.experiment import code
 from trainer.experiment.errors import UserError
 from trainer.experiment.load import read_whole
 from trainer.experiment.spec import Experiment, HyperparamSearch
-from trainer.kubectl import Reference, ask, done_by_kubectl, meaning, what_lacks
+from trainer.kubectl import Reference, ask, done_by_kubectl, find_experiment, meaning
 from trainer.local.program_files import ProgramFiles, code_files
 
 Document = Mapping[str, Any]
@@ -28,16 +28,19 @@ def main(options: argparse.Namespace) -> int:
     namespace = options.namespace or experiment.metadata.namespace
     wanted = Reference(f"{short}/{experiment.name}", plural, experiment.name, namespace)
     config_map = _config_map(options, experiment)
-    if config_map is None:
-        _apply(wanted, document)
-    else:
-        name = config_map["metadata"]["name"]
-        spec = document["spec"]
+    before = find_experiment(wanted)
+    if config_map is not None:
+        spec, name = document["spec"], config_map["metadata"]["name"]
         document |= {"spec": spec | {"program": spec["program"] | {"code": f"configmap/{name}"}}}
-        expected = json.loads(_applied(wanted, document, "--dry-run=server", "--output=json").stdout)
-        _put(expected["metadata"]["namespace"], config_map)
-        _apply(wanted, document)
-        _tell_of_other_code(wanted, expected.get("status", {}).get("code"), code.digest(code.files(config_map)))
+        _apply(wanted, document, "--dry-run=server")
+        _put(namespace, config_map)
+    done = _apply(wanted, document)
+    print(done.stdout, end="")
+    for line in done.stderr.splitlines():
+        if line.startswith("Warning: "):
+            print(line, file=sys.stderr)
+    if config_map is not None:
+        _tell_of_other_code(wanted, before.get("status", {}).get("code"), code.digest(code.files(config_map)))
     there = f" --namespace={namespace}" if namespace else ""
     print(f"`kubectl get {short} {experiment.name}{there}` shows how it goes")
     return 0
@@ -67,8 +70,8 @@ def _config_map(options: argparse.Namespace, experiment: Experiment) -> dict[str
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **parts}
 
 
-def _put(namespace: str, config_map: Document) -> None:
-    """Has the cluster hold this ConfigMap and nothing else under its name. Not by `apply`, which notes all in itself.
+def _put(namespace: str | None, config_map: Document) -> None:
+    """Has the cluster hold just this under its name. Not by `apply`, which would keep all of it in an annotation too.
 
     Raises:
         UserError: what has its name there was made for something else, or the cluster refuses it.
@@ -89,15 +92,7 @@ def _put(namespace: str, config_map: Document) -> None:
     print(ask(namespace, verb, "--filename=-", what=what, stdin=json.dumps(config_map)), end="")
 
 
-def _apply(wanted: Reference, document: Document) -> None:
-    done = _applied(wanted, document)
-    print(done.stdout, end="")
-    for line in done.stderr.splitlines():
-        if line.startswith("Warning: "):
-            print(line, file=sys.stderr)
-
-
-def _applied(wanted: Reference, document: Document, *more: str) -> CompletedProcess[str]:
+def _apply(wanted: Reference, document: Document, *more: str) -> CompletedProcess[str]:
     """What kubectl says as it applies an experiment.
 
     Raises:
@@ -106,7 +101,7 @@ def _applied(wanted: Reference, document: Document, *more: str) -> CompletedProc
     text = json.dumps(document)
     done = done_by_kubectl(wanted.namespace, "apply", "--filename=-", *more, what=wanted.text, stdin=text)
     if done.returncode:
-        raise UserError(f"{wanted.text}: {what_lacks(wanted, done.stderr) or meaning(done.stderr)}")
+        raise UserError(f"{wanted.text}: {meaning(done.stderr)}")
     return done
 
 

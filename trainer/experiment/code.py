@@ -22,8 +22,8 @@ def key(path: str) -> str:
     found = path.replace("/", _SLASH)
     if _SLASH in path or not _KEY.fullmatch(found):
         raise ValueError(
-            f"must have names of letters, digits, '-', '_' and '.', without two dots in a row, got {path}: a "
-            "ConfigMap takes no other"
+            f"must have paths of at most 253 letters, digits, '-', '_', '.' and '/', without two dots in a row, got "
+            f"{path}: a ConfigMap takes no other"
         )
     return found
 
