@@ -17,6 +17,7 @@ from trainer.__main__ import main
 from trainer.experiment.errors import UserError
 from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.pod import SecurityContext
 from trainer.experiment.spec import Experiment
 from trainer.volume.artefacts import fetch_artefacts
 from trainer.volume.copy import _unpack
@@ -242,6 +243,14 @@ def test_a_program_s_files_are_copied_with_the_trainer_s_image_which_has_python(
         assert fetch_artefacts(experiment, [a_record(id="aaa")], folder) == 1
         created = json.loads((cluster / "created.json").read_text())
         assert created["spec"]["containers"][0]["image"] == image
+
+
+def test_what_trials_leave_is_read_as_the_user_that_they_run_as(cluster: Path, tmp_path: Path) -> None:
+    experiment = a_program_s(tmp_path, security_context=SecurityContext(run_as_user=1001, fs_group=1002))
+    program_leaves(cluster, experiment, "aaa", 1, weights="x")
+    assert fetch_artefacts(experiment, [a_record(id="aaa")], tmp_path) == 1
+    user = json.loads((cluster / "created.json").read_text())["spec"]["securityContext"]
+    assert (user["runAsUser"], user["runAsGroup"], user["fsGroup"]) == (1001, 65532, 1002)
 
 
 def test_without_an_output_claim_no_pod_is_made(cluster: Path, tmp_path: Path) -> None:

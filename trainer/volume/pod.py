@@ -19,7 +19,6 @@ from trainer.experiment.record import cut_error
 from trainer.kubectl import QUIET_SECONDS, ask, done_by_kubectl, kubectl, meaning, spoken
 
 MOUNTED = "/volume"
-_USER = 65532  # as trials have it, so that they can read and write each other's files
 _START_SECONDS = 300.0
 
 # What the pod runs until it is deleted: it ends by itself when nothing was copied for ten minutes.
@@ -72,6 +71,7 @@ def trainer_image() -> str:
 
 
 def _manifest(name: str, claim: str, chosen: Pod, *, writable: bool) -> dict[str, Any]:
+    user = chosen.security_context  # the trials' own, so that they can read and write each other's files
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -83,9 +83,9 @@ def _manifest(name: str, claim: str, chosen: Pod, *, writable: bool) -> dict[str
             "enableServiceLinks": False,
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": _USER,
-                "runAsGroup": _USER,
-                "fsGroup": _USER,
+                "runAsUser": user.run_as_user,
+                "runAsGroup": user.run_as_group,
+                "fsGroup": user.fs_group,
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
