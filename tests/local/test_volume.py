@@ -246,7 +246,7 @@ def test_a_program_s_files_are_copied_with_the_trainer_s_image_which_has_python(
 
 
 def test_what_trials_leave_is_read_as_the_user_that_they_run_as(cluster: Path, tmp_path: Path) -> None:
-    experiment = a_program_s(tmp_path, security_context=SecurityContext(run_as_user=1001, fs_group=1002))
+    experiment = a_program_s(tmp_path, security_context=SecurityContext(runAsUser=1001, fsGroup=1002))
     program_leaves(cluster, experiment, "aaa", 1, weights="x")
     assert fetch_artefacts(experiment, [a_record(id="aaa")], tmp_path) == 1
     user = json.loads((cluster / "created.json").read_text())["spec"]["securityContext"]
