@@ -13,7 +13,7 @@ COMMIT = "82eca03de8e845f91b299ba6f101c2f20ddfad06"
 
 @dataclass(frozen=True)
 class Version01:
-    """A folder with `trainer`, `operator` and `crds` as they were."""
+    """A folder with `trainer`, `operator`, `crds` and `helm` as they were."""
 
     root: Path
 
@@ -49,7 +49,7 @@ def unpacked(folder: Path) -> Version01:
     Raises:
         AssertionError: the clone lacks the commit.
     """
-    asked = ["git", "-C", str(ROOT), "archive", "--format=tar", COMMIT, "operator", "trainer", "crds"]
+    asked = ["git", "-C", str(ROOT), "archive", "--format=tar", COMMIT, "operator", "trainer", "crds", "helm"]
     packed = subprocess.run(asked, capture_output=True, check=False)
     assert packed.returncode == 0, (
         f"version 0.1 is commit {COMMIT[:7]}, and this clone must have it, but git says: "
