@@ -25,7 +25,7 @@ def asked(cluster: Cluster, pod: dict[str, Any]) -> Json:
 def test_what_is_refused_the_api_server_refuses_too(cluster: Cluster, pod: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:
         asked(cluster, pod)
-    assert refused.value.code == 422
+    assert refused.value.code in (403, 422), "403 is of the plug-in that looks for service accounts"
 
 
 @pytest.mark.parametrize("pod", [*TAKEN.values(), *(pod for pod, _ in SENSELESS.values())], ids=[*TAKEN, *SENSELESS])

@@ -27,6 +27,14 @@ def _near(**term: Any) -> dict[str, Any]:
     return {"affinity": {"podAntiAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": term}]}}}
 
 
+def _volume(source: dict[str, Any], path: str = "/models") -> dict[str, Any]:
+    return {"volumes": [{"mountPath": path, **source}]}
+
+
+def _variable(**source: Any) -> dict[str, Any]:
+    return {"env": [{"name": "TOKEN", "valueFrom": source}]}
+
+
 # By what is wrong: the pod, and the path that the sentence begins with.
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a request beyond the limit": (_resources({"memory": "2Gi"}, {"memory": "1Gi"}), "resources.requests.memory"),
@@ -78,6 +86,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         _near(topologyKey="zone", labelSelector={"matchExpressions": [_expression("NotIn")]}),
         "affinity.podAntiAffinity",
     ),
+    "an account of no name": ({"serviceAccountName": "a..b"}, "serviceAccountName"),
+    "a key of no Secret": (_variable(secretKeyRef={"name": "a..b", "key": "k"}), "env[0].valueFrom.secretKeyRef"),
+    "variables of no Secret": ({"envFrom": [{"secretRef": {"name": "a.-b"}}]}, "envFrom[0].secretRef"),
+    "variables of no ConfigMap": ({"envFrom": [{"configMapRef": {"name": "a-.b"}}]}, "envFrom[0].configMapRef"),
 }  # fmt: skip
 
 TAKEN: dict[str, dict[str, Any]] = {
@@ -98,6 +110,25 @@ TAKEN: dict[str, dict[str, Any]] = {
         fields=[_expression("NotIn", "node-1", key="metadata.name")],
     ),
     "far from others": _near(topologyKey="kubernetes.io/hostname", labelSelector={"matchLabels": {"a": "b"}}),
+    "a key of a Secret": _variable(secretKeyRef={"name": "a.b-c", "key": "._-A9", "optional": True}),
+    "a key of a ConfigMap": _variable(configMapKeyRef={"name": "a", "key": "x" * 253}),
+    "all of a Secret and of a ConfigMap": {
+        "envFrom": [{"prefix": "_A", "secretRef": {"name": "a"}}, {"configMapRef": {"name": "a"}}],
+    },
+    "a claim twice": {
+        "volumes": [
+            {"mountPath": "/a", "claim": "a", "readOnly": True}, {"mountPath": "/a/b", "claim": "a", "subPath": "b"},
+        ],
+    },
+    "a claim in three places": {"dataClaim": "a", "outputClaim": "a", **_volume({"claim": "a", "subPath": "..a/b."})},
+    "a ConfigMap": _volume({"configMap": "a", "subPath": "key"}),
+    "a Secret": _volume({"secret": "a"}),
+    "shared memory": _volume({"emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}, "/dev/shm"),  # noqa: S108
+    "a cache within ours": _volume({"emptyDir": {"sizeLimit": 1}}, "/tmp/.cache"),  # noqa: S108
+    "strange paths": {"volumes": [{"mountPath": path, "emptyDir": {}} for path in ("/...", "/ ", "/tm", "/é/~")]},
+    "the first user": {"securityContext": {"runAsUser": 1, "runAsGroup": 1, "fsGroup": 1}},
+    "the last user": {"securityContext": dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 2**31 - 1)},
+    "an image that can be written": {"securityContext": {"readOnlyRootFilesystem": False}},
 }  # fmt: skip
 
 # What an API server takes and no kubelet starts, or not as it is meant.
@@ -105,4 +136,12 @@ SENSELESS: dict[str, tuple[dict[str, Any], str]] = {
     "millibytes of memory": (_resources(limits={"memory": "512m"}), "resources.limits.memory"),
     "Gt with a word": (_node(_expression("Gt", "many")), f"affinity.nodeAffinity.{REQUIRED}"),
     "half a byte of disk": (_resources({"ephemeral-storage": "1.5"}), "resources.requests.ephemeral-storage"),
+    "half a byte of memory": (_volume({"emptyDir": {"sizeLimit": "1500m"}}), "volumes[0].emptyDir.sizeLimit"),
+    "no byte at all": (
+        _volume({"emptyDir": {"medium": "Memory", "sizeLimit": "0"}}),
+        "volumes[0].emptyDir.sizeLimit",
+    ),
+    "a claim of no name": (_volume({"claim": "a..b"}), "volumes[0].claim"),
+    "a ConfigMap of no name": (_volume({"configMap": "a..b"}), "volumes[0].configMap"),
+    "a Secret of no name": (_volume({"secret": "a..b"}), "volumes[0].secret"),
 }

@@ -35,6 +35,13 @@ def refusals(experiment: Experiment) -> Iterator[str]:
     for i, toleration in enumerate(pod.tolerations):
         yield from _toleration(f"spec.pod.tolerations[{i}]", toleration)
     yield from _affinity(pod)
+    for where, kind, name in pod.references():
+        if not _DOMAIN.fullmatch(name):
+            yield f"spec.pod.{where}: must name a {kind}, with letters or digits around each '.', got {show(name)}"
+    for i, volume in enumerate(pod.volumes):
+        size = None if volume.empty_dir is None else volume.empty_dir.size_limit
+        if size is not None and (quantity(size) % 1 or not quantity(size)):
+            yield f"spec.pod.volumes[{i}].emptyDir.sizeLimit: must be a whole number of bytes above 0, got {size}"
 
 
 def _resources(experiment: Experiment) -> Iterator[str]:
