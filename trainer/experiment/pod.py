@@ -1,7 +1,7 @@
 """`pod`: the only fields of a trial's pod that a user may set. Whatever is not here cannot be asked for."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
@@ -149,7 +149,7 @@ class EmptyDir(Section):
 
 
 # Where a pod has volumes of ours, and the file that its container leaves its report in.
-TAKEN_PATHS = ("/tmp", "/data", "/output", "/code", "/dev/termination-log")  # noqa: S108 - in the pod
+TAKEN_PATHS = ("/tmp", "/data", "/output", "/code", "/trialrun", "/dev/termination-log")  # noqa: S108 - in the pod
 _FREE = f"must be none of {', '.join(TAKEN_PATHS)} and no folder above one, which would hide it"
 
 
@@ -218,6 +218,14 @@ class SecurityContext(Section):
     )
 
 
+class Reference(NamedTuple):
+    """An object of the experiment's namespace that a field of `pod` names."""
+
+    field: str
+    kind: str
+    name: str
+
+
 class Pod(Section):
     """How a trial's pods are scheduled. Used on a cluster only; locally it says nothing."""
 
@@ -276,3 +284,27 @@ class Pod(Section):
     service_account_name: ObjectName | None = Field(
         None, description="The pods' service account, whose token is mounted (allow.serviceAccounts of the chart)."
     )
+
+    def references(self) -> Iterator[Reference]:
+        """What the pods take values, files and rights from, but for `data_claim` and `output_claim`."""
+        for i, variable in enumerate(self.env):
+            if (source := variable.value_from) is not None:
+                here = f"env[{i}].valueFrom"
+                if source.secret_key_ref is not None:
+                    yield Reference(f"{here}.secretKeyRef", "Secret", source.secret_key_ref.name)
+                if source.config_map_key_ref is not None:
+                    yield Reference(f"{here}.configMapKeyRef", "ConfigMap", source.config_map_key_ref.name)
+        for i, variables in enumerate(self.env_from):
+            if variables.secret_ref is not None:
+                yield Reference(f"envFrom[{i}].secretRef", "Secret", variables.secret_ref.name)
+            if variables.config_map_ref is not None:
+                yield Reference(f"envFrom[{i}].configMapRef", "ConfigMap", variables.config_map_ref.name)
+        for i, volume in enumerate(self.volumes):
+            if volume.claim is not None:
+                yield Reference(f"volumes[{i}].claim", "PersistentVolumeClaim", volume.claim)
+            if volume.config_map is not None:
+                yield Reference(f"volumes[{i}].configMap", "ConfigMap", volume.config_map)
+            if volume.secret is not None:
+                yield Reference(f"volumes[{i}].secret", "Secret", volume.secret)
+        if self.service_account_name is not None:
+            yield Reference("serviceAccountName", "ServiceAccount", self.service_account_name)
