@@ -134,6 +134,34 @@ def test_ranks_are_told_where_they_meet_as_torchrun_does(tmp_path: Path) -> None
     assert told[0][5] == told[1][5]
 
 
+TORCHRUN = r"""
+import os
+import trialrun
+trial = trialrun.trial()
+os.write(1, f"{os.environ['LOCAL_RANK']} {os.environ['GROUP_RANK']}\n".encode())
+trial.report(1, loss=int(os.environ["WORLD_SIZE"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_torchrun_starts_the_processes_of_each_worker_and_rank_0_of_them_all_reports(
+    tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "train.py").write_text(TORCHRUN)
+    program = {"processesPerWorker": 2}
+    points = [{"name": "x", "choices": [1, 2]}]
+    file = a_search(tmp_path, ["torchrun", "train.py"], program=program, workers=workers, parameters=points)
+    done = trainer("run", file, "--out", tmp_path / "out", "--jobs", "2", cwd=tmp_path)
+    records = read_ledger(tmp_path / "out")
+    assert [record.metrics for record in records] == [{"loss": 2.0 * workers}] * 2, done.stderr
+    for record in records:
+        logs = sorted((tmp_path / "out" / "trials" / record.id).glob("log-*.txt"))
+        assert [sorted(log.read_text().split("\n")[-3:-1]) for log in logs] == [
+            [f"{local} {worker}" for local in (0, 1)] for worker in range(workers)
+        ]
+
+
 def test_the_point_is_put_into_command_environment_and_settings_and_nothing_else_is_touched(tmp_path: Path) -> None:
     told = "[sys.argv[1:], os.environ['KIND'], json.loads(os.environ['TRIALRUN_TRIAL'])]"
     script = f"import json, os, sys; print(json.dumps({told}))"

@@ -211,7 +211,9 @@ def _leading(script: Path, beside: Path, found: dict[str, None]) -> None:
 def _is_found(command: str, folder: Path) -> bool:
     if "/" in command:
         return os.access(folder / command, os.X_OK)
-    return command.startswith("python") or shutil.which(command) is not None
+    # What is installed beside the interpreter, such as torchrun, comes first on a program's PATH.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    return command.startswith("python") or shutil.which(command, path=path) is not None
 
 
 def _is_installed(name: str) -> bool:

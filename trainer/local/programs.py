@@ -251,9 +251,13 @@ class Programs:
             "TRIALRUN_TRIAL": json.dumps(order, separators=(",", ":")),
             "TRIALRUN_REPORTS": str(order["reports"]),
         }
+        processes, address, port = self.files.program.processes_per_worker, "127.0.0.1", str(_free_port())
         if trial.workers > 1:
             told |= {"WORLD_SIZE": str(trial.workers), "LOCAL_WORLD_SIZE": str(trial.workers),
-                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}  # fmt: skip
+                     "MASTER_ADDR": address, "MASTER_PORT": port}  # fmt: skip
+        if trial.workers > 1 or processes > 1:  # for a torchrun, which sets the others for what it starts
+            told |= {"PET_NNODES": str(trial.workers), "PET_NPROC_PER_NODE": str(processes),
+                     "PET_MASTER_ADDR": address, "PET_MASTER_PORT": port}  # fmt: skip
         if len(self._devices) > 1 and "CUDA_VISIBLE_DEVICES" not in ran.env:
             each = max(1, len(self._devices) // self.slots)
             first = slot * each % len(self._devices)
@@ -356,7 +360,7 @@ def _threads(variables: Mapping[str, str]) -> int:
 
 def _of_rank(trial: Trial, rank: int) -> dict[str, str]:
     """What a rank is told beside the others, in the names of torchrun."""
-    return {"RANK": str(rank), "LOCAL_RANK": str(rank)} if trial.workers > 1 else {}
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "PET_NODE_RANK": str(rank)} if trial.workers > 1 else {}
 
 
 def _tail(log: Path) -> str:
