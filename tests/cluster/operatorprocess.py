@@ -94,11 +94,19 @@ def may_work(api: Api, account: str, namespace: str) -> bool:
 class OperatorProcess:
     """The operator for some namespaces, listed with commas, or all (""). Use as a context manager.
 
-    `log` is what all its processes have said, `root` where its code lies.
+    `allow` lists the chart's switches that are on, `log` is what all its processes have said, `root` where its code
+    lies.
     """
 
     def __init__(
-        self, workdir: Path, namespaces: str, kubeconfig: Path, *, restarts: bool = True, root: Path = ROOT
+        self,
+        workdir: Path,
+        namespaces: str,
+        kubeconfig: Path,
+        *,
+        allow: str = "",
+        restarts: bool = True,
+        root: Path = ROOT,
     ) -> None:
         self.port = free_port()
         self.starts = 0
@@ -113,6 +121,7 @@ class OperatorProcess:
             "TRIALRUN_NAMESPACES": namespaces,
             "TRIALRUN_TRAINER_IMAGE": IMAGE,
             "TRIALRUN_METRICS_PORT": str(self.port),
+            "TRIALRUN_ALLOW": allow,
         }
         self._restarts = restarts
         self._stopping = threading.Event()
