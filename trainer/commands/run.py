@@ -218,8 +218,11 @@ def _counts_elsewhere(experiment: Experiment) -> list[str]:
     spec, found = experiment.spec, []
     if spec.pod.image is not None:
         found.append(f"spec.pod.image (trials run with the trainer that is installed, not with {spec.pod.image})")
-    if spec.pod.env:
-        found.append("spec.pod.env (trials have the environment of this command)")
+    for name, given in (("env", spec.pod.env), ("envFrom", spec.pod.env_from)):
+        if given:
+            found.append(f"spec.pod.{name} (trials have the environment of this command)")
+    if spec.pod.volumes:
+        found.append("spec.pod.volumes (trials have the files of this machine)")
     if spec.suspend:
         found.append("spec.suspend (trials start)")
     if isinstance(experiment, HyperparamSearch) and experiment.spec.baseline == "Measure":
