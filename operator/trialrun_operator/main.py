@@ -65,6 +65,7 @@ async def run(chosen: settings.Settings) -> int:
         metrics,
         chosen.image,
         suggester,
+        allowed=chosen.allowed,
         now=now,
         clock=time.monotonic,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
+from trainer.scheduling.workload import BASELINE
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONTAINER,
@@ -185,7 +186,8 @@ def pod(document: Document) -> Pod | None:
     state = container.get("state") or {}
     terminated = state.get("terminated") or {}
     started = (state.get("running") or terminated).get("startedAt")
-    exit_ = rank_exit(document, terminated, rank, labels.get(PROGRAM_LABEL))
+    measures = labels[TRIAL_LABEL] == BASELINE
+    exit_ = rank_exit(document, terminated, rank, labels.get(PROGRAM_LABEL), measures=measures)
     bound, began = _bound_at(status), milliseconds(status["startTime"]) if status.get("startTime") else None
     # No kubelet takes a pod up before it has a node: its clock is so far behind. Times have whole seconds, cut off.
     behind = bound - began if bound is not None and began is not None and bound - began > 1000 else 0

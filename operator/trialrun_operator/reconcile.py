@@ -41,8 +41,8 @@ _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 class Reconciler:
     """Brings experiments and the cluster together.
 
-    `allowed` are the switches of `permits` that are on. `now` gives milliseconds since 1970, `clock` seconds since some
-    moment, which are never set back.
+    `allowed` are the switches of `permits` that are on. `now` gives milliseconds since 1970, `clock` seconds since
+    some moment, which are never set back.
     """
 
     def __init__(

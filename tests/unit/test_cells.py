@@ -4,7 +4,9 @@ import pytest
 
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
+from trainer.experiment.load import load
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
 from trainer.experiment.spec import Cell
 from trainer.scheduling.decide import decide, reason_to_skip
 from trainer.scheduling.history import History
@@ -44,6 +46,16 @@ def test_larger_cells_with_as_many_workers_are_skipped_after_one_ran_out_of_memo
     ended = [a_record(trials[0]), a_record(trials[1], outcome=outcome)]
     reasons = [reason_to_skip(test, trial, ended) for trial in trials]
     assert reasons == [None, None, f"10x with 1 worker ended as {outcome}", None, None, None]
+
+
+def test_of_a_program_s_cells_too_the_larger_ones_are_skipped_and_the_size_is_told() -> None:
+    spec = {"axes": {"multipliers": [1, 10, 50, 100]}, "program": {"command": ["run"]}}
+    head = {"apiVersion": "trialrun.dev/v1alpha1", "kind": "ScaleTest", "metadata": {"name": "program"}}
+    test = load(head | {"spec": spec})
+    trials = expand(test)
+    ended = [Record(id=trials[2].id, index=2, parameters=trials[2].parameters, outcome=Outcome.HOST_OOM)]
+    reasons = [reason_to_skip(test, trial, ended) for trial in trials]
+    assert reasons == [None, None, None, "50x with 1 worker ended as HostOOM"]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.CRASHED, Outcome.SUCCEEDED, Outcome.SKIPPED])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import OUT_OF_MEMORY, Outcome
+from trainer.experiment.program import MULTIPLIER
 from trainer.experiment.record import RUNG, STEP, Record
 from trainer.experiment.rung import why
 from trainer.experiment.spec import ScaleTest
@@ -175,4 +176,4 @@ def _start(history: History, trial: Trial, blocked: Collection[tuple[str, int]])
 
 def _size(record: Record) -> int:
     """The size of a cell's training set, as a multiple of the base set."""
-    return int(record.parameters.get("data.multiplier", 1))
+    return int(record.parameters.get("data.multiplier", record.parameters.get(MULTIPLIER, 1)))
