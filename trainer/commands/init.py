@@ -36,7 +36,8 @@ spec:
 
 
 PROGRAM = """\
-# A hyperparameter search over a program. Run it here with `python -m trainer run FILE`.
+# A hyperparameter search over a program. Run it here with `python -m trainer run FILE`; on a cluster, once `code` or
+# an image has its files, with `python -m trainer apply FILE`.
 apiVersion: trialrun.dev/v1alpha1
 kind: HyperparamSearch
 metadata:
@@ -59,6 +60,7 @@ spec:
     # or is given them in the command, as in [..., --lr, "${parameters.lr}"].
     command: @COMMAND@
     settings: {epochs: 10}            # what the program is told and does not vary
+    # code: ./src                     # the folder of its files, in which it starts
   # earlyStopping: {rule: ASHA}       # stops trials that do worse than others did at the same step
   # budget: {maxSeconds: 3600}        # ends the search before all its points are tried; also target, plateau, maxCost
   repeats: 1                          # more run each point with several seeds (trial.seed); the mean counts

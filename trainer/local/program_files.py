@@ -212,8 +212,8 @@ def _is_found(command: str, folder: Path) -> bool:
     if "/" in command:
         return os.access(folder / command, os.X_OK)
     # What is installed beside the interpreter, such as torchrun, comes first on a program's PATH.
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    return command.startswith("python") or shutil.which(command, path=path) is not None
+    beside = shutil.which(command, path=str(Path(sys.executable).parent))
+    return command.startswith("python") or (beside or shutil.which(command)) is not None
 
 
 def _is_installed(name: str) -> bool:
