@@ -130,3 +130,11 @@ def test_trials_that_run_at_once_share_the_gpus_out(tmp_path: Path, monkeypatch:
     given = {"program": {"env": [{"name": "CUDA_VISIBLE_DEVICES", "value": "8"}]}}
     assert trainer("run", a_search(tmp_path / "given", sh(script), **given), "--out", tmp_path / "b").returncode == 0
     assert {log.read_text() for log in (tmp_path / "b").rglob("log-0.txt")} == {"8\n"}
+
+
+def test_a_floor_that_only_a_cluster_measures_is_refused_here(tmp_path: Path) -> None:
+    file = a_test(tmp_path, [1, 2], cell={"memoryAboveFloor": "20Mi"})
+    done = trainer("run", file, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "spec.cell.memoryAboveFloor: must be left out here with a program" in done.stderr
+    assert "got 20Mi; give memoryLimit" in done.stderr

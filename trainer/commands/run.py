@@ -71,7 +71,7 @@ def main(options: argparse.Namespace) -> int:
         require("optuna")
     program = experiment.spec.program
     files = None if program is None else ProgramFiles(program, options.file)
-    found = build_data(work.samples[:_MOST_DATA]) if files is None else _program_content(files)
+    found = build_data(work.samples[:_MOST_DATA]) if files is None else _program_content(experiment, files)
     try:
         with occupied(folder):
             entries = _entries(options, folder, replay)  # another runner may have had the folder meanwhile
@@ -274,8 +274,13 @@ def _log_name(options: argparse.Namespace) -> str:
     return LOGS["program" if options.experiment.spec.program is not None else options.launcher]
 
 
-def _program_content(files: ProgramFiles) -> Contents:
+def _program_content(experiment: Experiment, files: ProgramFiles) -> Contents:
     """What a program's results will rest on, once it is known that it can be started."""
+    if isinstance(experiment, ScaleTest) and experiment.spec.cell.memory_above_floor is not None:
+        raise UserError(
+            "spec.cell.memoryAboveFloor: must be left out here with a program, whose floor a cluster measures, got "
+            f"{experiment.spec.cell.memory_above_floor}; give memoryLimit"
+        )
     files.require_startable()
     return {(key, ()): told for key, told in files.content(lambda what: print(f"{what} …", file=sys.stderr)).items()}
 
