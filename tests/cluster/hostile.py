@@ -26,6 +26,10 @@ _PRIVILEGED: dict[str, Any] = {
     "hostAliases": [{"ip": "127.0.0.1", "hostnames": ["kubernetes.default"]}],
 }
 _UNICODE = ("é" * 5, "\u202e\u0000x", "🦀", "\ud800", "a\u0301\u200d", "\u2028\ufeff", "名前", "\x1b[31m", "ﷺ" * 100)
+_PLACES = (
+    "/models", "/dev/shm", "/tmp", "/", "/code/..", "//data", "/dev", "/proc/1/root", "/etc/passwd", "/a:rw"  # noqa: S108
+)  # fmt: skip
+_IDS = (-1, 0, 1, 1000, 65532, 2**31, 2**63)
 _OURS = ("experiment", "kind", "uid", "trial", "index", "attempt", "ledger")
 
 
@@ -42,10 +46,13 @@ class Hostile:
         rng = self._rng
         made = a_search(name, trials=rng.randint(1, 4), parallelTrials=rng.randint(1, 4))
         made["spec"]["pendingDeadlineSeconds"] = 5
+        ways = [
+            self._any, self._space, self._any_size, self._pod, self._asking, self._scheduling, self._elsewhere_too
+        ]  # fmt: skip
+        if rng.random() < 0.3:
+            self._program(made)
         for _ in range(rng.choice([0, 1, 1, 1, 2, 4])):
-            rng.choice([self._any, self._space, self._any_size, self._pod, self._scheduling, self._elsewhere_too])(
-                made
-            )
+            rng.choice(ways)(made)
         text = json.dumps(made)
         deep = '{"f:a":' * self._depth + "1" + "}" * self._depth
         return text.replace(f'"{_DEEP}"', deep).encode()
@@ -102,11 +109,61 @@ class Hostile:
             lambda: spec.update(fields),
             lambda: spec.update(training=fields),
             lambda: spec.update(pod={"env": [{"name": "TRIALRUN_TRIAL", "value": self._text()}]}),
-            lambda: spec.update(
-                pod={"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}
-            ),
+            lambda: spec.update(pod={"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": self._text()}}}]}),
+            lambda: spec.update(pod={"volumes": [{"mountPath": "/a", "projected": {"sources": fields}}]}),
+            lambda: spec.update(pod={"securityContext": {"runAsUser": 1000, **_PRIVILEGED["securityContext"]}}),
             lambda: spec.update(pod={"image": self._text() or "x", "imagePullPolicy": self._text()}),
             lambda: made.update(status={"phase": "Succeeded", "acceptedAt": self._text(), "trials": [fields]}),
+        )
+
+    def _asking(self, made: Json) -> None:
+        """Secrets, volumes, users and accounts, as they may be chosen and as they may not."""
+        rng, spec = self._rng, made["spec"]
+        name = rng.choice(["keys", "keys", self._text(), self._elsewhere, f"{self._elsewhere}/keys"])
+        source = rng.choice(["secretKeyRef", "configMapKeyRef"])
+        volume = {"mountPath": rng.choice([*_PLACES, self._text()])}
+        kind = rng.choice(["claim", "configMap", "secret"])
+        variable = {"name": rng.choice(["TOKEN", "TRIALRUN_TRIAL", "PATH", self._text()])}
+        key = {"name": name, "key": rng.choice(["k", "../k", self._text()])}
+        self._pick(
+            lambda: spec.update(pod={"env": [variable | {"valueFrom": {source: key}}]}),
+            lambda: spec.update(
+                pod={"env": [variable | {"valueFrom": {source: key | {"namespace": self._elsewhere}}}]}
+            ),
+            lambda: spec.update(pod={"envFrom": [{"prefix": self._text(), "secretRef": {"name": name}}]}),
+            lambda: spec.update(pod={"envFrom": [{"configMapRef": {"name": name}}] * rng.choice([1, 2, 17])}),
+            lambda: spec.update(pod={"volumes": [volume | {kind: name, "subPath": rng.choice(["a", "../a", "/a"])}]}),
+            lambda: spec.update(pod={"volumes": [volume | {kind: name}] * rng.choice([1, 1, 2, 33])}),
+            lambda: spec.update(pod={"volumes": [volume | {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]}),
+            lambda: spec.update(pod={"volumes": [volume | {"emptyDir": {"sizeLimit": self._value()}}]}),
+            lambda: spec.update(
+                pod={"securityContext": {"runAsUser": rng.choice(_IDS), "fsGroup": rng.choice(_IDS)}}
+            ),
+            lambda: spec.update(pod={"securityContext": {"readOnlyRootFilesystem": rng.random() < 0.5}}),
+            lambda: spec.update(pod={"serviceAccountName": name}),
+        )
+
+    def _program(self, made: Json) -> None:
+        """A program in place of the trainer, with code of its own, of nobody's, or of another namespace."""
+        rng, spec, there = self._rng, made["spec"], self._elsewhere
+        program: Json = {"command": ["python", "train.py", "--lr", "${parameters.train.learningRate}"]}
+        spec.update(objective={"metric": "loss", "direction": "Minimize"}, program=program)
+        if rng.random() < 0.6:
+            names = ["code", "code", "code", "theirs", "missing", there, f"{there}/theirs", "../code"]
+            program.update(code=f"configmap/{rng.choice(names)}")
+        if rng.random() < 0.5:
+            return
+        self._pick(
+            lambda: program.update(workingDirectory=rng.choice(["..", "a", "/", "/work"])),
+            lambda: program.update(code=rng.choice(["./src", f"secret/{there}", self._text()])),
+            lambda: program.update(command=[self._text() for _ in range(rng.choice([1, 3, 257]))]),
+            lambda: program.update(settings={self._text(): self._value()}),
+            lambda: program.update(env=[{"name": "TRIALRUN_TRIAL", "value": self._text()}]),
+            lambda: program.update(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
+            lambda: program.update(env=[{"name": "A", "value": "$(TRIALRUN_TRIAL) ${parameters.x}"}]),
+            lambda: program.update(processesPerWorker=rng.choice([0, 2, 65])),
+            lambda: program.update(inputs=[self._text(), "/etc/passwd"]),
+            lambda: program.update(_PRIVILEGED),
         )
 
     def _scheduling(self, made: Json) -> None:

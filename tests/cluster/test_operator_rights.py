@@ -31,6 +31,7 @@ from eventually import eventually
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load
 from trainer.experiment.record import decode
+from trialrun_operator.permits import SWITCHES
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -74,6 +75,15 @@ def granted(rules: list[Json]) -> set[audit.Right]:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+# What the chart's switches allow, by which the operator needs no right more.
+ASKING = {
+    "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}}],
+    "envFrom": [{"configMapRef": {"name": "places"}}],
+    "volumes": [{"mountPath": "/keys", "secret": "keys"}, {"mountPath": "/places", "configMap": "places"}],
+    "serviceAccountName": "default",
+}
 
 
 # --- rights ---------------------------------------------------------------------------------------------------------
@@ -121,6 +131,7 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     scale["spec"]["cell"] = {"memoryLimit": "1Gi"}
     experiments.create(a_search(trials=4, pendingDeadlineSeconds=5, ttlSecondsAfterFinished=0))
     experiments.create(a_search("pair", trials=1, workers=2, pendingDeadlineSeconds=5))
+    experiments.create(a_search("asking", trials=1, pod=ASKING))
     experiments.create(a_search("refused", trials=1, pod={"priorityClassName": "missing"}))
     experiments.create(a_search("invalid", objective={"metric": "validMsee"}))
     experiments.create(taken)
@@ -133,6 +144,7 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     assert experiments.finished("invalid")["status"]["phase"] == "Invalid"
     assert experiments.finished("sp500-scale", plural="scaletests")["status"]["phase"] == "Succeeded"
     experiments.finished("pair")
+    assert experiments.finished("asking")["status"]["phase"] == "Succeeded"
     (row,) = experiments.finished("refused")["status"]["trials"]
     assert row["state"] == "InvalidConfig"
     assert "no PriorityClass with name missing was found" in row["error"]
@@ -150,7 +162,9 @@ def test_the_operator_uses_all_that_its_roles_allow_and_asks_for_nothing_else(
     experiments = Experiments(control_plane, namespace)
     with (
         FaultyApi(control_plane.access, change_before_its_first_status(experiments)) as proxy,
-        OperatorProcess(tmp_path, mode.watches, proxy.kubeconfig_of(mode.kubeconfig)) as process,
+        OperatorProcess(
+            tmp_path, mode.watches, proxy.kubeconfig_of(mode.kubeconfig), allow=",".join(SWITCHES)
+        ) as process,
     ):
         process.wait_until_ready()
         do_everything(experiments, process)

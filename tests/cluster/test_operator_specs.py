@@ -1,5 +1,6 @@
 """Generated specs, valid, careless and malicious ones: each is refused or run, and none makes the operator spin."""
 
+import json
 import re
 import ssl
 import time
@@ -15,13 +16,14 @@ from cluster.behaviours import Succeeds
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.hostile import Hostile
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import Experiments, OperatorProcess, report, service_account
+from cluster.operatorprocess import Experiments, OperatorProcess, report, service_account, trial_of
 from cluster.rounds import side_by_side
 from cluster.testcluster import Cluster
 from cluster.watch import Watch
 from conftest import Sweep
 from eventually import eventually, throughout
 from trainer.experiment.errors import InvalidExperiment
+from trialrun_operator.permits import not_permitted
 from trialrun_operator.store import experiment_object
 from trialrun_operator.workload import workload
 
@@ -35,6 +37,13 @@ LOOKS_A_MINUTE = 10
 # Larger searches are not waited for.
 FEW_TRIALS = 20
 API_SERVER_TAKES = 3 * 2**20
+# The chart's switches that are on. Without the third no pod has an account.
+ALLOWED = ("secrets", "volumes")
+# Why a search may go no further, and what became of it then.
+WAITING = {
+    "CreationRefused": "refused with its jobs, by a condition",
+    "CodeUnavailable": "without its code, by a condition",
+}
 
 
 class RunProgress:
@@ -83,7 +92,11 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     say: Callable[[str], None],
 ) -> None:
     here, progress = experiments.namespace, RunProgress()
-    kubelet.play(here, lambda pod: Succeeds(report(pod), after_seconds=0.2))
+    elsewhere = Experiments(cluster, other_namespace)
+    kubelet.play(here, lambda pod: Succeeds(_told_by(pod), after_seconds=0.2))
+    for place, name in ((here, "code"), (other_namespace, "theirs")):
+        code = {"metadata": {"name": name}, "data": {"train.py": f"print('{name}')"}}
+        cluster.api.create(f"/api/v1/namespaces/{place}/configmaps", code)
     # Of tests that are over: nothing new can come about in them, but the watch tells of what still goes.
     over = {
         each["metadata"]["name"]
@@ -95,7 +108,9 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     with (
         FaultyApi(cluster.access, progress.on_request) as proxy,
         Watch(cluster, "/api/v1/pods") as pods,
-        OperatorProcess(tmp_path, f"{here},{other_namespace}", proxy.kubeconfig_of(account)) as operator,
+        OperatorProcess(
+            tmp_path, f"{here},{other_namespace}", proxy.kubeconfig_of(account), allow=",".join(ALLOWED)
+        ) as operator,
     ):
         operator.wait_until_ready()
 
@@ -120,14 +135,16 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     assert ours
     assert {pod["metadata"]["namespace"] for pod in ours} == {here}
     assert not {pod["metadata"]["name"]: rights for pod in ours if (rights := _privileges(pod))}
-    elsewhere = Experiments(cluster, other_namespace)
     assert not [*elsewhere.jobs(), *elsewhere.pods(), *elsewhere.ledgers(), *elsewhere.events()]
+    assert _copies(elsewhere) == {}
+    copies = _copies(experiments)
+    assert {file for files in copies.values() for file in files.values()} <= {"print('code')"}
     name = max(busiest, key=lambda each: busiest[each][0])
     counts = ", ".join(f"{count} {fate}" for fate, count in sorted(Counter(fates.values()).items()))
     say(
         f"{len(fates)} specs: {counts}; 0 crashes; busiest minute: {busiest[name][0]} API calls for the"
         f" {busiest[name][1]} jobs of {name}; {kept} at rest: {looks / kept:.1f} looks a minute at each;"
-        f" {len(ours)} changes of pods, none privileged or in another namespace"
+        f" {len(ours)} changes of pods, none privileged or in another namespace; {len(copies)} copies of code"
     )
 
 
@@ -147,7 +164,7 @@ def _fate(experiments: Experiments, text: bytes, name: str, progress: RunProgres
     try:
         # Judged as the operator sees it: annotations, which may hold anything, say nothing to it.
         work = workload(experiment_object(experiments.get(name)).document)
-        mistakes, trials = work.doubts, len(work.trials)
+        mistakes, trials = (*not_permitted(work.experiment, ALLOWED), *work.doubts), len(work.trials)
     except InvalidExperiment as invalid:
         mistakes, trials = invalid.mistakes, 0
     if mistakes:
@@ -162,8 +179,7 @@ def _fate(experiments: Experiments, text: bytes, name: str, progress: RunProgres
     if not small:
         experiments.api.delete(experiments.path(name))
         return "run"
-    refused = experiments.condition(name, "Progressing").get("reason") == "CreationRefused"
-    return "refused with its jobs, by a condition" if refused else "run"
+    return WAITING.get(experiments.condition(name, "Progressing").get("reason", ""), "run")
 
 
 def _is_told(experiments: Experiments, name: str, mistakes: Iterable[str]) -> None:
@@ -179,7 +195,7 @@ def _is_told(experiments: Experiments, name: str, mistakes: Iterable[str]) -> No
 def _settled(experiments: Experiments, name: str) -> bool:
     """Whether a search has finished, or says why it cannot go on."""
     reason = experiments.condition(name, "Progressing").get("reason")
-    return experiments.condition(name, "Finished").get("status") == "True" or reason == "CreationRefused"
+    return experiments.condition(name, "Finished").get("status") == "True" or reason in WAITING
 
 
 def _has_begun(experiments: Experiments, name: str) -> bool:
@@ -188,6 +204,19 @@ def _has_begun(experiments: Experiments, name: str) -> bool:
 
 def _looks(operator: OperatorProcess) -> float:
     return sum(value for name, value in operator.figures().items() if name.startswith("trialrun_reconciles_total"))
+
+
+def _told_by(pod: Json) -> str:
+    """What a pod leaves that goes well: our trainer's report, or a program's."""
+    if "trialrun.dev/program" not in pod["metadata"]["labels"]:
+        return report(pod)
+    return json.dumps({"metrics": {"loss": float(trial_of(pod)["index"])}})
+
+
+def _copies(experiments: Experiments) -> dict[str, Json]:
+    """The files of the code that was copied in a namespace, by the copy's name."""
+    maps = experiments.api.list(f"/api/v1/namespaces/{experiments.namespace}/configmaps")
+    return {each["metadata"]["name"]: each["data"] for each in maps if "-code-" in each["metadata"]["name"]}
 
 
 def _is_of_a_job(pod: Json) -> bool:
@@ -204,7 +233,7 @@ def _privileges(pod: Json) -> list[str]:
     ):
         found.append("an account")
     for volume in spec.get("volumes", ()):
-        found += sorted(volume.keys() - {"name", "emptyDir", "persistentVolumeClaim"})
+        found += sorted(volume.keys() - {"name", "emptyDir", "persistentVolumeClaim", "configMap", "secret"})
     for container in (*spec["containers"], *spec.get("initContainers", ())):
         rights = container.get("securityContext", {})
         if rights.get("privileged") or rights.get("allowPrivilegeEscalation") is not False:
@@ -214,7 +243,8 @@ def _privileges(pod: Json) -> list[str]:
         if rights.get("runAsUser") == 0:
             found.append("root")
         found += ["a port of the node" for port in container.get("ports", ()) if "hostPort" in port]
-        found += ["a value from elsewhere" for variable in container.get("env", ()) if "valueFrom" in variable]
+        sources = {source for variable in container.get("env", ()) for source in variable.get("valueFrom", ())}
+        found += sorted(sources - {"secretKeyRef", "configMapKeyRef"})
     if not (spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"]):
         found.append("root")
     return found
