@@ -160,7 +160,11 @@ class _Pod:
     def __init__(self, order):
         self._path = order["reports"]
         self._at = self._room = 0
-        self._said, self._readings, self._floor, self._environment = {}, [], None, None
+        self._said, self._floor, self._environment = {}, None, None
+        # Of resident memory, and of what the container is charged with: the highest, the sum and how many there were.
+        self._resident, self._charged = [0, 0, 0], [0, 0, 0]
+        # Of several processes in a pod one tells of its memory; any may tell of its error.
+        self._first = os.environ.get("LOCAL_RANK", "0") == "0"
         if os.environ.get("RANK", "0") == "0" and order.get("inputs"):
             self._said["inputs"] = _content(order["inputs"])
             known = order.get("known", {}).get("inputs", self._said["inputs"])
@@ -177,8 +181,9 @@ class _Pod:
 
     def loaded(self):
         """Memory counts from here."""
-        self._floor = self._read()
-        self.tell({})
+        if self._first:
+            self._floor = self._read()
+            self.tell({})
 
     def tell(self, report):
         """Puts a report in place of the one before, with whatever else there is to tell and room for."""
@@ -186,10 +191,10 @@ class _Pod:
         if self._environment is None:
             self._environment = _environment()
         whole = {**self._said, "clock": time.time_ns() // 1_000_000, "memory": self._memory()}
-        lines = [
-            json.dumps(each, separators=(",", ":")) for each in ({**whole, "environment": self._environment}, whole)
-        ]
-        self._write(next((line for line in lines if len(line) < MOST_BYTES), json.dumps(self._said)).encode())
+        without = {name: value for name, value in self._said.items() if name != "error"}
+        tried = ({**whole, "environment": self._environment}, whole, self._said, without)
+        lines = (json.dumps(each, separators=(",", ":")).encode() for each in tried)
+        self._write(next(line for line in lines if len(line) < MOST_BYTES))
 
     def _write(self, line):
         """One write, of no fewer bytes than before: what is there is whole, whenever this process ends."""
@@ -211,34 +216,29 @@ class _Pod:
         self._hook(kind, value, trace)
 
     def _ended(self):
-        if os.getpid() == self._process:
+        if os.getpid() == self._process and self._first:
             self.tell({})
 
     def _read(self):
-        """What is resident of this process, and what its container is charged with, in bytes."""
-        resident = Path("/proc/self/statm").read_text().split()
-        reading = {"resident": int(resident[1]) * os.sysconf("SC_PAGE_SIZE"), "charged": _charged()}
-        self._readings.append(reading)
-        return reading
+        """What is resident of this process, and what its container is charged with (None where nobody tells)."""
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        resident, peak = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+        charged = _charged()
+        _count(self._resident, resident, peak)
+        if charged is not None:
+            _count(self._charged, *charged)
+        return resident, charged
 
     def _memory(self):
-        import resource
-
         self._read()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        resident = [each["resident"] for each in self._readings]
-        found = {"peakBytes": max(peak, *resident), "meanBytes": sum(resident) // len(resident)}
+        highest, total, count = self._resident
+        found = {"peakBytes": highest, "meanBytes": total // count}
         if self._floor is not None:
-            found["floorBytes"] = self._floor["resident"]
-        charged = [each["charged"] for each in self._readings if each["charged"] is not None]
-        if charged:
-            now, peaks = [each[0] for each in charged], [each[1] for each in charged]
-            floor = (self._floor or self._readings[0])["charged"]
-            found["cgroup"] = {
-                "floorBytes": floor[0],
-                "peakBytes": max(*now, *peaks),
-                "meanBytes": sum(now) // len(now),
-            }
+            found["floorBytes"] = self._floor[0]
+        highest, total, count = self._charged
+        if count:
+            floor = 0 if self._floor is None or self._floor[1] is None else self._floor[1][0]
+            found["cgroup"] = {"floorBytes": floor, "peakBytes": highest, "meanBytes": total // count}
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             found["devicePeakBytes"] = torch.cuda.max_memory_allocated()
@@ -275,6 +275,11 @@ def _numbers(metrics):
         if math.isnan(found[name]):
             found[name] = math.nan  # of whatever sign
     return found
+
+
+def _count(readings, reading, peak):
+    highest, total, count = readings
+    readings[:] = max(highest, reading, peak), total + reading, count + 1
 
 
 def _holds_something(folder):

@@ -3,8 +3,11 @@
 import ast
 import json
 import math
+import os
 import re
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,11 @@ import numpy
 import pytest
 
 import trialrun
-from trainer.experiment.progress import MOST_METRICS, PROTOCOL, decode
+from trainer.experiment.outcome import EXIT_CODES, Outcome
+from trainer.experiment.program import Program
+from trainer.experiment.program_report import told as told_by
+from trainer.experiment.progress import MOST_METRICS, PROTOCOL, ProgressReport, decode
+from trainer.local.program_files import ProgramFiles
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,3 +173,99 @@ def test_the_client_is_one_file_of_the_standard_library() -> None:
 def test_a_line_that_is_no_report_says_why(line: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         decode(line.encode())
+
+
+def in_pod(folder: Path, script: str, **order: Any) -> tuple[int, str]:
+    """The exit code of a script in a pod, and what the pod's termination message is then."""
+    variables = {name: order.pop(name) for name in ("RANK", "LOCAL_RANK") if name in order}
+    whole = {"protocol": PROTOCOL, "pod": True, "reports": str(folder / "message"), "folder": str(folder / "left")}
+    told = {"TRIALRUN_TRIAL": json.dumps(whole | order), "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import trialrun\ntrial = trialrun.trial()\n{script}"],
+        cwd=folder, env=told | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    message = folder / "message"
+    return done.returncode, message.read_text() if message.exists() else done.stderr
+
+
+def only(message: str) -> ProgressReport:
+    (line,) = message.splitlines()
+    return decode(line.encode())
+
+
+def test_in_a_pod_each_report_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    script = "for step in range(500):\n    trial.report(step, {f'loss/{step % 7}': 1 / (step + 1)}, a=2)"
+    code, message = in_pod(tmp_path, script)
+    report = only(message)
+    assert (code, report.step, report.metrics) == (0, 499, {"loss/2": 1 / 500, "a": 2})
+    assert len(message) < 1000
+    assert (tmp_path / "left").is_dir()
+
+
+def test_in_a_pod_it_tells_its_memory_its_packages_and_when(tmp_path: Path) -> None:
+    script = "import numpy\ntrial.loaded()\nheld = b'x' * (80 * 2**20)\ntrial.report(1, loss=1)"
+    _, message = in_pod(tmp_path, script)
+    report = only(message)
+    assert report.memory is not None
+    assert report.memory.floor_bytes is not None
+    assert 79 * 2**20 < report.memory.peak_bytes - report.memory.floor_bytes < 120 * 2**20
+    assert report.environment is not None
+    assert report.environment.packages["numpy"] == numpy.__version__
+    assert report.environment.packages["python"].startswith("3.")
+    assert abs(report.clock / 1000 - time.time()) < 600
+
+
+def test_in_a_pod_the_exception_that_ends_it_is_told_beside_the_last_figures(tmp_path: Path) -> None:
+    code, message = in_pod(tmp_path, "trial.report(1, loss=1)\nraise ValueError('no row 17' + 'x' * 5000)")
+    report = only(message)
+    assert (code, report.metrics, report.error[:21]) == (1, {"loss": 1}, "ValueError: no row 17")
+    assert len(report.error) <= 1000
+
+
+def test_a_rank_that_reports_nothing_tells_its_memory_and_its_error(tmp_path: Path) -> None:
+    code, message = in_pod(tmp_path, "trial.report(1, loss=1)\nraise OSError('gone')", RANK="3", LOCAL_RANK="0")
+    report = only(message)
+    assert (code, report.metrics, report.error) == (1, {}, "OSError: gone")
+    assert report.memory is not None
+
+
+def test_of_several_processes_in_a_pod_one_reports_and_any_tells_its_error(tmp_path: Path) -> None:
+    in_pod(tmp_path, "trial.report(1, loss=1)", RANK="0", LOCAL_RANK="0")
+    assert in_pod(tmp_path, "trial.loaded()", RANK="1", LOCAL_RANK="1")[1].count("\n") == 1
+    _, message = in_pod(tmp_path, "raise OSError('gone')", RANK="2", LOCAL_RANK="2")
+    found = told_by(message.encode().splitlines(), "the reports")
+    assert (found.wrong, found.error) == ("", "OSError: gone")
+    assert found.last is not None
+    assert found.last.metrics == {"loss": 1}
+
+
+def test_inputs_that_are_not_those_of_the_trials_before_end_it_before_it_trains(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "b.csv").write_text("b")
+    (tmp_path / "data" / "a.csv").write_text("a")
+    (tmp_path / "rows.csv").write_text("rows")
+    inputs = ["rows.csv", "data"]
+    _, message = in_pod(tmp_path, "trial.report(1, loss=1)", inputs=inputs)
+    known = only(message).inputs
+    program = Program(command=("true",), inputs=tuple(inputs))
+    assert known == ProgramFiles(program, tmp_path / "search.yaml").content(lambda _: None)["inputs"], (
+        "as on one machine"
+    )
+
+    assert in_pod(tmp_path, "", inputs=inputs, known={"inputs": known})[0] == 0
+    (tmp_path / "message").unlink()
+    (tmp_path / "data" / "a.csv").write_text("A")
+    code, message = in_pod(tmp_path, "trial.report(1, loss=1)", inputs=inputs, known={"inputs": known})
+    assert code == EXIT_CODES[Outcome.DATA_UNAVAILABLE]
+    assert only(message).metrics == {}
+    assert (
+        f"the inputs are not those of the trials before: {only(message).inputs}, and theirs were {known}" in message
+    )
+
+
+@pytest.mark.parametrize("pod", [False, True])
+def test_a_report_that_no_cluster_would_keep_whole_is_refused_here_too(tmp_path: Path, pod: bool) -> None:
+    script = "trial.report(1, {'m' + 'x' * 59 + str(100 + i): 1.5 for i in range(80)})"
+    code, message = in_pod(tmp_path, script, pod=pod)
+    assert code == 1
+    assert "a report must have at most 4096 bytes, got " in message
