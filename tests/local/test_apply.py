@@ -10,7 +10,9 @@ import pytest
 from local.cli import command, environment, trainer
 from local.test_programs import a_search
 from trainer.experiment import code
+from trainer.experiment.load import read
 from trainer.experiment.record import CODE
+from trainer.local.folder import require_alike
 from trainer.local.ledger import read_ledger
 from trainer.local.program_files import code_files
 
@@ -106,6 +108,19 @@ def test_run_takes_the_same_file_and_knows_its_code_by_the_hash_that_a_cluster_h
     assert [record.id for record in read_ledger(tmp_path / "without")] == [
         json.loads(line)["id"] for line in listed.splitlines()
     ]
+
+
+def test_code_is_known_by_what_it_holds_and_not_by_where_it_lies(tmp_path: Path) -> None:
+    file = of_folder(tmp_path, {"train.py": REPORTS.encode()})
+    done = trainer("run", file, "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = read_ledger(tmp_path / "out")
+    (tmp_path / "src").rename(tmp_path / "moved")
+    moved = a_search(tmp_path, ["python", "train.py"], program={"code": "moved"})
+    assert trainer("run", moved, "--out", tmp_path / "out", cwd=tmp_path).returncode == 0
+    assert read_ledger(tmp_path / "out") == before
+    on_a_cluster = a_search(tmp_path / "there", ["python", "train.py"], program={"code": "configmap/programs-code"})
+    require_alike("a run that was fetched", read(on_a_cluster), read(moved))
 
 
 def test_run_says_what_to_do_where_the_code_is_on_a_cluster(tmp_path: Path) -> None:

@@ -40,5 +40,5 @@ def test_help_names_nothing_of_the_program_s_own(command: argparse.ArgumentParse
 
 def test_commands_are_told_of_by_what_they_do_alone() -> None:
     said = parser().format_help()
-    for name in ("run", "list", "report", "compare", "fetch", "init", "schema", "train", "predict", "data"):
+    for name in ("run", "list", "report", "compare", "apply", "fetch", "init", "schema", "train", "predict", "data"):
         assert re.search(rf"^    {name} +[a-z]", said, re.MULTILINE), name

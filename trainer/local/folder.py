@@ -172,6 +172,8 @@ def _fixed(experiment: Experiment) -> dict[str, Any]:
     spec = experiment.spec.document()
     if isinstance(experiment, HyperparamSearch):  # leaving the direction out means the one that suits the metric
         spec["objective"]["direction"] = direction(experiment.spec.objective)
+    if experiment.spec.program is not None:  # where its code lies: what it holds is judged by its hash
+        del spec["program"]["code"]
     fields = ["objective", "training", "program", "workers", "earlyStopping"]
     if planned(experiment) is not None:  # what was suggested is of these parameters
         fields += ["algorithm", "parameters", "points", "warmStart"]
