@@ -32,6 +32,8 @@ _TOLD = {
     c.NAME_CONFLICT: True,
     c.CREATION_REFUSED: True,
     c.CANNOT_SUGGEST: True,
+    c.CODE_UNAVAILABLE: True,
+    c.NOT_PERMITTED: True,
     c.BUDGET_USED_UP: False,
     c.INVALID: True,
 }

@@ -6,7 +6,7 @@ A test applies an experiment, says what pods do, lets time pass, and asks what t
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -185,7 +185,7 @@ class Studies:
 class Operator:
     """One process of the operator. It knows nothing at first."""
 
-    def __init__(self, kube: FakeKube, clock: Clock) -> None:
+    def __init__(self, kube: FakeKube, clock: Clock, allowed: Collection[str] = ()) -> None:
         self.kube = kube
         self.deaf = False  # whether its watches stand still
         self._clock = clock
@@ -198,7 +198,7 @@ class Operator:
         self._suggester = Suggester(self.studies, self._queue.add, clock.seconds)
         self._reconciler = Reconciler(
             kube, self._store, self._queue, self.metrics, "trainer:1", self._suggester,
-            now=clock.now, clock=clock.seconds,
+            allowed=allowed, now=clock.now, clock=clock.seconds,
         )  # fmt: skip
 
     def next_delay(self) -> float:
@@ -241,25 +241,26 @@ class Operator:
 
 
 class Lookout:
-    """A cluster with one experiment and an operator; `operators` may get more."""
+    """A cluster with one experiment and an operator; `operators` may get more. `allowed` are the chart's switches."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Collection[str] = ()) -> None:
+        self.allowed = allowed
         self.clock = Clock()
         self.api = FakeApi(self.clock.now)
         self.kube = FakeKube(self.api)
-        self.operators = [Operator(self.kube, self.clock)]
+        self.operators = [Operator(self.kube, self.clock, allowed)]
         self.key = Key("HyperparamSearch", NAMESPACE, "search")
 
     def restart(self, number: int = 0) -> Operator:
         """Another process of the operator takes the place of this one, at once."""
         kube = self.operators[number].kube
         kube.restart()
-        self.operators[number] = Operator(kube, self.clock)
+        self.operators[number] = Operator(kube, self.clock, self.allowed)
         return self.operators[number]
 
     def another(self) -> Operator:
         """One more operator, which has just started."""
-        self.operators.append(Operator(FakeKube(self.api), self.clock))
+        self.operators.append(Operator(FakeKube(self.api), self.clock, self.allowed))
         return self.operators[-1]
 
     # --- time
