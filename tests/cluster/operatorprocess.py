@@ -58,6 +58,13 @@ def is_served(api: Api, path: str) -> bool:
         raise
 
 
+def keeps_programs(api: Api, namespace: str) -> bool:
+    """Whether `spec.program` is kept: CRDs that were applied count a moment later, and those of 0.1 take it out."""
+    search = a_search("asked", program={"command": ["train"]})
+    made = api.request("POST", f"{GROUP}/namespaces/{namespace}/hyperparamsearches", search, query={"dryRun": "All"})
+    return "program" in made["spec"]
+
+
 def service_account(
     cluster: Cluster, namespace: str, *, release: str = "trialrun", watched: Sequence[str] | None = None
 ) -> Path:

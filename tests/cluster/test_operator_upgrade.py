@@ -14,7 +14,15 @@ from cluster.api import ApiError, Json
 from cluster.behaviours import Behaviour, Fails, Hangs, IsEvicted, RunsOutOfMemory, Succeeds
 from cluster.faultyapi import FaultyApi
 from cluster.kubelet import KubeletPlayer
-from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, a_search, apply_crds, trial_of
+from cluster.operatorprocess import (
+    ROOT,
+    Experiments,
+    OperatorProcess,
+    a_search,
+    apply_crds,
+    keeps_programs,
+    trial_of,
+)
 from cluster.sweptsearch import Place, assert_nothing_twice, place
 from cluster.testcluster import Cluster
 from eventually import eventually, unchanged
@@ -41,6 +49,12 @@ def roots(cluster: Cluster, version_0_1: Version01) -> Iterator[dict[str, Path]]
     apply_crds(cluster)
 
 
+def install(cluster: Cluster, namespace: str, root: Path) -> None:
+    """Applies the CRDs of a version, and returns when they count."""
+    apply_crds(cluster, root)
+    eventually(lambda: keeps_programs(cluster.api, namespace) == (root == ROOT), what="the CRDs count")
+
+
 @contextmanager
 def operator(
     cluster: Cluster, here: Place, root: Path, folder: str, crds: Path | None = None
@@ -49,7 +63,7 @@ def operator(
 
     It is killed in the end.
     """
-    apply_crds(cluster, crds or root)
+    install(cluster, here.namespace, crds or root)
     with FaultyApi(cluster.access) as proxy, here.operator(proxy, folder, root) as process:
         process.wait_until_ready()
         yield proxy, process
@@ -80,7 +94,7 @@ def test_a_search_that_changes_hands_twice_runs_each_attempt_once(
 
         # Whoever comes after finds nothing to do; where the CRDs leave out what it says, too.
         for version, crds in (("0.1", "0.2"), ("0.2", "0.1"), ("0.1", "0.1"), ("0.2", "0.2")):
-            apply_crds(cluster, roots[crds])
+            install(cluster, here.namespace, roots[crds])
             with (
                 FaultyApi(cluster.access) as proxy,
                 here.operator(proxy, f"{version}-{crds}", roots[version]) as last,
@@ -154,6 +168,15 @@ def held(experiments: Experiments) -> list[Json]:
     return [pod for pod in experiments.pods() if is_held(pod) and pod["status"].get("phase") == "Running"]
 
 
+def held_or_ending(pod: Json) -> Behaviour:
+    return Hangs() if is_held(pod) else ending(pod)
+
+
+def end_what_is_held(kubelet: KubeletPlayer, experiments: Experiments) -> None:
+    for pod in held(experiments):
+        kubelet.become(experiments.namespace, pod["metadata"]["name"], ending(pod))
+
+
 def lines_of(experiments: Experiments, name: str) -> dict[str, str]:
     """The ledger of one experiment."""
     ledgers = experiments.ledgers(**{EXPERIMENT_LABEL: name})
@@ -200,7 +223,7 @@ def test_programs_are_left_alone_by_0_1_and_go_on_after_it(
 ) -> None:
     old, new = roots["0.1"], roots["0.2"]
     programs = [a_program("program", 6), a_program("coded", 4, code="configmap/train")]
-    with place(cluster, kubelet, tmp_path, lambda pod: Hangs() if is_held(pod) else ending(pod)) as here:
+    with place(cluster, kubelet, tmp_path, held_or_ending) as here:
         experiments = here.experiments
         code = f"/api/v1/namespaces/{here.namespace}/configmaps"
         experiments.api.create(code, {"metadata": {"name": "train"}, "data": {"train.sh": "echo 1"}})
@@ -218,8 +241,7 @@ def test_programs_are_left_alone_by_0_1_and_go_on_after_it(
         # Rolled back, with this version's CRDs.
         with operator(cluster, here, old, "2", crds=new) as (back, process):
             experiments.create(a_program("late", 1))
-            for pod in held(experiments):
-                kubelet.become(here.namespace, pod["metadata"]["name"], ending(pod))
+            end_what_is_held(kubelet, experiments)
             assert experiments.finished("search")["status"]["done"] == f"{TRIALS}/{TRIALS}"
             for name in (*before, "late"):
                 assert experiments.finished(name)["status"]["phase"] == "Invalid"
@@ -269,6 +291,32 @@ def test_programs_are_left_alone_by_0_1_and_go_on_after_it(
         assert Counter(created) == Counter(job["metadata"]["name"] for job in experiments.jobs())
 
 
+def test_a_program_that_was_suspended_before_has_nothing_under_way_while_0_1_runs(
+    cluster: Cluster, kubelet: KubeletPlayer, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    with place(cluster, kubelet, tmp_path, held_or_ending) as here:
+        experiments = here.experiments
+
+        def is_suspended() -> bool:
+            status = experiments.get("coded")["status"]
+            return (status["phase"], status.get("running"), status.get("done")) == ("Suspended", 0, "2/4")
+
+        with operator(cluster, here, roots["0.2"], "0"):
+            experiments.create(a_program("coded", 4))
+            eventually(lambda: len(held(experiments)) == 2, what="two of its trials run")
+            experiments.change("coded", suspend=True)
+            end_what_is_held(kubelet, experiments)
+            eventually(is_suspended, what="they have ended, and it is suspended")
+        with operator(cluster, here, roots["0.1"], "1", crds=roots["0.2"]):
+            assert experiments.finished("coded")["status"]["phase"] == "Invalid"
+        with operator(cluster, here, roots["0.2"], "2"):
+            eventually(is_suspended, what="it is suspended as before")
+            experiments.change("coded", suspend=False)
+            ends(experiments, "coded")
+        assert run(experiments, "coded") == [(index, 1, "Succeeded") for index in range(4)]
+        assert len(experiments.jobs()) == 4
+
+
 def test_with_the_crds_of_0_1_a_program_is_gone_for_good_and_0_1_trains_what_is_left(
     cluster: Cluster, kubelet: KubeletPlayer, roots: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -283,9 +331,8 @@ def test_with_the_crds_of_0_1_a_program_is_gone_for_good_and_0_1_trains_what_is_
             ends(experiments, "program")
         assert len(experiments.jobs()) == 2
         with operator(cluster, here, old, "1"):
-            eventually(lambda: len(experiments.jobs()) == 4, what="it starts two trials of its own")
-            experiments.finished("program")
-        apply_crds(cluster, new)
+            eventually(lambda: len(experiments.entries()) == 4, what="it runs two trials of its own")
+        install(cluster, here.namespace, new)
         assert "program" not in experiments.get("program")["spec"], "docs/cluster.md says to keep this version's CRDs"
         with pytest.raises(ApiError, match="cannot change; apply the new one under another name"):
             experiments.change("program", program=program)
