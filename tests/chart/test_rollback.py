@@ -46,6 +46,12 @@ class Release:
         found: Json | None = self.plane.api.get(self.path("program"))["spec"].get("program")
         return found
 
+    def users_may_edit(self) -> bool:
+        """Whether there is a role by which others than administrators make experiments."""
+        return (
+            self.plane.api.get_if_there("/apis/rbac.authorization.k8s.io/v1/clusterroles/trialrun-edit") is not None
+        )
+
     def image(self) -> str:
         """The operator's."""
         deployment = self.plane.api.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/trialrun")
@@ -98,10 +104,12 @@ def test_the_chart_of_0_1_without_its_crds_leaves_those_that_are_there(release: 
         release.upgrade(release.old, "--set", "crds.install=false")
     release.upgrade(release.old, "--set", "crds.install=false", "--set", "allow=null")
     assert all(map(knows_programs, crds(release.plane)))
+    assert not release.users_may_edit(), "docs/cluster.md says so"
     release.plane.api.patch(release.path("program"), {"spec": {"suspend": True}})
     assert release.program() == PROGRAM
     release.upgrade(CHART, "--set", "crds.install=true")
     assert all(map(knows_programs, crds(release.plane)))
+    assert release.users_may_edit()
     assert release.program() == PROGRAM
 
 

@@ -306,6 +306,10 @@ def test_a_program_that_was_suspended_before_has_nothing_under_way_while_0_1_run
             eventually(lambda: len(held(experiments)) == 2, what="two of its trials run")
             experiments.change("coded", suspend=True)
             end_what_is_held(kubelet, experiments)
+            # As docs/cluster.md says.
+            cluster.kubectl(
+                "wait", "-n", here.namespace, "--for=jsonpath={.status.running}=0", "--timeout=1h", "hps/coded"
+            )
             eventually(is_suspended, what="they have ended, and it is suspended")
         with operator(cluster, here, roots["0.1"], "1", crds=roots["0.2"]):
             assert experiments.finished("coded")["status"]["phase"] == "Invalid"
