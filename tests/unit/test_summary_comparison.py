@@ -1,10 +1,11 @@
 """What a baseline makes of a ledger, and what holds for any two ledgers."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainer.experiment.baseline import figures, rests_on
@@ -265,6 +266,8 @@ def records_of(drawn: Sequence[tuple[int, float | Outcome, int, int, int, bool]]
     ]
 
 
+# Two attempts at a trial that end at the same moment.
+@example([*[(0, 0.1, 0, 0, 0, False)] * 5, (1, 0.1, 18, 20, 0, False), (1, 0.1, 0, 8, 30, True)], [], Random(1))
 @given(record_sets, record_sets, st.randoms())
 @settings(deadline=None, max_examples=60)
 def test_the_order_of_records_does_not_matter(ours: Any, theirs: Any, rng: Any) -> None:

@@ -55,7 +55,7 @@ def _improvements(
     of_trial = {trial.id: trial.point for trial in trials}
     last: dict[int, Record] = {}  # of each run that was accepted apart
     ended, best = 0, math.inf
-    for record in sorted(attempts, key=lambda record: (record.finished_at, record.index)):
+    for record in sorted(attempts, key=lambda record: (record.finished_at, record.index, record.attempt)):
         last[record.accepted_at] = record
         if counted[record.id] is not record or not record.final:
             continue
