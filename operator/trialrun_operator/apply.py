@@ -9,9 +9,9 @@ from trainer.scheduling.workload import Workload
 from trialrun_operator import observe
 from trialrun_operator.conditions import creation_refused, name_conflict
 from trialrun_operator.kube import IN_FLIGHT, ApiFailure, Document, Kube, Refused, all_of
-from trialrun_operator.manifests import pytorch_job
+from trialrun_operator.manifests import config_map, pytorch_job
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import JOBS, job_name
+from trialrun_operator.names import CONFIG_MAPS, JOBS, job_name
 from trialrun_operator.plan import Delete
 from trialrun_operator.state import ExperimentState
 from trialrun_operator.store import ExperimentObject, Store
@@ -92,6 +92,9 @@ class Applier:
         key = seen.key
         name = job_name(key.name, start.trial.id, start.attempt)
         known = state.known(work)
+        files = config_map(work, key, seen.uid, start.trial, start.attempt, known)
+        if files is not None and not await self._provide(seen, state, start, files):
+            return False
         body = pytorch_job(work, key, seen.uid, start.trial, start.attempt, self._image, start.memory, known)
         try:
             made = await self._kube.create(JOBS.path(key.namespace), body)
@@ -109,6 +112,26 @@ class Applier:
         self._take_in(made)
         state.unblock(start)
         state.created()
+        return True
+
+    async def _provide(self, seen: ExperimentObject, state: ExperimentState, start: Start, files: Document) -> bool:
+        """Whether the ConfigMap is there that a job's pods mount, as it never changes: made now or before."""
+        name = files["metadata"]["name"]
+        try:
+            await self._kube.create(CONFIG_MAPS.path(seen.key.namespace), files)
+        except Refused as refused:
+            if not refused.final:
+                raise
+            if refused.code == 409:
+                found = await self._kube.get(CONFIG_MAPS.path(seen.key.namespace, name))
+                if all(found.get(part) == files.get(part) for part in ("immutable", "data", "binaryData")):
+                    return True
+                _log.warning("%s: ConfigMap %s exists and belongs to something else", seen.key, name)
+                state.block(start, name_conflict(name, CONFIG_MAPS))
+                return False
+            _log.warning("%s: ConfigMap %s was refused: %s", seen.key, name, refused.message)
+            state.back_off(creation_refused(name, refused.message, CONFIG_MAPS))
+            return False
         return True
 
     async def _meet(self, seen: ExperimentObject, state: ExperimentState, start: Start, name: str) -> None:

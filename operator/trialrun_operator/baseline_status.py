@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.experiment.baseline import figures, rests_on
-from trainer.experiment.outcome import ADVICE
-from trainer.experiment.record import DATA, VALIDATION, RunFigures, cut_error
+from trainer.experiment.comparable import CONTENT
+from trainer.experiment.outcome import advice
+from trainer.experiment.record import VALIDATION, RunFigures, cut_error
 from trainer.experiment.spec import HyperparamSearch, Scalar
 from trainer.experiment.summary import Summary
 from trainer.scheduling.history import Ledger
@@ -17,7 +18,7 @@ from trialrun_operator.names import imported_name, job_name
 from trialrun_operator.orders import baseline_bytes
 from trialrun_operator.plan import Plan
 from trialrun_operator.status_model import Holds
-from trialrun_operator.workload import MAX_ORDER_BYTES
+from trialrun_operator.workload import most_baseline_bytes
 
 FILE = "results.jsonl"
 Verdict = tuple[Holds, str, str]  # status, reason and sentence of a condition
@@ -27,7 +28,7 @@ Verdict = tuple[Holds, str, str]  # status, reason and sentence of a condition
 class BaselineStatus:
     """The figures to compare with or, without any, the condition that says why: status, reason and sentence.
 
-    `rests_on` are hashes of what the baseline trained on and was validated on, as far as it tells them.
+    `rests_on` are hashes of what its results rest on, as far as the baseline tells them.
     """
 
     figures: RunFigures | None = None
@@ -49,18 +50,21 @@ def measured(
     if not plan.worthwhile:
         return _without("False", c.SEARCH_FAILED, c.SEARCH_FAILED_MESSAGE)
     if baseline is None:
-        return _without("False", c.BASELINE_TOO_LARGE, c.baseline_too_large(baseline_bytes(work), MAX_ORDER_BYTES))
+        return _without(
+            "False", c.BASELINE_TOO_LARGE, c.baseline_too_large(baseline_bytes(work), most_baseline_bytes(work))
+        )
     latest = next(iter(ledger.get(baseline.id, ())[-1:]), None)
     if found is not None and latest is not None:
-        told = {key: latest.evidence[key] for key in (DATA, VALIDATION) if key in latest.evidence}
+        told = {key: latest.evidence[key] for key in (*CONTENT, VALIDATION) if key in latest.evidence}
         return BaselineStatus(found, told)
     if plan.measuring is not None:
         job = job_name(search.name, baseline.id, plan.measuring)
         message = c.baseline_running(job, len(work.trials), work.deadline_of(baseline))
         return _without("Unknown", c.BASELINE_RUNNING, message)
     if latest is not None and latest.final and plan.idle:
-        error = cut_error(latest.error, 500)
-        message = c.baseline_failed(latest.attempt, latest.outcome, error, ADVICE[latest.outcome])
+        error, program = cut_error(latest.error, 500), search.spec.program is not None
+        what_to_do = advice(latest.outcome, program=program)
+        message = c.baseline_failed(latest.attempt, latest.outcome, error, what_to_do)
         return _without("False", c.BASELINE_FAILED, message)
     if problem is not None:
         return _without("Unknown", problem.reason, problem.message)

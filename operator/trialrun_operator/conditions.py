@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trialrun_operator.names import JOBS
+from trialrun_operator.names import JOBS, Resource
 
 ACCEPTED = "Accepted"
 PROGRESSING = "Progressing"
@@ -69,18 +69,18 @@ MISSING_BACKEND = Problem(
 )
 
 
-def name_conflict(job: str) -> Problem:
-    """A job that should be made has a namesake that belongs to something else."""
+def name_conflict(name: str, kind: Resource = JOBS) -> Problem:
+    """A job, or what its pods are told by, has a namesake that belongs to something else."""
     return Problem(
         NAME_CONFLICT,
-        f"The {JOBS.kind} {job} exists and belongs to something else. Delete it with "
-        f"`kubectl delete {JOBS.plural} {job}`, or apply the experiment under another name.",
+        f"The {kind.kind} {name} exists and belongs to something else. Delete it with "
+        f"`kubectl delete {kind.plural} {name}`, or apply the experiment under another name.",
     )
 
 
-def creation_refused(job: str, said: str) -> Problem:
-    """The API server does not take a job, for a reason that may go away: a quota, a policy, a permission."""
-    return Problem(CREATION_REFUSED, f"The API server refuses the {JOBS.kind} {job}: {said} It is tried again.")
+def creation_refused(name: str, said: str, kind: Resource = JOBS) -> Problem:
+    """The API server does not take what should be created, for a reason that may go away: a quota, a policy."""
+    return Problem(CREATION_REFUSED, f"The API server refuses the {kind.kind} {name}: {said} It is tried again.")
 
 
 def cannot_suggest(error: str) -> Problem:

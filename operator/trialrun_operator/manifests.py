@@ -1,18 +1,27 @@
-"""Makes the PyTorchJob that runs one attempt at a trial. Only `observe` knows its looks too. Pure."""
+"""Makes the PyTorchJob that runs one attempt at a trial, and the ConfigMap of the files that its pods are told by.
+
+Only `observe` knows the looks of a job too. Pure.
+"""
 
 from typing import Any
 
+from trainer.experiment import code
 from trainer.experiment.expand import Kind, Trial
 from trainer.experiment.pod import Pod
 from trainer.scheduling.workload import Workload
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
+    CONFIG_MAPS,
+    EXPERIMENT_LABEL,
     IN_IMAGE,
     INDEX_LABEL,
     JOBS,
+    KIND_LABEL,
+    PART_OF,
     PROGRAM_LABEL,
     TRIAL_LABEL,
     Key,
+    files_name,
     job_name,
     labels,
     owner,
@@ -51,11 +60,12 @@ def pytorch_job(
     chosen, program = work.experiment.spec.pod, work.experiment.spec.program
     if program is not None:
         ours[PROGRAM_LABEL] = IN_IMAGE if known.code is None else known.code.digest
+    told = order(work, uid, trial, attempt, known)
+    files = files_name(key, uid, code.digest(told.files)) if told.files else None
     template = {
         "metadata": _metadata(chosen, ours),
-        "spec": pod_spec(work, order(work, uid, trial, attempt, known), trial, image, memory, known.code),
+        "spec": pod_spec(work, told, trial, image, memory, known.code, files),
     }
-    processes = program.processes_per_worker if program is not None else 1
     replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
     return {
         "apiVersion": JOBS.api_version,
@@ -68,12 +78,34 @@ def pytorch_job(
         },
         "spec": {
             "runPolicy": {"cleanPodPolicy": "None"},
-            **({"nprocPerNode": str(processes)} if processes > 1 else {}),
+            # Unset, the training operator tells torchrun to start as many as there are GPUs or CPUs.
+            **({} if program is None else {"nprocPerNode": str(program.processes_per_worker)}),
             "pytorchReplicaSpecs": {
                 role: {"replicas": count, "restartPolicy": "Never", "template": template}
                 for role, count in replicas.items()
             },
         },
+    }
+
+
+def config_map(
+    work: Workload, key: Key, uid: str, trial: Trial, attempt: int, known: Known | None = None
+) -> Document | None:
+    """The ConfigMap of the files that an attempt's pods are told by; None where they are told by none."""
+    files = order(work, uid, trial, attempt, known or Known()).files
+    if not files:
+        return None
+    return {
+        "apiVersion": CONFIG_MAPS.api_version,
+        "kind": CONFIG_MAPS.kind,
+        "metadata": {
+            "name": files_name(key, uid, code.digest(files)),
+            "namespace": key.namespace,
+            "labels": {PART_OF: "trialrun", EXPERIMENT_LABEL: key.name, KIND_LABEL: key.kind},
+            "ownerReferences": [owner(key, uid)],
+        },
+        "immutable": True,
+        **code.config_map(files),
     }
 
 

@@ -112,6 +112,14 @@ def baseline_name(key: Key, uid: str) -> str:
     return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-baseline"
 
 
+def files_name(key: Key, uid: str, digest: str) -> str:
+    """The ConfigMap of the files by which a pod is told to measure a baseline, by their hash.
+
+    Like that of code it has no UID's label.
+    """
+    return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-baseline-run-{digest}"
+
+
 def suggestions_name(key: Key, uid: str, shard: int) -> str:
     """The ConfigMap of a range of suggestions. Operators of version 0.1 pass it over: it has no ledger's label."""
     return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-suggestions-{shard}"

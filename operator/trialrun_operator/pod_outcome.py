@@ -9,7 +9,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, Unreadable, cut_error, decode_report
 from trainer.experiment.spec import Scalar
 from trialrun_operator.names import CONTAINER
-from trialrun_operator.program_left import DELETED, program_exit
+from trialrun_operator.program_left import DELETED, in_pod, program_exit
 
 Document = Mapping[str, Any]
 
@@ -54,10 +54,13 @@ class StartFailure:
     final: bool = False
 
 
-def rank_exit(document: Document, terminated: Document, rank: int, program: str | None = None) -> RankExit | None:
+def rank_exit(
+    document: Document, terminated: Document, rank: int, program: str | None = None, *, measures: bool = False
+) -> RankExit | None:
     """How a pod's training container ended; None while it runs or waits. `terminated` is that container's state.
 
-    `program` is the label of a pod that runs a user's program, None for others.
+    `program` is the label of a pod that runs a user's program, None for others. One that `measures` a baseline
+    reports as our trainer does, whatever it runs.
     """
     status = document.get("status") or {}
     # The end of the training container is the rank's, whatever else was put into its pod and runs on.
@@ -66,12 +69,19 @@ def rank_exit(document: Document, terminated: Document, rank: int, program: str 
     if not over and platform is None:
         return None
     evidence = _evidence(status, terminated)
-    if program is not None:
+    if program is not None and not measures:
         if platform is None and (reason := status.get("reason") or ""):
             error = _said(reason, status.get("message") or "")
         return program_exit(document, terminated, rank, program, platform, error, evidence)
     exit_code = terminated.get("exitCode")
     report, unread, words = _report(terminated, rank)
+    if measures and report is not None and report.run is not None:
+        if program is not None:
+            environments = tuple(in_pod(each, document) for each in report.run.environments)
+            run = report.run.model_copy(update={"environments": environments})
+            report = report.model_copy(update={"run": run})
+        if platform is Outcome.HOST_OOM and exit_code == 0 and not report.provisional:
+            platform = None  # one of its trials was killed, and that stands in the figures
     silent = report is None or report.provisional
     if platform is None and silent and exit_code != 0 and "deletionTimestamp" in document["metadata"]:
         platform, error = Outcome.EVICTED, DELETED

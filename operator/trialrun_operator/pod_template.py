@@ -10,7 +10,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.pod import Pod, PodVariable
 from trainer.scheduling.workload import Workload
 from trialrun_operator.names import CONTAINER
-from trialrun_operator.orders import CODE, DATA, MESSAGE_PATH, OUTPUT, Code, Order
+from trialrun_operator.orders import CODE, DATA, FILES, MESSAGE_PATH, OUTPUT, Code, Order
 
 PORT = 23456
 # A pod that is told to end has nothing left to save, and a stuck one holds up its job's deletion.
@@ -35,12 +35,21 @@ class _Mount:
 
 
 def pod_spec(
-    work: Workload, order: Order, trial: Trial, image: str, memory: str | None, code: Code | None = None
+    work: Workload,
+    order: Order,
+    trial: Trial,
+    image: str,
+    memory: str | None,
+    code: Code | None = None,
+    files: str | None = None,
 ) -> Document:
-    """The spec of each of an attempt's pods; `memory` is its limit in place of the experiment's."""
+    """The spec of each of an attempt's pods; `memory` is its limit in place of the experiment's.
+
+    `files` is the ConfigMap of the files that it is told by, None where it is told by none.
+    """
     chosen = work.experiment.spec.pod
     security = chosen.security_context
-    mounts = _mounts(chosen, code)
+    mounts = _mounts(chosen, code, files)
     spec: Document = {
         "activeDeadlineSeconds": work.deadline_of(trial),
         "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
@@ -67,7 +76,7 @@ def pod_spec(
     return {name: value for name, value in spec.items() if value not in (None, {}, [])}
 
 
-def _mounts(chosen: Pod, code: Code | None) -> list[_Mount]:
+def _mounts(chosen: Pod, code: Code | None, files: str | None) -> list[_Mount]:
     claims: dict[str, str] = {}  # by its name, the volume that a claim is
 
     def claim(volume: str, path: str, name: str, read_only: bool, sub_path: str | None = None) -> _Mount:
@@ -83,6 +92,8 @@ def _mounts(chosen: Pod, code: Code | None) -> list[_Mount]:
         items = [{"key": key, "path": path_of(key)} for key in code.keys]
         source: Document = {"configMap": {"name": code.name, "items": items, "defaultMode": _EXECUTABLE}}
         found.append(_Mount("code", CODE, source, read_only=True))
+    if files is not None:
+        found.append(_Mount("files", FILES, {"configMap": {"name": files}}, read_only=True))
     for i, each in enumerate(chosen.volumes):
         volume, path, below = f"volume-{i}", each.mount_path, each.sub_path
         if each.claim is not None:

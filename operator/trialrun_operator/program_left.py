@@ -89,23 +89,25 @@ def _is_report(line: bytes) -> bool:
 
 def _of_pod(document: Document, found: Told) -> dict[str, Any]:
     """What a rank tells of itself, with the limits that its pod has."""
-    limits = _limits(document)
-    cpus, most = limits.get("cpu"), limits.get("memory")
     last = found.last or ProgressReport()
-    memory = last.memory
-    if memory is not None and most is not None:
-        memory = memory.model_copy(update={"limit": MemoryLimit(bytes=int(most), kept_by="Cgroup")})
-    environment = (last.environment or Environment()).model_copy(
-        update={"cpus": cpus, "memory_limit_bytes": None if most is None else int(most)}
-    )
+    memory, environment = last.memory, in_pod(last.environment or Environment(), document)
+    if memory is not None and environment.memory_limit_bytes is not None:
+        limit = MemoryLimit(bytes=environment.memory_limit_bytes, kept_by="Cgroup")
+        memory = memory.model_copy(update={"limit": limit})
     return {"memory": memory, "environment": environment, "clock": last.clock}
 
 
-def _limits(document: Document) -> dict[str, float]:
+def in_pod(environment: Environment, document: Document) -> Environment:
+    """What a program tells of where it ran, with the limits that its pod has: it does not know them."""
     containers = (document.get("spec") or {}).get("containers") or ()
     ours: Document = next((each for each in containers if each["name"] == CONTAINER), {})
     limits = (ours.get("resources") or {}).get("limits") or {}
-    return {name: float(quantity(limits[name])) for name in ("cpu", "memory") if name in limits}
+    cpus, most = (quantity(limits[name]) if name in limits else None for name in ("cpu", "memory"))
+    told = {
+        "cpus": None if cpus is None else float(cpus),
+        "memory_limit_bytes": None if most is None else int(most),
+    }
+    return environment.model_copy(update=told)
 
 
 def _how(document: Document, exit_code: int, words: str) -> str:

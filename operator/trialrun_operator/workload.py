@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trainer.experiment.code import MOST_BYTES
 from trainer.experiment.entries import Entries
 from trainer.experiment.errors import InvalidExperiment
 from trainer.experiment.expand import planned
@@ -46,7 +47,7 @@ def workload(document: Mapping[str, Any], suggestions: Sequence[Suggestion] = ()
         return replace(work, floors=scheduling.floor_trials(experiment, work.trials))
     if experiment.spec.early_stopping is not None:
         work.ignored = (*work.ignored, NOT_STOPPED)
-    if baseline_bytes(work) <= MAX_ORDER_BYTES:
+    if not work.measures_baseline or _fits(work):
         work.baseline = scheduling.baseline_trial(experiment, work.trials)
     return work
 
@@ -67,10 +68,20 @@ def take_in(work: scheduling.Workload, suggestions: Sequence[Suggestion]) -> boo
     before = len(work.trials)
     work.update(Entries(suggestions=suggestions).suggested(work.experiment))
     grown = len(work.trials) > before
-    if grown and work.baseline is not None and work.measures_baseline and baseline_bytes(work) > MAX_ORDER_BYTES:
+    if grown and work.baseline is not None and work.measures_baseline and not _fits(work):
         work.by_id.pop(work.baseline.id, None)
         work.baseline = None
     return grown
+
+
+def _fits(work: scheduling.Workload) -> bool:
+    """Whether a pod can be told to measure the baseline."""
+    return baseline_bytes(work) <= most_baseline_bytes(work)
+
+
+def most_baseline_bytes(work: scheduling.Workload) -> int:
+    """How long what a baseline's pod is told may be: one variable, or of a program the files of a ConfigMap."""
+    return MAX_ORDER_BYTES if work.experiment.spec.program is None else MOST_BYTES
 
 
 def warm_start_of(search: HyperparamSearch) -> str | None:

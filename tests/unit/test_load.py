@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load, read
+from trainer.experiment.progress import ProgressReport
 from trainer.experiment.section import WORDS
 from trainer.experiment.spec import HyperparamSearch, ScaleTest, SearchSpec
 from unit.builders import a_document, an_experiment
@@ -178,7 +179,7 @@ def test_every_pattern_of_the_models_has_words() -> None:
             for value in node:
                 look(value)
 
-    kinds: list[type[BaseModel]] = [HyperparamSearch, ScaleTest]
+    kinds: list[type[BaseModel]] = [HyperparamSearch, ScaleTest, ProgressReport]
     for kind in kinds:
         look(kind.model_json_schema())
     assert found == set(WORDS)

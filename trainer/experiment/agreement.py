@@ -39,9 +39,6 @@ def _program(kind: str, spec: dict[str, Any]) -> Iterator[Finding]:
     program = spec["program"]
     if "training" in spec:
         yield Finding("spec.program", "must stand in place of training, got both")
-    if spec.get("baseline") == "Measure":
-        yield Finding("spec.baseline", "must be None or Import with a program, got Measure: a baseline's pod runs "
-                      "Trialrun's own trainer")  # fmt: skip
     if not isinstance(program, dict):
         return
     names = [MULTIPLIER] if kind == "ScaleTest" else _names(spec)

@@ -20,7 +20,7 @@ class _Words(NamedTuple):
 
 _NO_SPACE = r"No space left on device"
 # Words of a device come first: its libraries quote the host's as well.
-_WORDS = (
+WORDS = (
     _Words(Outcome.DEVICE_OOM, r"\b(CUDA|HIP|XPU|MPS backend) out of memory\b", "torch's caching allocators"),
     _Words(
         Outcome.DEVICE_OOM,
@@ -111,7 +111,7 @@ _WORDS = (
         "torch, of a worker that the kernel ended or that found shared memory full (torch/csrc/DataLoader.cpp)",
     ),
 )
-_COMPILED = tuple((words.outcome, re.compile(words.pattern, re.MULTILINE)) for words in _WORDS)
+_COMPILED = tuple((words.outcome, re.compile(words.pattern, re.MULTILINE)) for words in WORDS)
 
 
 def out_of_memory(text: str) -> Outcome | None:

@@ -8,7 +8,7 @@ from trainer.experiment.progress import ProgressReport, decode
 from trainer.experiment.record import DATA, INPUTS, STEP, VALIDATION, Environment, Memory, RankReport, naive_name
 from trainer.experiment.spec import Scalar
 
-_TOLD_BY_CODE = {number: outcome for outcome, number in EXIT_CODES.items() if outcome is not Outcome.CRASHED}
+TOLD_BY_CODE = {number: outcome for outcome, number in EXIT_CODES.items() if outcome is not Outcome.CRASHED}
 
 
 class Told:
@@ -77,7 +77,7 @@ def told(lines: Iterable[bytes], where: str) -> Told:
 
 def outcome_of(exit_code: int) -> Outcome | None:
     """The outcome that a program tells by an exit code; None where a code tells nothing but that it failed."""
-    return _TOLD_BY_CODE.get(exit_code)
+    return TOLD_BY_CODE.get(exit_code)
 
 
 def rank_report(

@@ -10,6 +10,7 @@ from trainer.experiment.bounds import Budget
 from trainer.experiment.doubts import doubts, ignored
 from trainer.experiment.expand import Kind, Trial, TrialMaker, by_point, expand, planned, samples
 from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.program import Invocation
 from trainer.experiment.space import Point
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.experiment.training import Training
@@ -17,6 +18,7 @@ from trainer.experiment.training import Training
 # The longest that Kubernetes lets a pod run.
 _MAX_SECONDS = 2**31 - 1
 _MAX_TRIAL_SECONDS = 31_536_000
+BASELINE = "baseline"  # the id of the run that measures one
 
 
 @dataclass
@@ -198,8 +200,12 @@ def decided(search: HyperparamSearch, **changes: Any) -> HyperparamSearch:
 
 def baseline_trial(search: HyperparamSearch, trials: Sequence[Trial]) -> Trial:
     """What measures a search's baseline: one more run, of one worker."""
-    training, last = search.spec.training, len(trials)
-    return Trial(last, last, "baseline", {}, 0, training, 1, training.train.seed, Kind.BASELINE)
+    spec, last = search.spec, len(trials)
+    runs: Training | Invocation = spec.training
+    if spec.program is not None:
+        runs = Invocation(spec.program.command, {}, spec.program.settings)
+    seed = spec.seed if spec.program is not None else spec.training.train.seed
+    return Trial(last, last, BASELINE, {}, 0, runs, 1, seed, Kind.BASELINE)
 
 
 def floor_trials(test: ScaleTest, trials: Sequence[Trial]) -> tuple[Trial, ...]:
