@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.experiment.expand import Kind
-from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.outcome import Outcome, advice
 from trainer.experiment.record import Record, cut_error
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
@@ -56,9 +56,10 @@ async def recorded(
     if trials:
         listed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         _log.info("%s: recorded %d attempts (%s)", seen.key, len(trials), listed)
+    program = work.experiment.spec.program is not None
     for record in worth_telling(trials):
         reason = "TrialFailed" if record.final else "TrialRetried"
-        await _tell(kube, seen, seen.status, reason, failure_message(record), now, warning=True)
+        await _tell(kube, seen, seen.status, reason, failure_message(record, program=program), now, warning=True)
     for record in baselines:
         _log.info("%s: its baseline's attempt %d ended as %s", seen.key, record.attempt, record.outcome)
         if record.outcome is not Outcome.SUCCEEDED:
@@ -87,7 +88,7 @@ async def changed(kube: Kube, seen: ExperimentObject, made: Mapping[str, Any], n
         await _tell(kube, seen, made, reason, message, now, warning=_TOLD[reason])
 
 
-def failure_message(record: Record) -> str:
+def failure_message(record: Record, *, program: bool) -> str:
     """What to tell about a failed attempt."""
     parameters = ", ".join(f"{name}={value}" for name, value in record.parameters.items())
     what = "" if record.final else " It is tried again."
@@ -95,7 +96,7 @@ def failure_message(record: Record) -> str:
     said = f": {error}" if error else ""
     return (
         f"Trial {record.index} ({record.id}; {parameters}), attempt {record.attempt}, "
-        f"ended as {record.outcome}{said}.{what or ' ' + ADVICE[record.outcome]}"
+        f"ended as {record.outcome}{said}.{what or ' ' + advice(record.outcome, program=program)}"
     )
 
 

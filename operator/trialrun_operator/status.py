@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.experiment.expand import Kind
-from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.outcome import Outcome, advice
 from trainer.experiment.record import Record
 from trainer.experiment.redact import redacted
 from trainer.experiment.spec import HyperparamSearch
@@ -197,7 +197,7 @@ def _verdicts(
         verdicts[c.PROGRESSING] = ("False", reason, sentence)
         kept = f" {c.KEPT_MESSAGE}" if spec.ttl_seconds_after_finished is None else ""
         verdicts[c.FINISHED] = ("True", reason, f"{sentence}{kept}")
-        verdicts[c.SUCCEEDED] = _succeeded(summary, exhausted=exhausted)
+        verdicts[c.SUCCEEDED] = _succeeded(summary, exhausted=exhausted, program=spec.program is not None)
     else:
         verdicts[c.FINISHED] = ("False", c.UNFINISHED, c.UNFINISHED_MESSAGE)
         verdicts[c.SUCCEEDED] = ("Unknown", c.UNFINISHED, c.UNFINISHED_MESSAGE)
@@ -227,16 +227,16 @@ def _no_limit(problem: FloorUnknown | LimitBelowFloor) -> tuple[str, str]:
     return found.reason, found.message
 
 
-def _succeeded(summary: Summary, *, exhausted: bool) -> Verdict:
+def _succeeded(summary: Summary, *, exhausted: bool, program: bool) -> Verdict:
     counts = summary.counts
     others = {name: count for name, count in counts.outcomes.items() if name != Outcome.SUCCEEDED}
     listed = ", ".join(f"{count} {name}" for name, count in others.items())
     # The most frequent failure's advice; of equals, the first by name.
-    advice = ADVICE[Outcome(max(others, key=lambda name: others[name]))] if others else ""
+    told = advice(Outcome(max(others, key=lambda name: others[name])), program=program) if others else ""
     if exhausted:
-        return "False", c.TOO_MANY_FAILURES, c.too_many_failures(summary.caveats[0], listed, advice)
+        return "False", c.TOO_MANY_FAILURES, c.too_many_failures(summary.caveats[0], listed, told)
     if not counts.succeeded:
-        return "False", c.NO_TRIAL_SUCCEEDED, c.no_trial_succeeded(listed, advice)
+        return "False", c.NO_TRIAL_SUCCEEDED, c.no_trial_succeeded(listed, told)
     ended = (summary.ended_by,) if summary.ended_by is not None and counts.done < counts.total else ()
     sentences = (c.succeeded(counts.succeeded, counts.total, listed), *ended, *summary.caveats)
     return "True", c.TRIALS_SUCCEEDED, " ".join(sentences)

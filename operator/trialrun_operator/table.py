@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from trainer.experiment.best import direction, objective_reader, objective_value
 from trainer.experiment.expand import Trial
-from trainer.experiment.outcome import ADVICE, Outcome
+from trainer.experiment.outcome import Outcome, advice
 from trainer.experiment.record import Record, cut_error
 from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.workload import Workload
@@ -84,17 +84,17 @@ def _row(work: Workload, trial: Trial, record: Record | None, running: bool) -> 
         "job": job_name(work.experiment.name, trial.id, record.attempt),
         "seconds": record.seconds.total,
         "peak_memory_bytes": max(peaks, default=None),
-        "error": _error(record),
+        "error": _error(record, program=work.experiment.spec.program is not None),
     }
     if search is not None:
         found["value"] = objective_value(record, search.spec.objective.metric)
     return row.model_copy(update=found)
 
 
-def _error(record: Record) -> str | None:
+def _error(record: Record, *, program: bool) -> str | None:
     """A failure's error, cut short, and what to do about it."""
     if record.outcome is Outcome.SUCCEEDED:
         return None
-    advice = ADVICE[record.outcome]
-    error = cut_error(record.error, MAX_ERROR_CHARACTERS - len(advice) - 2).rstrip(".")
-    return f"{error}. {advice}" if error else advice
+    told = advice(record.outcome, program=program)
+    error = cut_error(record.error, MAX_ERROR_CHARACTERS - len(told) - 2).rstrip(".")
+    return f"{error}. {told}" if error else told

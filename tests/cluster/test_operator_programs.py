@@ -106,6 +106,7 @@ def test_a_command_runs_in_its_image_and_the_last_line_that_it_appends_counts(
         told = trial_of(pod)
         assert told["reports"] == "/dev/termination-log"
         assert told["pod"] is True
+        assert (variables["PET_NPROC_PER_NODE"], variables["RANK"], variables["WORLD_SIZE"]) == ("1", "0", "1")
 
 
 @pytest.mark.usefixtures("operator")
@@ -210,7 +211,7 @@ ENDS: dict[str, tuple[Any, Outcome, str]] = {
     "data": (lambda pod: Fails(65, line(pod)), Outcome.DATA_UNAVAILABLE, "ended with exit code 65"),
     "log": (lambda _: Fails(3, "a\nboom\n"), Outcome.CRASHED, "it said: a boom"),
     "error": (lambda pod: Fails(1, line(pod, error="ValueError: x")), Outcome.CRASHED, "it said: ValueError: x"),
-    "silent": (lambda _: Succeeds(), Outcome.METRICS_MISSING, "ended without a report"),
+    "silent": (lambda _: Succeeds(), Outcome.METRICS_MISSING, "no line in the file"),
     "other": (lambda pod: Succeeds(line(pod, metrics={"acc": 1})), Outcome.METRICS_MISSING, "loss was not reported"),
     "nan": (lambda pod: Succeeds(line(pod, metrics={"loss": None}).replace("null", "NaN")), Outcome.DIVERGED, "nan"),
     "torn": (lambda pod: Fails(137, line(pod) + '{"step": 4, "met'), Outcome.CRASHED, "killed by signal 9"),

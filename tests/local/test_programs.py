@@ -68,7 +68,7 @@ def test_a_shell_is_a_program(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "outcome", "said"),
     [
-        ("true", "MetricsMissing", "rank 0 ended without a report"),
+        ("true", "MetricsMissing", "it ended without a report: none by trialrun.py, and no line in the file"),
         ("exit 3", "Crashed", "ended with exit code 3"),
         ("echo no such column: y; exit 1", "Crashed", "no such column: y"),
         ("exit 65", "DataUnavailable", "ended with exit code 65"),

@@ -95,7 +95,9 @@ def judge(exits: Sequence[RankExit], metric: str | None) -> Verdict:
     first = next((end for end in exits if end.rank == 0), None)
     report = first.said if first is not None else None
     if report is None:
-        why = f"rank 0 left what is {first.unread}" if first is not None and first.unread else ""
+        why = ""
+        if first is not None:
+            why = f"rank 0 left what is {first.unread}" if first.unread else first.error
         return Verdict(Outcome.METRICS_MISSING, why or "rank 0 ended without a report", 0, 0)
     if metric is not None and metric not in report.metrics:
         return Verdict(Outcome.METRICS_MISSING, _missing(metric, report.metrics), 0, 0)

@@ -22,7 +22,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.program import Invocation
-from trainer.experiment.program_report import outcome_of, rank_report
+from trainer.experiment.program_report import SILENT, outcome_of, rank_report
 from trainer.experiment.progress import PROTOCOL
 from trainer.experiment.record import (
     Charged,
@@ -305,7 +305,8 @@ class Programs:
             return RankExit(rank, code, None, Outcome.INVALID_CONFIG, told.wrong, evidence, beside=beside, read=read)
         if code == 0:
             ended = Outcome.SUCCEEDED if self._by_itself(one) else None
-            return RankExit(rank, code, self._report(one, rank, memory, ended), beside=beside, read=read)
+            report, error = self._report(one, rank, memory, ended), SILENT if told.last is None else ""
+            return RankExit(rank, code, report, error=error, beside=beside, read=read)
         words = " ".join(last_words(_tail(one.folder / LOG.format(rank=rank))).split())
         error = exit_text(code, None).removesuffix(" without a report") + (
             f"; its log ends: {words}" if words else ""
