@@ -6,7 +6,7 @@ from typing import Any
 from trainer.experiment.cost import quantity
 from trainer.experiment.judge import LAST_SIGNAL, RankExit, last_words
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.program_report import Told, outcome_of, rank_report, told
+from trainer.experiment.program_report import SILENT, Told, outcome_of, rank_report, told
 from trainer.experiment.progress import ProgressReport, decode
 from trainer.experiment.record import CODE, MAX_REPORT_BYTES, Environment, MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Scalar
@@ -49,7 +49,9 @@ def program_exit(
         error = error or "the pod failed, and nothing is known about its container"
         return RankExit(rank, exit_code, ended(None), platform, error, evidence, beside=beside, read=read)
     if exit_code == 0:
-        return RankExit(rank, 0, ended(Outcome.SUCCEEDED), evidence=evidence, beside=beside, read=read)
+        error = SILENT if found.last is None else ""
+        report = ended(Outcome.SUCCEEDED)
+        return RankExit(rank, 0, report, error=error, evidence=evidence, beside=beside, read=read)
     outcome = outcome_of(exit_code)
     if outcome is None and "deletionTimestamp" in document["metadata"]:
         return RankExit(rank, exit_code, ended(None), Outcome.EVICTED, DELETED, evidence, beside=beside, read=read)

@@ -11,6 +11,9 @@ from trainer.experiment.spec import Scalar
 TOLD_BY_CODE = {number: outcome for outcome, number in EXIT_CODES.items() if outcome is not Outcome.CRASHED}
 
 
+SILENT = "it ended without a report: none by trialrun.py, and no line in the file that TRIALRUN_REPORTS names"
+
+
 class Told:
     """What a program's reports come to: the last one, and what stood in any of them.
 
