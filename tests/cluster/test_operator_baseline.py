@@ -1,19 +1,25 @@
 """A search's baseline on a real control plane: measured once the search is over, imported, failed, lost, deleted."""
 
 import json
+import os
+import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster import podstatus
 from cluster.api import Json
-from cluster.behaviours import Behaviour, Hangs, IsEvicted, RunsOutOfMemory, Succeeds
+from cluster.behaviours import Behaviour, Fails, Hangs, IsEvicted, RunsOutOfMemory, Succeeds
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.kubelet import KubeletPlayer, Script
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, report
 from cluster.testcluster import Cluster
 from eventually import eventually
 from trainer.experiment.baseline import figures
+from trainer.experiment.code import files
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load
 from trainer.experiment.record import Environment, RankReport, Record, encode, encode_report
@@ -254,3 +260,133 @@ def test_killed_at_a_write_for_its_baseline_the_operator_makes_no_second_one(
         created = [name for name in proxy.created.get("pytorchjobs", []) if "-baseline-" in name]
         assert created == ["search-baseline-1"]
         assert len(config_maps(experiments)) == 1
+
+
+# --- of a program ---------------------------------------------------------------------------------------------------
+
+PROGRAM = (
+    """printf '{"metrics": {"loss": %s}, "environment": {"cpu": "A CPU"}}\\n' "$1" >> "$TRIALRUN_REPORTS"; exit $2"""
+)
+
+
+def of_a_program(**spec: Any) -> Json:
+    whole = {
+        "objective": {"metric": "loss", "direction": "Minimize"},
+        "parameters": [{"name": "x", "choices": [0.5, 0.25, 2]}, {"name": "code", "choices": [0, 3]}],
+        "program": {"command": ["sh", "-c", PROGRAM, "sh", "${parameters.x}", "${parameters.code}"]},
+        "maxFailedTrials": 3,
+        "baseline": "Measure",
+    }
+    return {
+        "apiVersion": "trialrun.dev/v1alpha1", "kind": "HyperparamSearch", "metadata": {"name": "search"},
+        "spec": whole | spec,
+    }  # fmt: skip
+
+
+def runs_here(experiments: Experiments, folder: Path) -> Script:
+    """Runs what pods are to run in a process here, in whose stead files lie in a folder."""
+
+    def script(pod: Json) -> Behaviour:
+        (container,), at = pod["spec"]["containers"], folder / pod["metadata"]["name"]
+        at.mkdir()
+        (at / "message").touch()
+        for volume in (each for each in pod["spec"]["volumes"] if each["name"] == "files"):
+            name = volume["configMap"]["name"]
+            held = experiments.api.get(f"/api/v1/namespaces/{experiments.namespace}/configmaps/{name}")
+            for path, content in files(held).items():
+                (at / path).write_bytes(content)
+
+        def here(text: str) -> str:
+            text = text.replace("/dev/termination-log", str(at / "message")).replace("/trialrun/", f"{at}/")
+            return text.replace("$$", "$")
+
+        seen = {each["name"]: here(each["value"]) for each in container["env"]} | {"PATH": os.environ["PATH"]}
+        done = subprocess.run([*map(here, container["command"])], env=seen, stderr=subprocess.PIPE, check=False)
+        message = (at / "message").read_text() or done.stderr.decode()[-2048:]
+        return Fails(done.returncode, message) if done.returncode else Succeeds(message)
+
+    return script
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_programs_trials_run_once_more_one_after_another_in_a_pod_of_its_image(
+    experiments: Experiments, kubelet: KubeletPlayer, tmp_path: Path
+) -> None:
+    kubelet.play(experiments.namespace, runs_here(experiments, tmp_path))
+    limits = {"cpu": "500m", "memory": "64Mi"}
+    experiments.create(of_a_program(pod={"image": "mine:1", "resources": {"limits": limits}}))
+    experiments.finished("search")
+    condition = comparable(experiments, "SameConditions")
+    assert condition["status"] == "True"
+    status = experiments.get("search")["status"]
+    assert (status["phase"], status["summary"]["counts"]["failed"]) == ("Succeeded", 3)
+    assert status["summary"]["comparison"]["sameBest"] is True
+    (kept,) = config_maps(experiments)
+    entry = BaselineEntry.model_validate_json(kept["data"]["1"])
+    assert entry.figures is not None
+    assert entry.figures.outcomes == {"Crashed": 3, "Succeeded": 3}
+    assert entry.figures.best_value == 0.25
+    (environment,) = entry.figures.environments
+    assert (environment.cpu, environment.cpus, environment.memory_limit_bytes) == ("A CPU", 0.5, 64 * 2**20)
+    (pod,) = (each for each in experiments.pods() if is_baseline(each))
+    (container,) = pod["spec"]["containers"]
+    assert (container["image"], container["command"][0]) == ("mine:1", "python3")
+
+    # What it was told goes with the search.
+    experiments.api.delete(experiments.path("search"))
+    where = f"/api/v1/namespaces/{experiments.namespace}/configmaps"
+    eventually(
+        lambda: not [each for each in experiments.api.list(where) if "-baseline-run-" in each["metadata"]["name"]],
+        what="the ConfigMap of what the baseline's pod was told is gone",
+    )
+
+
+@dataclass(frozen=True)
+class CannotStart(Fails):
+    """The container's runtime does not find the command."""
+
+    def end(self, pod: podstatus.Pod, now: str) -> podstatus.Status:
+        return podstatus.ended(pod, now, exit_code=128, reason="StartError", message=self.message)
+
+
+@pytest.mark.usefixtures("operator")
+def test_an_image_without_python_gets_no_baseline_and_a_sentence(
+    experiments: Experiments, kubelet: KubeletPlayer, tmp_path: Path
+) -> None:
+    said = 'exec: "python3": executable file not found in $PATH: unknown'
+    here = runs_here(experiments, tmp_path)
+    kubelet.play(experiments.namespace, lambda pod: CannotStart(message=said) if is_baseline(pod) else here(pod))
+    experiments.create(of_a_program())
+    message = comparable(experiments, "BaselineFailed")["message"]
+    assert "InvalidConfig" in message
+    assert said in message
+
+
+@pytest.mark.parametrize("deadly", ["POST pytorchjobs", "POST configmaps"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_killed_at_a_write_for_a_programs_baseline_the_operator_makes_no_second_one(
+    cluster: Cluster, experiments: Experiments, account: Path, kubelet: KubeletPlayer, tmp_path: Path,
+    deadly: str, before: bool,
+) -> None:  # fmt: skip
+    kubelet.play(experiments.namespace, runs_here(experiments, tmp_path))
+    with (
+        FaultyApi(cluster.access) as proxy,
+        OperatorProcess(tmp_path, experiments.namespace, proxy.kubeconfig_of(account)) as process,
+    ):
+        killed: list[Request] = []
+
+        def on_request(request: Request) -> Fault:
+            told = b"-baseline-run-" in request.body
+            if not killed and request.write and request.kind == deadly and told:
+                killed.append(request)
+                return Fault(lost=before, unanswered=not before, then=process.kill)
+            return NO_FAULT
+
+        proxy.on_request = on_request
+        experiments.create(of_a_program())
+        comparable(experiments, "SameConditions")
+        assert len(killed) == 1
+        assert process.starts == 2
+        assert baseline_jobs(experiments) == ["search-baseline-1"]
+        told = [name for name in proxy.created.get("configmaps", []) if "-baseline-run-" in name]
+        assert len(set(told)) == 1
