@@ -223,7 +223,7 @@ def descendants() -> list[int]:
     """All processes below this one that have not ended."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it may be gone by now
+        with contextlib.suppress(OSError, ValueError):  # it may be gone by now
             state, parent = stat.read_bytes().rpartition(b")")[2].split()[:2]
             if state != b"Z":
                 parents[int(stat.parent.name)] = int(parent)
