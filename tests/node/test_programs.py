@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.api import Json
 from cluster.operatorprocess import Experiments
 from cluster.testcluster import Cluster
+from eventually import eventually
 from node import images, place, pods
 from node.conftest import restricted_namespace
 from node.place import ROOT
@@ -82,7 +84,7 @@ def applied(cluster: Cluster, own_image: str) -> Iterator[Experiments]:
         cluster.kubectl(*code)
         shell, ddp, text = map(example, NAMES)
         ddp["spec"]["program"]["code"] = "configmap/ddp"
-        text["spec"]["pod"] = {"image": own_image}
+        text["spec"] |= {"pod": {"image": own_image}, "baseline": "Measure"}
         for document in (shell, ddp, text):
             experiments.create(document)
         for name in NAMES:
@@ -128,6 +130,19 @@ def test_each_tells_what_it_ran_and_what_it_took(applied: Experiments) -> None:
         for memory in record.memory:
             assert memory is not None
             assert memory.peak_bytes > 100 * 2**20
+
+
+@pytest.mark.usefixtures("our_node")
+def test_a_baseline_is_measured_in_the_program_s_own_image(applied: Experiments) -> None:
+    def verdict() -> Json:
+        found = applied.condition("text", "Comparable")
+        return found if found["status"] != "Unknown" else {}
+
+    compared = eventually(verdict, every_seconds=0.5, what="the baseline is measured")
+    assert compared["reason"] == "SameConditions", compared["message"]
+    comparison = applied.get("text")["status"]["summary"]["comparison"]
+    assert (comparison["sameBest"], comparison["differences"]) == (True, [])
+    assert comparison["speedup"] > 0
 
 
 @pytest.mark.usefixtures("our_node")
