@@ -183,6 +183,7 @@ class Children:
                     os.killpg(process.pid, signal.SIGTERM)
                 until, late = time.monotonic() + GRACE_SECONDS, True
         self._end()
+        reaped(process.pid)
         while text := self._print(output):
             log = (log + text)[-LOG_BYTES:]
         with contextlib.suppress(KeyError):
@@ -210,7 +211,7 @@ class Children:
 
 
 def reaped(pid: int) -> int | None:
-    """Waits for all that have ended; gives the exit code of one if that was among them, negative for a signal."""
+    """Clears away all that have ended; gives the exit code of one if that is among them, negative for a signal."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
@@ -454,11 +455,22 @@ def best(told: dict[str, Any], records: list[dict[str, Any]]) -> tuple[str, floa
     for record in same:
         points.setdefault(record["index"] // told["repeats"], []).append(record)
     means = [
-        (each[0]["id"], float(sum(Fraction(objective(told, record)) for record in each) / len(each)))
+        (each[0]["id"], mean([objective(told, record) for record in each]))
         for each in points.values()
         if len(each) == told["repeats"]
     ]
     return min(means, key=lambda point: point[1] if told["direction"] == "Minimize" else -point[1], default=None)
+
+
+def mean(values: list[float]) -> float:
+    """The mean as `trainer.experiment.moments` has it, to the last digit: of equals the first is best."""
+    try:
+        found = math.fsum(values) / len(values)
+        missing = math.fsum([*values, *([-found] * len(values))]) / len(values)
+        found += missing if abs(missing) >= math.ldexp(1.0, math.frexp(found)[1] - 53) else 0.0
+    except OverflowError:
+        found = float(sum(map(Fraction, values)) / len(values))
+    return min(max(found, min(values)), max(values))
 
 
 def objective(told: dict[str, Any], record: dict[str, Any]) -> float:

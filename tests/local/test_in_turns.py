@@ -11,17 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eventually import eventually
 from local.cli import ROOT, alive, descendants, environment
+from trainer.experiment import moments
 from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.expand import expand
 from trainer.experiment.judge import Times, judge, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.program import Invocation
-from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, RunFigures, decode_report, hash_number
+from trainer.experiment.record import (
+    MAX_REPORT_BYTES,
+    Environment,
+    RankReport,
+    Record,
+    RunFigures,
+    Seconds,
+    decode_report,
+    hash_number,
+)
 from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.suggestion import Suggestion
 from trainer.local.ledger import Ledger
@@ -30,6 +40,7 @@ from trainer.local.programs import Programs
 from trainer.local.run import now, run
 from trainer.scheduling.history import History
 from trainer.scheduling.workload import Workload, one_at_a_time
+from trialrun_operator import in_turns
 from trialrun_operator.orders import FILES, MESSAGE_PATH, Code, Known, order, program_document
 from trialrun_operator.workload import workload
 from unit.builders import Silent
@@ -38,6 +49,7 @@ from unit.objects import observed, pod_document
 UID = "5f0c6f0e-0000-4000-8000-000000000001"
 SCRIPT = ROOT / "operator/trialrun_operator/in_turns.py"
 REPORT = """printf '{"step": %s, "metrics": {"loss": %s}}\\n' """
+OF = """printf '{"metrics": {"loss": 1}, "process":"""
 TO = """ >> "$TRIALRUN_REPORTS"\n"""
 
 
@@ -78,6 +90,14 @@ def told(at: Path, work: Workload, known: Known | None = None, **changed: Any) -
     (at / "message").touch()
     words = [word.replace(FILES, str(at)).replace(MESSAGE_PATH, str(at / "message")) for word in made.command]
     return [sys.executable, *words[1:]]
+
+
+def told_of(work: Workload) -> dict[str, Any]:
+    """What the script is told of a search."""
+    assert work.baseline is not None
+    made = order(work, UID, work.baseline, 1, Known())
+    found: dict[str, Any] = json.loads(gzip.decompress(made.files["trials.json.gz"]))
+    return found
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -196,6 +216,83 @@ def test_its_figures_are_those_of_a_run_here(
     assert report.metrics == hashes
 
 
+@st.composite
+def ledgers(draw: st.DrawFn) -> tuple[dict[str, Any], list[Record]]:
+    """A search, and the records of a run of it, in the order in which they ended."""
+    document = a_search(
+        ["train"],
+        parameters=[{"name": "x", "choices": [1, 2, 3, 4]}],
+        repeats=draw(st.integers(1, 3)),
+        objective={
+            "metric": draw(st.sampled_from(["loss", "totalSeconds"])),
+            "direction": draw(st.sampled_from(["Minimize", "Maximize"])),
+        },
+    )
+    records = list[Record]()
+    for trial in draw(st.permutations(workload(document).trials)):
+        succeeded = draw(st.sampled_from([True, True, True, False]))
+        told = {
+            key: draw(st.sampled_from(["0123456789ab", "0123456789ab", "fedcba987654", None])) for key in EVIDENCE
+        }
+        seconds = draw(st.integers(1, 3))
+        began = records[-1].finished_at if records else 1000
+        records.append(
+            Record(
+                id=trial.id,
+                index=trial.index,
+                seed=trial.seed,
+                outcome=Outcome.SUCCEEDED
+                if succeeded
+                else draw(st.sampled_from([Outcome.CRASHED, Outcome.DIVERGED])),
+                evidence={key: text for key, text in told.items() if text is not None},
+                metrics={"loss": draw(st.sampled_from([0.1, 0.2, 0.30000000000000004, 1e308, -1e308]))},
+                seconds=Seconds(total=float(seconds)),
+                environment=Environment(threads=draw(st.integers(1, 2))),
+                accepted_at=1000,
+                started_at=began,
+                finished_at=began + 1000 * seconds,
+            )
+        )
+    return document, records[: draw(st.integers(1, len(records)))]
+
+
+EVIDENCE = ("data", "validation", "inputs", "code")
+
+
+@settings(deadline=None)
+@given(ledgers())
+def test_what_it_makes_of_trials_is_what_is_made_of_their_records(
+    given_: tuple[dict[str, Any], list[Record]],
+) -> None:
+    document, records = given_
+    work = workload(document)
+    known = told_of(work)
+    ours = [
+        {
+            "id": record.id, "index": record.index, "seed": record.seed, "seconds": record.seconds.total,
+            "finished": record.finished_at, "outcome": str(record.outcome), "metrics": record.metrics,
+            "environment": {"threads": record.environment.threads}, "evidence": record.evidence,
+        }
+        for record in records
+    ]  # fmt: skip
+    found = in_turns.report(known, ours, 1000, provisional=False)
+    report = RankReport.model_validate_json(json.dumps(found))
+    assert report.run is not None
+    theirs = figures(work.experiment, work.trials, records)
+    assert theirs is not None
+    assert report.run.model_copy(update={"environments": ()}) == theirs.model_copy(update={"environments": ()})
+    assert sorted(map(str, report.run.environments)) == sorted(map(str, theirs.environments))
+    hashes = rests_on(work.experiment, work.trials, records)
+    assert report.metrics == {f"{key}Hash": hash_number(text) for key, text in hashes.items()}
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
+@example([0.1, 0.2, 0.2])
+@example([1.7e308, 1.7e308])
+def test_its_means_are_those_of_the_summary(values: list[float]) -> None:
+    assert in_turns.mean(values) == moments.mean(values)
+
+
 def as_a_pod(folder: Path, work: Workload) -> Any:
     """How the first trial ends in a pod: its program is run here, and a kubelet would have told what it left."""
     (trial, *_), reports, log = work.trials, folder / "reports", folder / "log"
@@ -246,6 +343,8 @@ def as_a_pod(folder: Path, work: Workload) -> Any:
         f"""printf '[1]\n' {TO}""",
         f"""printf '[%.0s' $(seq 3000) {TO}""",
         f"""printf '{{"error": "it broke"}}\n' {TO} exit 3""",
+        f"""{OF} 1}}\n' {TO} printf '{{"error": "another did", "process": 2}}\n' {TO}""",
+        f"""{OF} 1}}\n' {TO} printf '{{"error": "another did", "metrics": {{"loss": 2}}, "process": 2}}\n' {TO}""",
         f"""printf '{{"error": "RuntimeError: CUDA out of memory."}}\n' {TO} exit 1""",
         "echo 'RuntimeError: CUDA out of memory. Tried'; exit 1",
         "echo MemoryError; echo; echo that was nothing; exit 1",
