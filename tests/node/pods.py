@@ -84,9 +84,7 @@ def _pod(image: str, command: list[str]) -> Json:
         "name": NAME,
         "image": image,
         "command": command,
-        # The image's entrypoint, which this takes the place of, would set the path.
-        "env": [{"name": "PYTHONPATH", "value": "/opt/trialrun/app"}]
-        + [{"name": name, "value": "1"} for name in threads],
+        "env": [{"name": name, "value": "1"} for name in threads],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
