@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,6 +19,17 @@ from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 from trainer.training.checkpoint import CHECKPOINT
 
+# Counts for a while, and goes on from where an attempt before it was.
+COUNTS = """
+import time, trialrun
+
+trial = trialrun.trial()
+began = next((int((folder / "step").read_text()) for folder in trial.checkpoints if (folder / "step").exists()), 0)
+for step in range(began, 60):
+    (trial.folder / "step").write_text(str(step))
+    trial.report(step, loss=1, began=began)
+    time.sleep(0.25)
+"""
 DATA, OUTPUT, JOB = "data", "output", "job/data-build"
 EPOCHS = 400
 
@@ -119,3 +131,31 @@ def test_an_evicted_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_bit
     assert 0 < resumed.resumed_from < EPOCHS
     assert resumed.epochs == undisturbed.epochs == EPOCHS
     assert resumed.metrics == undisturbed.metrics
+
+
+def test_a_program_goes_on_from_what_it_left_and_fetch_brings_that(volumes: Experiments, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "count.py").write_text(COUNTS)
+    (tmp_path / "search.yaml").write_text(json.dumps({
+        "apiVersion": "trialrun.dev/v1alpha1", "kind": "HyperparamSearch", "metadata": {"name": "count"},
+        "spec": {
+            "objective": {"metric": "loss", "direction": "Minimize"}, "parameters": [{"name": "x", "choices": [1]}],
+            "program": {"command": ["python", "count.py"], "code": "src"}, "pod": {"outputClaim": OUTPUT},
+        },
+    }))  # fmt: skip
+    namespace = volumes.namespace
+    said = trainer(volumes, "apply", "search.yaml", "-n", namespace, cwd=tmp_path)
+    assert "configmap/count-code created" in said
+    (pod,) = running(volumes)
+    wait = "import pathlib, time\nwhile not list(pathlib.Path('/output').rglob('step')): time.sleep(0.1)"
+    volumes.cluster.kubectl("exec", "-n", namespace, pod["metadata"]["name"], "--", "python", "-c", wait)
+    time.sleep(2)  # a few steps
+    evict(volumes.cluster, pod)
+    volumes.finished("count")
+    evicted, resumed = records(volumes, "count")
+    assert [evicted.outcome, resumed.outcome] == [Outcome.EVICTED, Outcome.SUCCEEDED], resumed.error
+    assert 0 < resumed.metrics["began"] < 59
+    assert resumed.evidence["step"] == 59
+
+    trainer(volumes, "fetch", "hps/count", "out", "-n", namespace, cwd=tmp_path)
+    assert (tmp_path / "out" / "trials" / resumed.id / "files" / "step").read_text() == "59"

@@ -15,11 +15,13 @@ from train.ranks import on_ranks, run_all, run_own, run_until_killed
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES, Outcome
-from trainer.experiment.record import HASHES, RankReport, decode_report, encode_report, naive_name
+from trainer.experiment.record import RankReport, decode_report, encode_report, naive_name
 from trainer.experiment.training import Training
 from trainer.training.distributed import PEER_TIMEOUT, is_loss_of_peer
 from trainer.training.loop import Diverged
 from trainer.training.trial import outcome_of, run_rank, sentence
+
+TOLD = {"dataHash", "validationHash"}  # the hashes that our trainer tells
 
 
 def report_of(training: Training, cache: Path, folder: Path, error: BaseException | None = None) -> RankReport:
@@ -65,7 +67,7 @@ def test_a_success_is_reported_with_all_its_figures(cache: Path, tmp_path: Path)
     assert report.outcome is Outcome.SUCCEEDED
     assert (report.error, report.lost_peer, report.rank) == ("", False, 0)
     measured = {"validMse", "validMae", "validR2", "testMse", "testMae", "testR2"}
-    assert set(report.metrics) == {"trainLoss", *measured, *map(naive_name, measured), *HASHES}
+    assert set(report.metrics) == {"trainLoss", *measured, *map(naive_name, measured), *TOLD}
     assert (report.samples, report.epochs) == (121, 3)
     assert report.dataset_bytes == 121 * (5 * 5 * 4 + 4)
     assert report.clock >= int(begun * 1000)
@@ -106,7 +108,7 @@ def test_an_error_of_the_training_becomes_its_outcome(
     report = report_of(a_training(), cache, tmp_path, error)
     assert report.outcome is outcome
     assert report.error == sentence(error)
-    assert report.metrics.keys() == HASHES.keys()  # what it rests on is known before it trains
+    assert report.metrics.keys() == TOLD  # what it rests on is known before it trains
     assert report.memory is not None
     assert EXIT_CODES[report.outcome] != 0
     assert not report.lost_peer

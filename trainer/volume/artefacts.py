@@ -44,7 +44,8 @@ def fetch_artefacts(experiment: Experiment, records: Sequence[Record], folder: P
         for trial, attempt in wanted.items():  # those that left nothing are not asked for again either
             there = Path(arrived) / trial
             there.mkdir(exist_ok=True)
-            (there / _ATTEMPT).write_text(f"{attempt}\n", encoding="utf-8")
+            if not (there / _CONFIG).exists():
+                (there / _ATTEMPT).write_text(f"{attempt}\n", encoding="utf-8")
             shutil.rmtree(trials / trial, ignore_errors=True)
             there.rename(trials / trial)
     return brought
