@@ -26,7 +26,8 @@ __all__ = ["PROTOCOL", "Trial", "trial"]
 
 PROTOCOL = 1
 MOST_METRICS = 100
-MOST_BYTES = 4096  # of a report: what a cluster keeps of one
+MOST_BYTES = 4000  # of a report
+_KEPT_BYTES = 4096  # of what a pod tells: a cluster keeps no more
 _VARIABLE = "TRIALRUN_TRIAL"
 _MOST_ERROR = 1000  # characters
 _DATA_UNAVAILABLE = 65  # an exit code
@@ -194,7 +195,7 @@ class _Pod:
         without = {name: value for name, value in self._said.items() if name != "error"}
         tried = ({**whole, "environment": self._environment}, whole, self._said, without)
         lines = (json.dumps(each, separators=(",", ":")).encode() for each in tried)
-        self._write(next(line for line in lines if len(line) < MOST_BYTES))
+        self._write(next(line for line in lines if len(line) < _KEPT_BYTES))
 
     def _write(self, line):
         """One write, of no fewer bytes than before: what is there is whole, whenever this process ends."""
@@ -210,7 +211,7 @@ class _Pod:
 
     def _failed(self, kind, value, trace):
         if os.getpid() == self._process:
-            text = f"{kind.__name__}: {value}"
+            text = f"{kind.__name__}: {value}".encode("utf-8", "backslashreplace").decode()
             half = _MOST_ERROR // 2 - 3
             self.tell({"error": text if len(text) <= _MOST_ERROR else f"{text[:half]} ... {text[-half:]}"})
         self._hook(kind, value, trace)

@@ -216,9 +216,10 @@ def test_in_a_pod_it_tells_its_memory_its_packages_and_when(tmp_path: Path) -> N
 
 
 def test_in_a_pod_the_exception_that_ends_it_is_told_beside_the_last_figures(tmp_path: Path) -> None:
-    code, message = in_pod(tmp_path, "trial.report(1, loss=1)\nraise ValueError('no row 17' + 'x' * 5000)")
+    code, message = in_pod(tmp_path, "trial.report(1, loss=1)\nraise ValueError('no row 17\\udcff' + 'x' * 5000)")
     report = only(message)
     assert (code, report.metrics, report.error[:21]) == (1, {"loss": 1}, "ValueError: no row 17")
+    assert report.error[21:28] == "\\udcffx"
     assert len(report.error) <= 1000
 
 
@@ -268,4 +269,23 @@ def test_a_report_that_no_cluster_would_keep_whole_is_refused_here_too(tmp_path:
     script = "trial.report(1, {'m' + 'x' * 59 + str(100 + i): 1.5 for i in range(80)})"
     code, message = in_pod(tmp_path, script, pod=pod)
     assert code == 1
-    assert "a report must have at most 4096 bytes, got " in message
+    assert "a report must have at most 4000 bytes, got " in message
+
+
+def test_the_largest_report_that_it_takes_is_told_in_a_pod_with_whatever_else_has_room(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("rows")
+    script = """
+metrics = {f"m{number:02}/{'x' * 30}": 1 / 3 for number in range(60)}
+while True:
+    try:
+        trial.report(1, metrics)
+        metrics[f"n{len(metrics)}"] = 1
+    except ValueError:
+        break
+raise OSError("x" * 900)
+"""
+    code, message = in_pod(tmp_path, script, inputs=["rows.csv"])
+    report = only(message)
+    assert (code, len(message) <= 4096) == (1, True)
+    assert len(report.metrics) > 60
+    assert (report.inputs is not None, report.error) == (True, "")
