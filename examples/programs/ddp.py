@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 import trialrun  # 1
 
 ARMS = 3
+# Made once: gloo's threads let go of what they have sent a little later, and must not be the last while Python ends.
+STOP = torch.zeros(1)  # 4
 
 
 def spirals(count, seed):
@@ -47,14 +49,14 @@ def main():
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(batch), labels).backward()
             optimizer.step()
-        stop = torch.zeros(1)  # 4
         if rank == 0:
             with torch.no_grad():
                 right = (model.module(points).argmax(1) == arms).float().mean()
-            stop[0] = trial.report(epoch, accuracy=right)  # 5
-        dist.broadcast(stop, src=0)  # 6
-        if stop:  # 7
+            STOP[0] = trial.report(epoch, accuracy=right)  # 5
+        dist.broadcast(STOP, src=0)  # 6
+        if STOP:  # 7
             break  # 8
+    dist.barrier()
     dist.destroy_process_group()
 
 
