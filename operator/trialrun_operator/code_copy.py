@@ -12,7 +12,8 @@ from trainer.experiment.spec import Experiment
 from trialrun_operator import conditions
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube, Refused
-from trialrun_operator.names import CONFIG_MAPS, EXPERIMENT_LABEL, KIND_LABEL, PART_OF, Key, code_name, owner
+from trialrun_operator.manifests import unchanging
+from trialrun_operator.names import CONFIG_MAPS, Key, code_name
 from trialrun_operator.orders import Code
 
 
@@ -67,20 +68,9 @@ async def find(kube: Kube, owner_key: Key, uid: str, digest: str) -> Code | None
 
 async def _copy(kube: Kube, owner_key: Key, uid: str, source: Mapping[str, Any], digest: str) -> Code:
     name = code_name(owner_key, uid, digest)
-    body = {
-        "apiVersion": "v1",
-        "kind": CONFIG_MAPS.kind,
-        "metadata": {
-            "name": name,
-            "namespace": owner_key.namespace,
-            "labels": {PART_OF: "trialrun", EXPERIMENT_LABEL: owner_key.name, KIND_LABEL: owner_key.kind},
-            "ownerReferences": [owner(owner_key, uid)],
-        },
-        "immutable": True,
-        **{part: source[part] for part in ("data", "binaryData") if source.get(part)},
-    }
+    content = {part: source[part] for part in ("data", "binaryData") if source.get(part)}
     try:
-        made = await kube.create(CONFIG_MAPS.path(owner_key.namespace), body)
+        made = await kube.create(CONFIG_MAPS.path(owner_key.namespace), unchanging(owner_key, uid, name, content))
     except Refused as refused:
         if refused.code == 409 and (found := await find(kube, owner_key, uid, digest)) is not None:
             return found  # of another look, or another operator

@@ -1,8 +1,9 @@
-"""Makes the PyTorchJob that runs one attempt at a trial, and the ConfigMap of the files that its pods are told by.
+"""Makes the PyTorchJob that runs one attempt at a trial, and the ConfigMaps of files that its pods mount.
 
 Only `observe` knows the looks of a job too. Pure.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.experiment import code
@@ -92,20 +93,28 @@ def config_map(
     work: Workload, key: Key, uid: str, trial: Trial, attempt: int, known: Known | None = None
 ) -> Document | None:
     """The ConfigMap of the files that an attempt's pods are told by; None where they are told by none."""
-    files = order(work, uid, trial, attempt, known or Known()).files
-    if not files:
+    if trial.kind is not Kind.BASELINE:  # an order is not made twice for each of thousands
         return None
+    files = order(work, uid, trial, attempt, known or Known()).files
+    return unchanging(key, uid, files_name(key, uid, code.digest(files)), code.config_map(files)) if files else None
+
+
+def unchanging(key: Key, uid: str, name: str, content: Mapping[str, Any]) -> Document:
+    """A ConfigMap of an experiment's that nobody changes; `content` are its `data` and `binaryData`.
+
+    It has no UID's label: whoever lists a ledger has no use for it, and it may be large.
+    """
     return {
         "apiVersion": CONFIG_MAPS.api_version,
         "kind": CONFIG_MAPS.kind,
         "metadata": {
-            "name": files_name(key, uid, code.digest(files)),
+            "name": name,
             "namespace": key.namespace,
             "labels": {PART_OF: "trialrun", EXPERIMENT_LABEL: key.name, KIND_LABEL: key.kind},
             "ownerReferences": [owner(key, uid)],
         },
         "immutable": True,
-        **code.config_map(files),
+        **content,
     }
 
 

@@ -131,10 +131,7 @@ def warm_start_name(key: Key, uid: str) -> str:
 
 
 def code_name(key: Key, uid: str, digest: str) -> str:
-    """The ConfigMap of the code that an experiment's trials run, by its hash: what it holds never changes.
-
-    It has no UID's label: whoever lists a ledger has no use for it, and it may be large.
-    """
+    """The ConfigMap of the code that an experiment's trials run, by its hash: what it holds never changes."""
     return f"{SHORT_NAMES[key.kind]}-{key.name}-{uid[:8]}-code-{digest}"
 
 

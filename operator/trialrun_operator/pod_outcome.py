@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.experiment.judge import LAST_SIGNAL, RankExit
+from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MAX_REPORT_BYTES, RankReport, Unreadable, cut_error, decode_report
 from trainer.experiment.spec import Scalar
-from trialrun_operator.names import CONTAINER
-from trialrun_operator.program_left import DELETED, in_pod, program_exit
+from trialrun_operator.program_left import (
+    DELETED,
+    UNKNOWN,
+    how_ended,
+    in_pod,
+    is_signal,
+    limits_of,
+    program_exit,
+)
 
 Document = Mapping[str, Any]
 
@@ -150,9 +157,7 @@ def _platform(document: Document, terminated: Document) -> tuple[Outcome | None,
 
 def _memory_limit(document: Document) -> str:
     """The memory that a pod's training container may use, in words."""
-    containers = (document.get("spec") or {}).get("containers") or ()
-    ours: Document = next((each for each in containers if each["name"] == CONTAINER), {})
-    limit = ((ours.get("resources") or {}).get("limits") or {}).get("memory")
+    limit = limits_of(document).get("memory")
     return f"its memory limit is {limit}" if limit else "it has no memory limit of its own, and its node had no more"
 
 
@@ -217,15 +222,13 @@ def _silent(terminated: Document, message: str) -> str:
     if message:
         return cut_error(_said(reason, message) if reason else message.strip())
     if code is None:
-        return "the pod failed, and nothing is known about its container"
+        return UNKNOWN
     if code == 0:
         return ""
-    # A container's signal is told as 128 and its number; whatever lies beyond, or is negative, is an exit code.
-    if 128 < code <= 128 + LAST_SIGNAL:
-        words = f"killed by signal {code - 128} (exit code {code}) without a report"
-        return _said(reason, words) if reason else f"{words}; the platform gives no reason"
-    words = f"ended with exit code {code} without a report"
-    return _said(reason, words) if reason else words
+    words = f"{how_ended(code)} without a report"
+    if reason:
+        return _said(reason, words)
+    return f"{words}; the platform gives no reason" if is_signal(code) else words
 
 
 def _said(reason: str, message: str) -> str:

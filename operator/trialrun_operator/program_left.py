@@ -15,6 +15,7 @@ from trialrun_operator.names import CONTAINER, IN_IMAGE
 Document = Mapping[str, Any]
 
 DELETED = "Deleted: the pod was deleted before it had ended by itself"
+UNKNOWN = "the pod failed, and nothing is known about its container"
 _WHERE = "the reports"
 _CUT_OFF = f"; a report has at most {MAX_REPORT_BYTES} bytes, and what is longer is cut off"
 
@@ -39,24 +40,23 @@ def program_exit(
         beside = found.beside() | ({} if code == IN_IMAGE else {CODE: code})
     read = frozenset(found.read) if rank == 0 and found.read is not None else None
 
-    def ended(outcome: Outcome | None, why: str = "") -> RankReport | None:
+    def report(outcome: Outcome | None, why: str = "") -> RankReport | None:
         return rank_report(found, rank, outcome, error=why, **_of_pod(document, found))
 
+    def end(left: RankReport | None, platform: Outcome | None, why: str) -> RankExit:
+        return RankExit(rank, exit_code, left, platform, why, evidence, beside=beside, read=read)
+
     if platform is None and rank == 0 and found.wrong:
-        platform, error = Outcome.INVALID_CONFIG, found.wrong
-        return RankExit(rank, exit_code, None, platform, error, evidence, beside=beside, read=read)
+        return end(None, Outcome.INVALID_CONFIG, found.wrong)
     if platform is not None or exit_code is None:
-        error = error or "the pod failed, and nothing is known about its container"
-        return RankExit(rank, exit_code, ended(None), platform, error, evidence, beside=beside, read=read)
+        return end(report(None), platform, error or UNKNOWN)
     if exit_code == 0:
-        error = SILENT if found.last is None else ""
-        report = ended(Outcome.SUCCEEDED)
-        return RankExit(rank, 0, report, error=error, evidence=evidence, beside=beside, read=read)
+        return end(report(Outcome.SUCCEEDED), None, SILENT if found.last is None else "")
     outcome = outcome_of(exit_code)
     if outcome is None and "deletionTimestamp" in document["metadata"]:
-        return RankExit(rank, exit_code, ended(None), Outcome.EVICTED, DELETED, evidence, beside=beside, read=read)
-    error = _how(document, exit_code, found.error or " ".join(last_words(words).split()))
-    return RankExit(rank, exit_code, ended(outcome, error), error=error, evidence=evidence, beside=beside, read=read)
+        return end(report(None), Outcome.EVICTED, DELETED)
+    why = _how(document, exit_code, found.error or " ".join(last_words(words).split()))
+    return end(report(outcome, why), None, why)
 
 
 def _told(message: str, *, orderly: bool) -> tuple[Told, str]:
@@ -101,9 +101,7 @@ def _of_pod(document: Document, found: Told) -> dict[str, Any]:
 
 def in_pod(environment: Environment, document: Document) -> Environment:
     """What a program tells of where it ran, with the limits that its pod has: it does not know them."""
-    containers = (document.get("spec") or {}).get("containers") or ()
-    ours: Document = next((each for each in containers if each["name"] == CONTAINER), {})
-    limits = (ours.get("resources") or {}).get("limits") or {}
+    limits = limits_of(document)
     cpus, most = (quantity(limits[name]) if name in limits else None for name in ("cpu", "memory"))
     told = {
         "cpus": None if cpus is None else float(cpus),
@@ -112,12 +110,28 @@ def in_pod(environment: Environment, document: Document) -> Environment:
     return environment.model_copy(update=told)
 
 
+def limits_of(document: Document) -> Mapping[str, str]:
+    """The limits of a pod's training container, by resource."""
+    containers = (document.get("spec") or {}).get("containers") or ()
+    ours: Document = next((each for each in containers if each["name"] == CONTAINER), {})
+    return (ours.get("resources") or {}).get("limits") or {}
+
+
+def is_signal(exit_code: int) -> bool:
+    """Whether a container's exit code tells of a signal: of 128 and its number. What lies beyond is an exit code."""
+    return 128 < exit_code <= 128 + LAST_SIGNAL
+
+
+def how_ended(exit_code: int) -> str:
+    """How a container ended, in words."""
+    if is_signal(exit_code):
+        return f"killed by signal {exit_code - 128} (exit code {exit_code})"
+    return f"ended with exit code {exit_code}"
+
+
 def _how(document: Document, exit_code: int, words: str) -> str:
     """How a program ended that failed, and what it said last, or where that stands."""
-    how = f"ended with exit code {exit_code}"
-    # A container's signal is told as 128 and its number; whatever lies beyond, or is negative, is an exit code.
-    if 128 < exit_code <= 128 + LAST_SIGNAL:
-        how = f"killed by signal {exit_code - 128} (exit code {exit_code})"
+    how = how_ended(exit_code)
     if words:
         return cut_error(f"{how}; it said: {words}")
     return f"{how}; `kubectl logs {document['metadata']['name']}` has what it said"

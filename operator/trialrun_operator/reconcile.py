@@ -304,7 +304,7 @@ class Reconciler:
         program = work.experiment.spec.program
         if program is None or program.config_map is None:
             return None
-        proven = first_told(state.ledger.records, CODE)
+        proven = first_told(work, state.ledger.records, CODE)
         try:
             state.code = await code_copy.take(self._kube, seen.key, seen.uid, program.config_map, proven)
         except code_copy.CodeUnavailable as unavailable:

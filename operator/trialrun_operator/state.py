@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from trainer.experiment.comparable import contents
 from trainer.experiment.errors import InvalidExperiment
-from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import INPUTS
 from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.decide import Start
@@ -134,7 +134,7 @@ class ExperimentState:
         """What is known of the experiment beside its file."""
         program = work.experiment.spec.program
         if program is not None and program.inputs and self._inputs is None:
-            self._inputs = first_told(self.ledger.records, INPUTS)
+            self._inputs = first_told(work, self.ledger.records, INPUTS)
         return Known(self.ledger.records.keys(), self.code, self._inputs)
 
     def may_write(self) -> bool:
@@ -228,15 +228,11 @@ class ExperimentState:
         return self._deleted.get(uid, _NEVER) > self.clock() - _DELETION_SECONDS
 
 
-def first_told(ledger: Ledger, key: str) -> str | None:
-    """What the first trial that succeeded tells under a key of its evidence; None where none tells."""
-    told = [
-        (record.finished_at, str(record.evidence[key]))
-        for records in ledger.values()
-        for record in records
-        if record.outcome is Outcome.SUCCEEDED and key in record.evidence
-    ]
-    return min(told)[1] if told else None
+def first_told(work: Workload, ledger: Ledger, key: str) -> str | None:
+    """What the first of a program's trials that succeeded tells in its evidence under `key`; None where none does."""
+    runs = ((work.by_id.get(identity), records) for identity, records in ledger.items())
+    first = contents((trial, record) for trial, records in runs if trial is not None for record in records)
+    return None if (found := first.get((key, ()))) is None else str(found)
 
 
 def _longer(before: _Backoff | None, problem: Problem | None, now: float) -> _Backoff:
