@@ -12,7 +12,7 @@ import trialrun  # 1
 
 ARMS = 3
 # Made once: gloo's threads let go of what they have sent a little later, and must not be the last while Python ends.
-STOP = torch.zeros(1)  # 4
+STOP = torch.zeros(1)  # 2
 
 
 def spirals(count, seed):
@@ -25,7 +25,7 @@ def spirals(count, seed):
 
 
 def main():
-    trial = trialrun.trial(lr=0.03, width=32, epochs=8)  # 2
+    trial = trialrun.trial(lr=0.03, width=32, epochs=8)  # 3
     settings = trial.parameters
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
@@ -42,7 +42,7 @@ def main():
     model = DistributedDataParallel(layers)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
 
-    trial.naive(accuracy=1 / ARMS)  # 3
+    trial.naive(accuracy=1 / ARMS)  # 4
     for epoch in range(settings["epochs"]):
         sampler.set_epoch(epoch)
         for batch, labels in loader:
