@@ -33,7 +33,7 @@ from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, apply_cr
 from cluster.programs import build
 from cluster.watch import Watch
 from eventually import eventually
-from trialrun_operator.manifests import pytorch_job
+from jobs import pytorch_job
 from trialrun_operator.names import Key
 from trialrun_operator.workload import workload
 from version_0_1 import unpacked

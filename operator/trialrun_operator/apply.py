@@ -1,17 +1,21 @@
 """Creates and deletes what a plan says. Whatever it meets on the way, doing it again does no harm."""
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 
 from trainer.experiment.expand import Kind
 from trainer.scheduling.decide import Start
 from trainer.scheduling.workload import Workload
 from trialrun_operator import observe
+from trialrun_operator.backends import BACKENDS
+from trialrun_operator.backends.backend import Backend, controller
 from trialrun_operator.conditions import creation_refused, name_conflict
 from trialrun_operator.kube import IN_FLIGHT, ApiFailure, Document, Kube, Refused, all_of
-from trialrun_operator.manifests import config_map, pytorch_job
+from trialrun_operator.manifests import config_map, job_parts
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import CONFIG_MAPS, JOBS, job_name
+from trialrun_operator.names import CONFIG_MAPS, PODS, Resource, job_name
+from trialrun_operator.observe import Job
 from trialrun_operator.plan import Delete
 from trialrun_operator.state import ExperimentState
 from trialrun_operator.store import ExperimentObject, Store
@@ -32,24 +36,39 @@ class Applier:
         self._image = image
         self._clock = clock
 
-    async def find(self, seen: ExperimentObject, state: ExperimentState) -> None:
+    async def find(self, seen: ExperimentObject, state: ExperimentState, backend: Backend) -> None:
         """Asks for the jobs whose creation had no answer: they count as running before any watch tells of them.
 
         Raises:
             ApiFailure: it is still not known of some.
         """
-        await all_of(*(self._find(seen, state, name) for name in tuple(state.unanswered)))
+        await all_of(*(self._find(seen, state, backend, name) for name in tuple(state.unanswered)))
 
-    async def _find(self, seen: ExperimentObject, state: ExperimentState, name: str) -> None:
+    async def _find(self, seen: ExperimentObject, state: ExperimentState, backend: Backend, name: str) -> None:
         try:
-            self._take_in(await self._kube.get(JOBS.path(seen.key.namespace, name)))
+            self._take_in(backend, await self._kube.get(backend.jobs.path(seen.key.namespace, name)))
         except Refused as refused:
             if refused.code != 404:
                 raise
         state.unanswered.discard(name)
 
+    async def read(self, job: Job) -> None:
+        """Asks for a job as it is now; one that is gone is left to the watches."""
+        try:
+            self._take_in(
+                BACKENDS[job.resource.kind], await self._kube.get(job.resource.path(job.key.namespace, job.name))
+            )
+        except Refused as refused:
+            if refused.code != 404:
+                raise
+
     async def create(
-        self, seen: ExperimentObject, state: ExperimentState, work: Workload, starts: Sequence[Start]
+        self,
+        seen: ExperimentObject,
+        state: ExperimentState,
+        work: Workload,
+        backend: Backend,
+        starts: Sequence[Start],
     ) -> list[Start]:
         """Creates the first of the jobs; gives those that it created.
 
@@ -62,7 +81,7 @@ class Applier:
 
         async def some() -> None:
             for each in left:
-                if await self._create(seen, state, work, each):
+                if await self._create(seen, state, work, backend, each):
                     created.append(each)
                 if self._clock() > until:
                     break
@@ -85,64 +104,86 @@ class Applier:
                     )
         return created
 
-    async def _create(self, seen: ExperimentObject, state: ExperimentState, work: Workload, start: Start) -> bool:
+    async def _create(
+        self, seen: ExperimentObject, state: ExperimentState, work: Workload, backend: Backend, start: Start
+    ) -> bool:
         """Whether the job was created now; it may exist already, or be impossible at present."""
         if state.backing_off():  # another of this look was refused
             return False
-        key = seen.key
-        name = job_name(key.name, start.trial.id, start.attempt)
+        key, trial, attempt = seen.key, start.trial, start.attempt
+        name = job_name(key.name, trial.id, attempt)
         known = state.known(work)
-        files = config_map(work, key, seen.uid, start.trial, start.attempt, known)
-        if files is not None and not await self._provide(seen, state, start, files):
+        files = config_map(work, key, seen.uid, trial, attempt, known)
+        if files is not None and not await self._provide(seen, state, start, CONFIG_MAPS, files):
             return False
-        body = pytorch_job(work, key, seen.uid, start.trial, start.attempt, self._image, start.memory, known)
+        link = secrets.token_hex(8)
+        parts = job_parts(work, key, seen.uid, trial, attempt, backend, self._image, link, start.memory, known)
+        shared = backend.shares(parts)
+        if shared is not None and not await self._provide(seen, state, start, *shared):
+            return False
         try:
-            made = await self._kube.create(JOBS.path(key.namespace), body)
+            made = await self._kube.create(backend.jobs.path(key.namespace), backend.job(parts))
         except ApiFailure as failure:
             if not isinstance(failure, Refused) or not failure.final:
                 state.unanswered.add(name)
                 raise
             if failure.code == 409:
-                await self._meet(seen, state, start, name)
+                await self._meet(seen, state, start, backend, name)
             elif not state.backing_off():
                 _log.warning("%s: job %s was refused: %s", key, name, failure.message)
-                state.back_off(creation_refused(name, failure.message))
-                state.crowded = state.crowded or _is_of_objects(failure.message)
+                early = shared is not None and backend.is_early(failure.message)
+                state.back_off(None if early else creation_refused(name, failure.message, backend.jobs))
+                state.crowded = state.crowded or backend.counted(failure.message)
+                state.provided.clear()  # somebody may have deleted what it needs
             return False
-        self._take_in(made)
+        self._take_in(backend, made)
         state.unblock(start)
         state.created()
         return True
 
-    async def _provide(self, seen: ExperimentObject, state: ExperimentState, start: Start, files: Document) -> bool:
-        """Whether the ConfigMap is there that a job's pods mount, as it never changes: made now or before."""
-        name = files["metadata"]["name"]
+    async def _provide(
+        self, seen: ExperimentObject, state: ExperimentState, start: Start, kind: Resource, wanted: Document
+    ) -> bool:
+        """Whether an object is there that a job needs, as it never changes: made now or before."""
+        async with state.providing:
+            name = wanted["metadata"]["name"]
+            if name not in state.provided and await self._make(seen, state, start, kind, wanted):
+                state.provided.add(name)
+            return name in state.provided
+
+    async def _make(
+        self, seen: ExperimentObject, state: ExperimentState, start: Start, kind: Resource, wanted: Document
+    ) -> bool:
+        name = wanted["metadata"]["name"]
         try:
-            await self._kube.create(CONFIG_MAPS.path(seen.key.namespace), files)
+            await self._kube.create(kind.path(seen.key.namespace), wanted)
         except Refused as refused:
             if not refused.final:
                 raise
-            if refused.code == 409:
-                found = await self._kube.get(CONFIG_MAPS.path(seen.key.namespace, name))
-                if all(found.get(part) == files.get(part) for part in ("immutable", "data", "binaryData")):
-                    return True
-                _log.warning("%s: ConfigMap %s exists and belongs to something else", seen.key, name)
-                state.block(start, name_conflict(name, CONFIG_MAPS))
+            if refused.code != 409:
+                _log.warning("%s: %s %s was refused: %s", seen.key, kind.kind, name, refused.message)
+                state.back_off(creation_refused(name, refused.message, kind))
                 return False
-            _log.warning("%s: ConfigMap %s was refused: %s", seen.key, name, refused.message)
-            state.back_off(creation_refused(name, refused.message, CONFIG_MAPS))
-            return False
+            found = await self._kube.get(kind.path(seen.key.namespace, name))
+            owner = controller(found["metadata"])
+            ours = owner is not None and owner["uid"] == seen.uid
+            if not ours or any(found.get(part) != wanted.get(part) for part in ("immutable", "data", "binaryData")):
+                _log.warning("%s: %s %s exists and belongs to something else", seen.key, kind.kind, name)
+                state.block(start, name_conflict(name, kind))
+                return False
         return True
 
-    async def _meet(self, seen: ExperimentObject, state: ExperimentState, start: Start, name: str) -> None:
+    async def _meet(
+        self, seen: ExperimentObject, state: ExperimentState, start: Start, backend: Backend, name: str
+    ) -> None:
         """A job of this name exists: ours is welcome, a dying one is waited for, any other is a conflict."""
         try:
-            document = await self._kube.get(JOBS.path(seen.key.namespace, name))
+            document = await self._kube.get(backend.jobs.path(seen.key.namespace, name))
         except Refused as refused:
             if refused.code != 404:
                 raise
             return
-        theirs = observe.job(document)
+        theirs = observe.job(backend, document)
         dying = "deletionTimestamp" in document["metadata"]
         if theirs is not None and theirs.experiment_uid == seen.uid and not dying:
             self._store.put(theirs)
@@ -155,7 +196,7 @@ class Applier:
             state.block(start, None)
         else:
             _log.warning("%s: job %s exists and belongs to something else", seen.key, name)
-            state.block(start, name_conflict(name))
+            state.block(start, name_conflict(name, backend.jobs))
 
     async def delete(self, seen: ExperimentObject, state: ExperimentState, deletes: Sequence[Delete]) -> None:
         """Deletes the first of the jobs and pods, each if it still is the one that was meant."""
@@ -170,14 +211,9 @@ class Applier:
             raise
         state.deletes(each.uid)
         _log.info("%s: deleted %s %s, because %s", seen.key, each.resource.kind, each.name, each.why)
-        if each.resource is JOBS:
+        if each.resource is not PODS:
             self._metrics.jobs_deleted.labels(seen.key.kind).inc()
 
-    def _take_in(self, made: Document) -> None:
-        if (job := observe.job(made)) is not None:
+    def _take_in(self, backend: Backend, made: Document) -> None:
+        if (job := observe.job(backend, made)) is not None:
             self._store.put(job)
-
-
-def _is_of_objects(refusal: str) -> bool:
-    """Whether a quota refuses the job for the number of jobs that there are, ended ones included."""
-    return "exceeded quota" in refusal and f"count/{JOBS.plural}.{JOBS.group}" in refusal

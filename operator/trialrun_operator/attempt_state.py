@@ -40,7 +40,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class NeedsRelist:
-    """A pod, its end or its report was not seen; a LIST of this job's pods must confirm that first."""
+    """A pod, its end or its report was not seen, or was told to end: this job and its pods must be read first."""
 
     job: Job
 
@@ -178,9 +178,13 @@ def _record(
 
 
 def _confirmed(attempt: Attempt, trial: Trial, record: Record, now: int) -> Finished | NeedsRelist:
-    """The record, but only once a LIST has confirmed what it says of pods or reports that were not seen."""
+    """The record, but only once its job and pods were read, where it rests on one not seen, or told to end.
+
+    A queue that takes pods back suspends their job first, and that may not have been seen.
+    """
     unseen = sum(pod.exit is not None for pod in attempt.ranks.values()) < trial.workers
-    doubtful = unseen or record.outcome is Outcome.METRICS_MISSING
+    told = any(pod.withdrawn for pod in attempt.ranks.values())
+    doubtful = unseen or told or record.outcome is Outcome.METRICS_MISSING
     listed = attempt.confirmed is not None and now < attempt.confirmed + CONFIRMED_MILLISECONDS
     if doubtful and attempt.job is not None and not listed:
         return NeedsRelist(attempt.job)

@@ -1,9 +1,11 @@
 """All conditions, their reasons and their sentences, in one place, so that tests and docs can name them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from trialrun_operator.names import JOBS, Resource
+from trialrun_operator.backends import AUTO, BACKENDS
+from trialrun_operator.backends.backend import Backend
+from trialrun_operator.names import Resource
 
 ACCEPTED = "Accepted"
 PROGRESSING = "Progressing"
@@ -48,11 +50,6 @@ SEARCH_FAILED = "SearchFailed"
 DIFFERENT = "DifferentConditions"
 SAME = "SameConditions"
 
-INSTALL_BACKEND = (
-    "kubectl apply --server-side -k "
-    '"github.com/kubeflow/training-operator.git/manifests/overlays/standalone?ref=v1.8.1"'
-)
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -62,14 +59,33 @@ class Problem:
     message: str
 
 
-MISSING_BACKEND = Problem(
-    BACKEND_MISSING,
-    f"This cluster has no {JOBS.kind} ({JOBS.api_version}), so no trial can run. Install Kubeflow's training "
-    f"operator: {INSTALL_BACKEND}. Trials start by themselves within two minutes after that.",
-)
+def backend_missing(wanted: str, enabled: Collection[str]) -> Problem:
+    """The cluster has no jobs of the kind that trials should run as; `enabled` are those that the chart allows."""
+    kinds = [kind for kind in BACKENDS if wanted in (AUTO, kind)]
+    if not any(kind in enabled for kind in kinds):
+        return Problem(
+            BACKEND_MISSING,
+            f"spec.backend: {wanted} is turned off in the values of Trialrun's chart (backends). Turn it on there, "
+            f"or apply the experiment under another name with one of {', '.join(enabled)}.",
+        )
+    lacks = " and no ".join(f"{kind} ({BACKENDS[kind].jobs.api_version})" for kind in kinds)
+    ways = "; or ".join(BACKENDS[kind].install for kind in kinds if kind in enabled)
+    return Problem(
+        BACKEND_MISSING,
+        f"This cluster has no {lacks}, so no trial can run. Install {ways}. Trials start by themselves within two "
+        "minutes after that.",
+    )
 
 
-def name_conflict(name: str, kind: Resource = JOBS) -> Problem:
+def name_too_long(name: str, backend: Backend) -> str:
+    """The experiment's name leaves too little room for those of its jobs' pods."""
+    return (
+        f"metadata.name: must have at most {backend.longest_name} characters where trials run as "
+        f"{backend.jobs.kind}s, got {len(name)}"
+    )
+
+
+def name_conflict(name: str, kind: Resource) -> Problem:
     """A job, or what its pods are told by, has a namesake that belongs to something else."""
     return Problem(
         NAME_CONFLICT,
@@ -78,7 +94,7 @@ def name_conflict(name: str, kind: Resource = JOBS) -> Problem:
     )
 
 
-def creation_refused(name: str, said: str, kind: Resource = JOBS) -> Problem:
+def creation_refused(name: str, said: str, kind: Resource) -> Problem:
     """The API server does not take what should be created, for a reason that may go away: a quota, a policy."""
     return Problem(CREATION_REFUSED, f"The API server refuses the {kind.kind} {name}: {said} It is tried again.")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trialrun_operator import observe
+from trialrun_operator.backends.backend import Backend
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.queue import Queue
 from trialrun_operator.store import Store, Value, experiment_object
@@ -23,9 +24,9 @@ class EventHandler:
         """An experiment was seen."""
         self._take("experiments", event, experiment_object(event["object"]))
 
-    def job(self, event: Event) -> None:
-        """A PyTorchJob was seen."""
-        self._take("pytorchjobs", event, observe.job(event["object"]))
+    def job(self, backend: Backend, event: Event) -> None:
+        """A job of a backend's was seen."""
+        self._take(backend.jobs.plural, event, observe.job(backend, event["object"]))
 
     def pod(self, event: Event) -> None:
         """A pod was seen."""

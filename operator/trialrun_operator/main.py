@@ -10,10 +10,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from trialrun_operator import health, settings, watches
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.event_handler import EventHandler
 from trialrun_operator.kube import Kube
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import JOBS
 from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
@@ -66,17 +66,18 @@ async def run(chosen: settings.Settings) -> int:
         chosen.image,
         suggester,
         allowed=chosen.allowed,
+        enabled=chosen.backends,
         now=now,
         clock=time.monotonic,
     )
-    resync = Resync(kube, store, metrics, chosen.namespaces)
+    backends = [BACKENDS[kind] for kind in BACKENDS if kind in chosen.backends]
+    resync = Resync(kube, store, metrics, chosen.namespaces, backends)
     alive = health.Health(time.monotonic)
     server = await health.serve(chosen.port, alive, lambda: queue.depth, metrics)
     first = asyncio.Event()
 
     async def synced() -> None:
-        reconciler.backend_missing = resync.missing is not None and JOBS in resync.missing
-        reconciler.resynced()
+        reconciler.resynced(resync.there)
         for key in store.experiments():
             queue.add(key)
         alive.resynced()
@@ -118,7 +119,7 @@ async def _watch(handler: EventHandler, resync: Resync, chosen: settings.Setting
     if chosen.namespaces and not resync.open:
         await stop.wait()
     if not stop.is_set():
-        await watches.watch(handler, resync.open)
+        await watches.watch(handler, resync.there, resync.open)
 
 
 async def _until_stopped(ours: list[asyncio.Task[None]], watch: Coroutine[Any, Any, None]) -> int:

@@ -1,22 +1,18 @@
-"""Makes the PyTorchJob that runs one attempt at a trial, and the ConfigMaps of files that its pods mount.
-
-Only `observe` knows the looks of a job too. Pure.
-"""
+"""Makes the job that runs one attempt at a trial, and what it needs beside: files to mount, a template. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from trainer.experiment import code
 from trainer.experiment.expand import Kind, Trial
-from trainer.experiment.pod import Pod
 from trainer.scheduling.workload import Workload
+from trialrun_operator.backends.backend import Backend, Parts
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONFIG_MAPS,
     EXPERIMENT_LABEL,
     IN_IMAGE,
     INDEX_LABEL,
-    JOBS,
     KIND_LABEL,
     PART_OF,
     PROGRAM_LABEL,
@@ -33,23 +29,22 @@ from trialrun_operator.pod_template import pod_spec
 Document = dict[str, Any]
 
 
-def pytorch_job(
+def job_parts(
     work: Workload,
     key: Key,
     uid: str,
     trial: Trial,
     attempt: int,
+    backend: Backend,
     image: str,
+    link: str,
     memory: str | None = None,
     known: Known | None = None,
-) -> Document:
-    """The job of an attempt; `uid` is the experiment's, `image` what runs unless the experiment names another.
+) -> Parts:
+    """What the job of an attempt is made of; `uid` is the experiment's, `link` a text that no other job has.
 
-    `memory` is the limit of each of its workers, in place of the one that the experiment gives to pods. `known` is
-    what the cluster tells of the experiment beside that.
-
-    No backoffLimit and no deadline in runPolicy: with either, the training operator deletes the failed pod and with
-    it the evidence (docs/decisions/0003-operator.md).
+    `image` is what runs unless the experiment names another. `memory` is the limit of each of its workers, in place
+    of the one that the experiment gives to pods. `known` is what the cluster tells of the experiment beside that.
     """
     known = known or Known()
     ours = labels(key, uid) | {
@@ -63,30 +58,21 @@ def pytorch_job(
         ours[PROGRAM_LABEL] = IN_IMAGE if known.code is None else known.code.digest
     told = order(work, uid, trial, attempt, known)
     files = files_name(key, uid, code.digest(told.files)) if told.files else None
-    template = {
-        "metadata": _metadata(chosen, ours),
-        "spec": pod_spec(work, told, trial, image, memory, known.code, files),
-    }
-    replicas = {"Master": 1} if trial.workers == 1 else {"Master": 1, "Worker": trial.workers - 1}
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "metadata": {
+    return Parts(
+        metadata={
             "name": job_name(key.name, trial.id, attempt),
             "namespace": key.namespace,
             "ownerReferences": [owner(key, uid)],
-            **_metadata(chosen, ours),
         },
-        "spec": {
-            "runPolicy": {"cleanPodPolicy": "None"},
-            # Unset, the training operator tells torchrun to start as many as there are GPUs or CPUs.
-            **({} if program is None else {"nprocPerNode": str(program.processes_per_worker)}),
-            "pytorchReplicaSpecs": {
-                role: {"replicas": count, "restartPolicy": "Never", "template": template}
-                for role, count in replicas.items()
-            },
-        },
-    }
+        labels=ours,
+        chosen={"labels": chosen.labels, "annotations": chosen.annotations},
+        pod=pod_spec(work, told, trial, image, memory, backend.container, known.code, files),
+        workers=trial.workers,
+        told=frozenset(told.variables),
+        processes=None if program is None else program.processes_per_worker,
+        link=link,
+        queue=work.experiment.spec.queue,
+    )
 
 
 def config_map(
@@ -116,10 +102,3 @@ def unchanging(key: Key, uid: str, name: str, content: Mapping[str, Any]) -> Doc
         "immutable": True,
         **content,
     }
-
-
-def _metadata(chosen: Pod, ours: dict[str, str]) -> Document:
-    metadata: Document = {"labels": {**chosen.labels, **ours}}
-    if chosen.annotations:
-        metadata["annotations"] = dict(chosen.annotations)
-    return metadata

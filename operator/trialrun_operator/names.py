@@ -16,9 +16,8 @@ LEDGER_LABEL = f"{GROUP}/ledger"
 SUGGESTIONS_LABEL = f"{GROUP}/suggestions"
 PROGRAM_LABEL = f"{GROUP}/program"  # of what runs a user's program: the hash of its code, or IN_IMAGE
 IN_IMAGE = "image"
-
-CONTAINER = "pytorch"  # the training operator looks for a container of this name
-
+LINK_LABEL = f"{GROUP}/job"  # of a job and its pods, where these don't name it as their owner
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # Kueue's own
 
 # A job's name has room for two digits.
 MAX_ATTEMPT = 99
@@ -47,7 +46,6 @@ class Resource:
 
 SEARCHES = Resource(GROUP, VERSION, "hyperparamsearches", "HyperparamSearch")
 SCALE_TESTS = Resource(GROUP, VERSION, "scaletests", "ScaleTest")
-JOBS = Resource("kubeflow.org", "v1", "pytorchjobs", "PyTorchJob")
 PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 EVENTS = Resource("", "v1", "events", "Event")

@@ -1,4 +1,4 @@
-"""Turns jobs and pods of the API server into values. Only `manifests` knows their looks too. Pure."""
+"""Turns jobs and pods of the API server into values. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,11 +9,11 @@ from typing import Any
 from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.scheduling.workload import BASELINE
+from trialrun_operator.backends import backend_of_pod
+from trialrun_operator.backends.backend import Backend, controller
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
-    CONTAINER,
     EXPERIMENT_LABEL,
-    JOBS,
     KIND_LABEL,
     KINDS,
     MAX_ATTEMPT,
@@ -21,6 +21,7 @@ from trialrun_operator.names import (
     TRIAL_LABEL,
     UID_LABEL,
     Key,
+    Resource,
 )
 from trialrun_operator.pod_outcome import StartFailure, is_over, rank_exit, start_failure
 
@@ -29,17 +30,19 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A PyTorchJob. Times are milliseconds since 1970.
+    """A job of the kind `resource`. Times are milliseconds since 1970.
 
-    `released` is since when it may have pods: a queue creates it suspended and releases it later. `ended` is when it
-    succeeded or failed, None before. `program` is the hash of the code that a user's program has, or says that
-    it is in the image; None where our trainer runs.
+    `link` is what its pods name it by. `released` is since when it may have pods: a queue creates it suspended and
+    releases it later. `ended` is when it succeeded or failed, None before. `program` is the hash of the code that a
+    user's program has, or says that it is in the image; None where our trainer runs.
     """
 
     key: Key
     uid: str
     name: str
     version: int
+    resource: Resource
+    link: str
     experiment_uid: str
     trial: str
     attempt: int
@@ -56,16 +59,17 @@ class Job:
 class Pod:
     """A pod of one rank. `exit` says how it ended, `start_failure` why it hasn't started, both None otherwise.
 
-    `bound` is when it was given a node, `began` when a kubelet took it up: its deadline counts from there. `started`
-    and `ended` are when its container did: by its node's clock, set right where that is seen to be off. `noticed` is
-    when the operator first saw that it had ended, by its own. It `lingers` when containers run on beside that one.
+    `link` is what it names its job by. `bound` is when it was given a node, `began` when a kubelet took it up: its
+    deadline counts from there. `started` and `ended` are when its container did: by its node's clock, set right where
+    that is seen to be off. `noticed` is when the operator first saw that it had ended, by its own. It `lingers` when
+    containers run on beside that one. It is `withdrawn` when it was told to end before it had ended by itself.
     """
 
     key: Key
     uid: str
     name: str
     version: int
-    job_uid: str
+    link: str
     experiment_uid: str
     trial: str
     attempt: int
@@ -79,6 +83,7 @@ class Pod:
     start_failure: StartFailure | None
     image: str
     deleting: bool
+    withdrawn: bool = False
     lingers: bool = False
     noticed: int | None = None
 
@@ -123,49 +128,42 @@ class Attempt:
     def ranks(self) -> dict[int, Pod]:
         """The pods by rank. Of several of a rank the first that ended counts: nothing is restarted. Else the latest.
 
-        The training operator makes a pod anew that was deleted, if it had not yet seen that it had failed.
+        Pods that a queue has taken back do not count: their job is suspended, and has others when it is released. A
+        controller makes a pod anew that was deleted, if it had not yet seen that it had failed.
         """
-        ranks = {pod.rank: pod for pod in sorted(self.pods, key=_age)}
-        ended = [pod for pod in self.pods if pod.exit is not None]
+        pods = [pod for pod in self.pods if not self._took_back(pod)]
+        ranks = {pod.rank: pod for pod in sorted(pods, key=_age)}
+        ended = [pod for pod in pods if pod.exit is not None]
         return ranks | {pod.rank: pod for pod in sorted(ended, key=_age, reverse=True)}
 
+    def _took_back(self, pod: Pod) -> bool:
+        return pod.withdrawn and self.job is not None and (self.job.suspended or pod.created < self.job.released)
 
-def job(document: Document) -> Job | None:
-    """The job in a PyTorchJob, None when it is no experiment's."""
+
+def job(backend: Backend, document: Document) -> Job | None:
+    """The job in an object of a backend's kind, None when it is no experiment's."""
     metadata = document["metadata"]
     labels = metadata.get("labels") or {}
-    owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
+    owner = controller(metadata)
     if owner is None or owner["kind"] not in KINDS or not _labelled(labels):
         return None
-    status = document.get("status") or {}
-    end = next(
-        (each for each in status.get("conditions") or () if each["type"] in ("Succeeded", "Failed") and _true(each)),
-        None,
-    )
-    suspension: Document = next((each for each in status.get("conditions") or () if each["type"] == "Suspended"), {})
-    released = metadata["creationTimestamp"]
-    if suspension and not _true(suspension):
-        released = suspension.get("lastTransitionTime") or released
-    run_policy = (document.get("spec") or {}).get("runPolicy") or {}
+    state, created = backend.state(document), metadata["creationTimestamp"]
     return Job(
         key=Key(owner["kind"], metadata["namespace"], owner["name"]),
         uid=metadata["uid"],
         name=metadata["name"],
         version=int(metadata["resourceVersion"]),
+        resource=backend.jobs,
+        link=backend.link(metadata),
         experiment_uid=owner["uid"],
         trial=labels[TRIAL_LABEL],
         attempt=int(labels[ATTEMPT_LABEL]),
-        created=milliseconds(metadata["creationTimestamp"]),
-        released=milliseconds(released),
-        ended=None
-        if end is None
-        else milliseconds(
-            status.get("completionTime") or end.get("lastTransitionTime") or metadata["creationTimestamp"]
-        ),
-        message="" if end is None else end.get("message", ""),
+        created=milliseconds(created),
+        released=milliseconds(state.released or created),
+        ended=None if state.ended is None else milliseconds(state.ended),
+        message=state.message,
         deleting="deletionTimestamp" in metadata,
-        # The training operator may not have seen yet that it was released.
-        suspended=bool(run_policy.get("suspend")) or _true(suspension),
+        suspended=state.suspended,
         program=labels.get(PROGRAM_LABEL),
     )
 
@@ -174,14 +172,15 @@ def pod(document: Document) -> Pod | None:
     """The pod in a Pod, None when it is no experiment's."""
     metadata, status = document["metadata"], document.get("status") or {}
     labels = metadata.get("labels") or {}
-    owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
-    if owner is None or owner["kind"] != JOBS.kind or not _labelled(labels) or labels.get(KIND_LABEL) not in KINDS:
+    backend = backend_of_pod(document)
+    if backend is None or not _labelled(labels) or labels.get(KIND_LABEL) not in KINDS:
         return None
-    rank = _rank(labels)
-    if rank is None:
+    place = backend.place(metadata)
+    if place is None:
         return None
+    rank = place.rank
     container: Document = next(
-        (each for each in status.get("containerStatuses") or () if each["name"] == CONTAINER), {}
+        (each for each in status.get("containerStatuses") or () if each["name"] == backend.container), {}
     )
     state = container.get("state") or {}
     terminated = state.get("terminated") or {}
@@ -201,7 +200,7 @@ def pod(document: Document) -> Pod | None:
         uid=metadata["uid"],
         name=metadata["name"],
         version=int(metadata["resourceVersion"]),
-        job_uid=owner["uid"],
+        link=place.link,
         experiment_uid=labels[UID_LABEL],
         trial=labels[TRIAL_LABEL],
         attempt=int(labels[ATTEMPT_LABEL]),
@@ -215,6 +214,7 @@ def pod(document: Document) -> Pod | None:
         start_failure=start_failure(document) if not started and exit_ is None else None,
         image=container.get("imageID") or "",
         deleting="deletionTimestamp" in metadata,
+        withdrawn=_withdrawn(metadata, terminated),
         lingers=bool(terminated)
         and not is_over(document)
         and exit_ is not None
@@ -252,16 +252,16 @@ def _labelled(labels: Mapping[str, str]) -> bool:
     return attempt.isdigit() and 1 <= int(attempt) <= MAX_ATTEMPT
 
 
-def _rank(labels: Mapping[str, str]) -> int | None:
-    """The rank that the training operator's labels tell, None where they are not as it writes them."""
-    kind, index = (labels.get(f"training.kubeflow.org/replica-{part}", "") for part in ("type", "index"))
-    if kind.lower() == "master":
-        return 0
-    return 1 + int(index) if index.isdigit() else None
-
-
 def _true(condition: Document) -> bool:
     return bool(condition.get("status") == "True")
+
+
+def _withdrawn(metadata: Document, terminated: Document) -> bool:
+    """Whether a pod was told to end, and has not ended in a second before that."""
+    if "deletionTimestamp" not in metadata:
+        return False
+    told = milliseconds(metadata["deletionTimestamp"]) - 1000 * (metadata.get("deletionGracePeriodSeconds") or 0)
+    return not (terminated.get("finishedAt") and milliseconds(terminated["finishedAt"]) < told)
 
 
 def _bound_at(status: Document) -> int | None:

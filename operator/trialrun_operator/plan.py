@@ -24,7 +24,7 @@ from trialrun_operator.attempt_state import (
     attempt_state,
 )
 from trialrun_operator.ledger_format import BaselineEntry
-from trialrun_operator.names import JOBS, MAX_ATTEMPT, PODS, Resource
+from trialrun_operator.names import MAX_ATTEMPT, PODS, Resource
 from trialrun_operator.observe import Attempt, Job, Pod
 
 MAX_ATTEMPTS = 3  # for each acceptance
@@ -278,7 +278,7 @@ def _lingers_until(pod: Pod) -> int:
 
 
 def _delete(job: Job, why: str) -> Delete:
-    return Delete(JOBS, job.name, job.uid, why)
+    return Delete(job.resource, job.name, job.uid, why)
 
 
 def _recorded(ledger: Ledger, identity: str, number: int) -> bool:

@@ -9,10 +9,8 @@ from trainer.experiment.cost import quantity
 from trainer.experiment.expand import Trial
 from trainer.experiment.pod import Pod, PodVariable
 from trainer.scheduling.workload import Workload
-from trialrun_operator.names import CONTAINER
 from trialrun_operator.orders import CODE, DATA, FILES, MESSAGE_PATH, OUTPUT, Code, Order
 
-PORT = 23456
 # A pod that is told to end has nothing left to save, and a stuck one holds up its job's deletion.
 _TERMINATION_SECONDS = 10
 _EXECUTABLE = 0o555  # code may be a script that is run by its name
@@ -40,12 +38,14 @@ def pod_spec(
     trial: Trial,
     image: str,
     memory: str | None,
+    container: str,
     code: Code | None = None,
     files: str | None = None,
 ) -> Document:
     """The spec of each of an attempt's pods; `memory` is its limit in place of the experiment's.
 
-    `files` is the ConfigMap of the files that it is told by, None where it is told by none.
+    `container` is what its container is called. `files` is the ConfigMap of the files that it is told by, None where
+    it is told by none.
     """
     chosen = work.experiment.spec.pod
     security = chosen.security_context
@@ -64,7 +64,7 @@ def pod_spec(
             "fsGroupChangePolicy": "OnRootMismatch",  # otherwise every pod's start walks through the whole volume
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(chosen, order, image, memory, mounts)],
+        "containers": [{"name": container, **_container(chosen, order, image, memory, mounts)}],
         "volumes": _volumes(mounts),
         "imagePullSecrets": [{"name": secret.name} for secret in chosen.image_pull_secrets],
         "nodeSelector": dict(chosen.node_selector),
@@ -119,7 +119,6 @@ def _volumes(mounts: Sequence[_Mount]) -> list[Document]:
 
 def _container(chosen: Pod, order: Order, image: str, memory: str | None, mounts: Sequence[_Mount]) -> Document:
     container: Document = {
-        "name": CONTAINER,
         "image": chosen.image or image,
         "imagePullPolicy": chosen.image_pull_policy,
         # The entrypoint is the image's: a trainer of one's own takes the same order. A program takes its place.
@@ -128,7 +127,6 @@ def _container(chosen: Pod, order: Order, image: str, memory: str | None, mounts
         "workingDir": order.folder,
         "env": _environment(order, chosen),
         "envFrom": [each.as_written() for each in chosen.env_from],
-        "ports": [{"name": "pytorchjob-port", "containerPort": PORT}],
         "resources": _resources(chosen, memory),
         # The trainer writes its report here; when it could not, the end of its log stands there instead.
         "terminationMessagePath": MESSAGE_PATH,

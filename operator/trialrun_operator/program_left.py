@@ -10,7 +10,8 @@ from trainer.experiment.program_report import SILENT, Told, outcome_of, rank_rep
 from trainer.experiment.progress import ProgressReport, decode
 from trainer.experiment.record import CODE, MAX_REPORT_BYTES, Environment, MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Scalar
-from trialrun_operator.names import CONTAINER, IN_IMAGE
+from trialrun_operator.backends import backend_of_pod
+from trialrun_operator.names import IN_IMAGE
 
 Document = Mapping[str, Any]
 
@@ -112,8 +113,8 @@ def in_pod(environment: Environment, document: Document) -> Environment:
 
 def limits_of(document: Document) -> Mapping[str, str]:
     """The limits of a pod's training container, by resource."""
-    containers = (document.get("spec") or {}).get("containers") or ()
-    ours: Document = next((each for each in containers if each["name"] == CONTAINER), {})
+    backend, containers = backend_of_pod(document), (document.get("spec") or {}).get("containers") or ()
+    ours: Document = next((each for each in containers if backend and each["name"] == backend.container), {})
     return (ours.get("resources") or {}).get("limits") or {}
 
 

@@ -5,22 +5,26 @@ It keeps nothing that the cluster does not have: what it remembers saves reads a
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Kind
 from trainer.experiment.record import CODE, Record
 from trainer.experiment.spec import HyperparamSearch
+from trainer.scheduling.decide import Start
 from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload
 from trialrun_operator import baseline_status, code_copy, conditions, events, observe, status
 from trialrun_operator.apply import Applier
+from trialrun_operator.backends import BACKENDS, choose
+from trialrun_operator.backends.backend import Backend
 from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube, Refused, all_of
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import EVENTS, JOBS, PODS, TRIAL_LABEL, UID_LABEL, Key, code_name
-from trialrun_operator.observe import Job, Pod
+from trialrun_operator.names import EVENTS, PODS, TRIAL_LABEL, UID_LABEL, Key, code_name
+from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.permits import not_permitted
 from trialrun_operator.plan import Plan, plan
 from trialrun_operator.pod_outcome import refusal_of
@@ -41,8 +45,8 @@ _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 class Reconciler:
     """Brings experiments and the cluster together.
 
-    `allowed` are the switches of `permits` that are on. `now` gives milliseconds since 1970, `clock` seconds since
-    some moment, which are never set back.
+    `allowed` are the switches of `permits` that are on, `enabled` the kinds of job that may be made. `now` gives
+    milliseconds since 1970, `clock` seconds since some moment, which are never set back.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Reconciler:
         suggester: Suggester,
         *,
         allowed: Collection[str] = (),
+        enabled: Collection[str] = BACKENDS,
         now: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
@@ -64,13 +69,18 @@ class Reconciler:
         self._metrics = metrics
         self._suggester = suggester
         self._allowed = allowed
+        self._enabled = enabled
+        self._there: frozenset[str] = frozenset()  # kinds of job that the cluster has
         self._now = now
         self._states = ExperimentStates(kube, clock)
         self._applier = Applier(kube, store, metrics, image, clock)
-        self.backend_missing = False
 
-    def resynced(self) -> None:
-        """Has each unfinished experiment's ledger compared with the cluster at the next look; deleted ones go."""
+    def resynced(self, there: Collection[Backend]) -> None:
+        """Has each unfinished experiment's ledger compared with the cluster at the next look; deleted ones go.
+
+        `there` are the backends that the cluster has.
+        """
+        self._there = frozenset(backend.jobs.kind for backend in there)
         self._states.expire(self._store.experiments())
 
     async def reconcile(self, key: Key) -> float:
@@ -105,7 +115,10 @@ class Reconciler:
 
     async def _carry_on(self, seen: ExperimentObject, state: ExperimentState, work: Workload, accepted: int) -> float:
         """A look at an experiment that was accepted."""
-        await self._applier.find(seen, state)
+        backend = self._backend(seen, work)
+        missing = None if backend else conditions.backend_missing(self._kept(seen, work), self._enabled)
+        if backend is not None:
+            await self._applier.find(seen, state, backend)
         crowded = state.crowded
         found, computed = await self._plan(seen, state, work, accepted)
         lacking = await self._lacking(seen, state, work) if found.creates else None
@@ -118,12 +131,12 @@ class Reconciler:
         # None of these waits for another: what is deleted was recorded before, and so was what an attempt follows on.
         recorded, created, _, suggested = await all_of(
             self._record(seen, state, work, found),
-            self._applier.create(seen, state, work, () if self.backend_missing else found.creates),
+            self._create(seen, state, work, backend, found),
             self._applier.delete(seen, state, (*found.deletes, *found.room)),
             self._suggest(seen, state, work, found),
         )
-        missing = work.imports_baseline and (state.imported is None or state.imported.figures is None)
-        state.idle = found.idle and not missing
+        imports = work.imports_baseline and (state.imported is None or state.imported.figures is None)
+        state.idle = found.idle and not imports
         if found.room:
             state.made_room()
         became_crowded = state.crowded and not crowded
@@ -132,7 +145,7 @@ class Reconciler:
         if writes and len(recorded) == pending:  # otherwise another operator was first, with another record perhaps
             began = time.thread_time()
             running = found.running | {each.trial.id for each in created if each.trial.kind is not Kind.BASELINE}
-            problem = conditions.MISSING_BACKEND if self.backend_missing else state.problem() or unable
+            problem = missing or state.problem() or unable
             problem = lacking or (None if became_crowded or found.waits_for_room else problem)
             made = self._status(seen, state, work, found, running, accepted, problem)
             took = time.thread_time() - began
@@ -140,7 +153,7 @@ class Reconciler:
             computed += took
             await self._write_status(seen, made)
         again = bool(pending or created or suggested) or became_crowded
-        all_created = self.backend_missing or state.backing_off() or len(created) == len(found.creates)
+        all_created = backend is None or state.backing_off() or len(created) == len(found.creates)
         if lacking is not None:
             self._queue.add(seen.key, _CODE_SECONDS)
         all_deleted = all(state.deleted(each.uid) for each in (*found.deletes, *found.room))
@@ -170,13 +183,32 @@ class Reconciler:
             )
             computed += time.thread_time() - began
             if found.relists:
-                await self._relist(found.relists)
+                await self._relist(found.relists, attempts)
             elif found.podless and state.may_ask():
                 await self._ask_why(found.podless)
             elif not await self._refresh(seen, state, work, found):
                 return found, computed
         self._queue.add(seen.key)  # it keeps changing: nothing is created now
         return replace(found, creates=(), wanted=0), computed
+
+    async def _create(
+        self, seen: ExperimentObject, state: ExperimentState, work: Workload, backend: Backend | None, found: Plan
+    ) -> list[Start]:
+        return [] if backend is None else await self._applier.create(seen, state, work, backend, found.creates)
+
+    def _kept(self, seen: ExperimentObject, work: Workload) -> str:
+        """What trials run as: what was settled, else what jobs there are, else what the experiment asks for.
+
+        An operator of version 0.1 writes a status without it.
+        """
+        if "backend" in seen.status:
+            return str(seen.status["backend"])
+        jobs = (each.job for each in self._store.attempts(seen.key, seen.uid) if each.job is not None)
+        return next((job.resource.kind for job in jobs), work.experiment.spec.backend)
+
+    def _backend(self, seen: ExperimentObject, work: Workload) -> Backend | None:
+        """What its trials run as, None where the cluster has no such thing."""
+        return choose(self._kept(seen, work), self._there)
 
     async def _refresh(self, seen: ExperimentObject, state: ExperimentState, work: Workload, found: Plan) -> bool:
         """Whether the ledger is another than a plan was made of by which jobs are created, or deleted for others."""
@@ -277,7 +309,11 @@ class Reconciler:
 
     async def _accept(self, seen: ExperimentObject, state: ExperimentState, work: Workload) -> None:
         """Takes an experiment, or its rerun, up by writing down when. Trials start at the next look."""
-        problem = conditions.MISSING_BACKEND if self.backend_missing else None
+        backend = self._backend(seen, work)
+        problem = None if backend else conditions.backend_missing(self._kept(seen, work), self._enabled)
+        if backend is not None and len(seen.key.name) > backend.longest_name:
+            await self._write_status(seen, self._invalid(seen, [conditions.name_too_long(seen.key.name, backend)]))
+            return
         await state.refresh(self._kube, seen.key, work)
         if "acceptedAt" in seen.status:
             await self._conclude(seen, state, work, observe.milliseconds(seen.status["acceptedAt"]))
@@ -390,6 +426,7 @@ class Reconciler:
             problem=problem,
             makes_room=state.makes_room,
             code=code,
+            backend=None if (backend := self._backend(seen, work)) is None else backend.jobs.kind,
             learnt=_learnt(state, work),
             old=seen.status,
             now=self._now(),
@@ -421,21 +458,28 @@ class Reconciler:
         self._queue.add(seen.key)
 
     async def _ask_why(self, jobs: Sequence[Job]) -> None:
-        """LISTs the Events in which the training operator says that it could not make a job's pods."""
+        """LISTs the Events in which a controller says that it could not make a job's pods."""
         said: dict[str, str] = {}
-        fields = f"reason=FailedCreatePod,involvedObject.kind={JOBS.kind}"
-        try:
-            async for page, _ in self._kube.pages(EVENTS, jobs[0].key.namespace, fields=fields):
-                page.sort(key=lambda event: str(event.get("lastTimestamp") or ""))
-                said |= {event["involvedObject"]["uid"]: event.get("message") or "" for event in page}
-        except Refused as refused:
-            if refused.code != 403:  # a role of version 0.1
-                raise
+        backend = BACKENDS[jobs[0].resource.kind]
+        for complaint in backend.complaints:
+            fields = f"reason={complaint.reason},involvedObject.kind={complaint.kind}"
+            try:
+                async for page, _ in self._kube.pages(EVENTS, jobs[0].key.namespace, fields=fields):
+                    page.sort(key=_happened)
+                    about = (
+                        (event["involvedObject"]["name"].removesuffix(complaint.suffix), event) for event in page
+                    )
+                    said |= {name: event.get("message") or "" for name, event in about}
+            except Refused as refused:
+                if refused.code != 403:  # a role of version 0.1
+                    raise
         for job in jobs:
-            self._store.asked(job, self._now(), refusal_of(said[job.uid]) if job.uid in said else None)
+            self._store.asked(job, self._now(), refusal_of(said[job.name]) if job.name in said else None)
 
-    async def _relist(self, jobs: Sequence[Job]) -> None:
-        """LISTs the pods of some jobs, before an end is believed that rests on a pod, or a report, not seen."""
+    async def _relist(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:
+        """Reads some jobs and their pods, before an end is believed that rests on what was not seen."""
+        told = {each.job for each in attempts if any(pod.withdrawn for pod in each.pods)}
+        await all_of(*(self._applier.read(job) for job in jobs if job in told))
         selector = f"{UID_LABEL}={jobs[0].experiment_uid}"
         if len(jobs) <= _NAMED:
             selector += f",{TRIAL_LABEL} in ({','.join(sorted({job.trial for job in jobs}))})"
@@ -444,8 +488,8 @@ class Reconciler:
         async for page, moment in self._kube.pages(PODS, jobs[0].key.namespace, selector):
             listed += (pod for document in page if (pod := observe.pod(document)) is not None)
             version = moment
-        uids = {job.uid for job in jobs}
-        self._store.replace(listed, version, lambda value: isinstance(value, Pod) and value.job_uid in uids)
+        links = {job.link for job in jobs}
+        self._store.replace(listed, version, lambda value: isinstance(value, Pod) and value.link in links)
         for job in jobs:
             self._store.confirm(job, self._now())
 
@@ -463,3 +507,8 @@ def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:
     if seen.status.get("rerun", -1) < work.experiment.spec.rerun or "acceptedAt" not in seen.status:
         return None
     return observe.milliseconds(seen.status["acceptedAt"])
+
+
+def _happened(event: Mapping[str, Any]) -> str:
+    """When an Event was last told: events of the newer API have another field for it."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")

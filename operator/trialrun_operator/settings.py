@@ -1,9 +1,10 @@
 """What the operator is told by its environment. The only reader of `os.environ` here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.permits import SWITCHES
 
 
@@ -11,11 +12,12 @@ from trialrun_operator.permits import SWITCHES
 class Settings:
     """`namespaces` empty means all of them; `image` is the trainer image of experiments that name none.
 
-    `allowed` are the switches of `permits` that are on.
+    `allowed` are the switches of `permits` that are on, `backends` the kinds of job that may be made.
     """
 
     namespaces: tuple[str, ...] = ()
     allowed: frozenset[str] = frozenset()
+    backends: frozenset[str] = frozenset(BACKENDS)
     image: str = "trialrun-trainer:latest"
     port: int = 8080
     log_level: str = "INFO"
@@ -28,10 +30,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         ValueError: a variable has a value that cannot be used; the sentence names it.
     """
     default = Settings()
-    allowed = _listed(environment.get("TRIALRUN_ALLOW", ""))
-    for name in allowed:
-        if name not in SWITCHES:
-            raise ValueError(f"TRIALRUN_ALLOW: must be a list of {', '.join(SWITCHES)}, got {name}")
+    allowed = _some_of(SWITCHES, environment, "TRIALRUN_ALLOW")
+    backends = _some_of(BACKENDS, environment, "TRIALRUN_BACKENDS")
     port = environment.get("TRIALRUN_METRICS_PORT", str(default.port))
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"TRIALRUN_METRICS_PORT: must be a port number, got {port}")
@@ -41,10 +41,19 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         namespaces=_listed(environment.get("TRIALRUN_NAMESPACES", "")),
         allowed=frozenset(allowed),
+        backends=frozenset(backends) or default.backends,
         image=environment.get("TRIALRUN_TRAINER_IMAGE") or default.image,
         port=int(port),
         log_level=level,
     )
+
+
+def _some_of(known: Iterable[str], environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    found = _listed(environment.get(variable, ""))
+    for name in found:
+        if name not in known:
+            raise ValueError(f"{variable}: must be a list of {', '.join(known)}, got {name}")
+    return found
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -55,6 +55,9 @@ class ExperimentState:
     makes_room: bool = False  # whether jobs were deleted for that
     # Jobs that may exist: it is not known whether they were created.
     unanswered: set[str] = field(default_factory=set)
+    # What jobs share, by name, as far as it is known to be there; it is made by one at a time.
+    provided: set[str] = field(default_factory=set)
+    providing: asyncio.Lock = field(default_factory=asyncio.Lock)
     unknown: frozenset[str] = frozenset()  # trials that have jobs and that the ledger was asked for in vain
     lessons: Lessons = field(default_factory=Lessons)
     code: Code | None = None  # that a program's trials run, once it is known

@@ -42,7 +42,12 @@ def invalid(mistakes: tuple[str, ...], generation: int, old: Mapping[str, Any], 
 
 def taken_up_as(made: Status, old: Mapping[str, Any]) -> Status:
     """The status `made`, of an experiment that was last taken up when its status was `old`."""
-    known = {"accepted_at": old.get("acceptedAt"), "rerun": old.get("rerun"), "code": old.get("code")}
+    known = {
+        "accepted_at": old.get("acceptedAt"),
+        "rerun": old.get("rerun"),
+        "code": old.get("code"),
+        "backend": old.get("backend"),
+    }
     return made.model_copy(update={name: value for name, value in known.items() if value is not None})
 
 
@@ -60,6 +65,7 @@ def status(
     problem: c.Problem | None,
     makes_room: bool = False,
     code: str | None = None,
+    backend: str | None = None,
     learnt: str = "",
     old: Mapping[str, Any],
     now: int,
@@ -67,7 +73,7 @@ def status(
     """The status of a valid experiment, of which `running` are the trials and floors with a live attempt.
 
     `makes_room` says that recorded jobs were deleted for others, `learnt` is what a search began with, in a sentence.
-    `code` is the hash of what a program's trials run.
+    `code` is the hash of what a program's trials run, `backend` the kind of job that they run as.
 
     `plan` and `accepted` are None until it is taken up; `old` is the status before.
     """
@@ -105,6 +111,7 @@ def status(
         finished_at=timestamp(finished_at) if finished_at is not None else None,
         rerun=work.experiment.spec.rerun if accepted is not None else None,
         code=code if accepted is not None else None,
+        backend=backend or old.get("backend") if accepted is not None else None,
         done=f"{counts.done}/{counts.total}",
         running=len(running),
         failed=counts.failed,

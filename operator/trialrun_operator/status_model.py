@@ -94,6 +94,9 @@ class Status(Reported):
     code: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="The hash of the code that its trials run, where spec.program.code is a ConfigMap."
     )
+    backend: Short | None = Field(
+        None, description="The kind of job that its trials run as, settled when it was first taken up."
+    )
     done: Short | None = Field(None, description="Trials that are done with, of all trials, such as 12/18.")
     running: int | None = Field(
         None, description="Trials whose job exists and has not ended, those that wait for a node included."

@@ -64,9 +64,10 @@ Owner = tuple[Key, str]
 class _Family:
     """What says that it is one experiment's, by uid."""
 
-    jobs: dict[str, None] = field(default_factory=dict)
-    pods: dict[str, dict[str, None]] = field(default_factory=dict)  # by the uid of their job
-    # By the uid of their job, until something of theirs changes.
+    # By what links it to its pods, its uid where it is known.
+    jobs: dict[str, str | None] = field(default_factory=dict)
+    pods: dict[str, dict[str, None]] = field(default_factory=dict)  # by what links them to their job
+    # By the same, until something of theirs changes.
     attempts: dict[str, Attempt] = field(default_factory=dict)
 
 
@@ -103,11 +104,12 @@ class Store:
             self._drop(known)  # its labels were changed by hand
         family = self._families.setdefault(_owner(value), _Family())
         # Pods may come before their job, and stay after it.
-        job_uid = _job_uid(value)
-        family.attempts.pop(job_uid, None)
-        family.jobs[job_uid] = None
+        family.attempts.pop(value.link, None)
         if isinstance(value, Pod):
-            family.pods.setdefault(job_uid, {})[value.uid] = None
+            family.jobs.setdefault(value.link)
+            family.pods.setdefault(value.link, {})[value.uid] = None
+        else:
+            family.jobs[value.link] = value.uid
         return True
 
     def remove(self, uid: str) -> bool:
@@ -124,17 +126,17 @@ class Store:
         if isinstance(value, ExperimentObject):
             if self._by_key.get(value.key) == uid:
                 del self._by_key[value.key]
-        elif isinstance(value, Pod) and value.exit is not None and self._job(_owner(value), value.job_uid):
+        elif isinstance(value, Pod) and value.exit is not None and self._job(_owner(value), value.link):
             self._values[uid] = replace(value, deleting=True)
-            self._families[_owner(value)].attempts.pop(value.job_uid, None)
+            self._families[_owner(value)].attempts.pop(value.link, None)
         elif isinstance(value, Job | Pod):
             if isinstance(value, Job):
                 self._confirmed.pop(uid, None)
                 self._asked.pop(uid, None)
                 pods = self._families[_owner(value)].pods
-                for pod in [pod for pod in pods.get(uid, ()) if pod in self._deleted]:
+                for pod in [pod for pod in pods.get(value.link, ()) if pod in self._deleted]:
                     self._values.pop(pod, None)
-                    del pods[uid][pod]
+                    del pods[value.link][pod]
             self._drop(value)
         return value is not None
 
@@ -166,13 +168,13 @@ class Store:
         """Notes that a job's pods were listed at `now`, and that there are no others."""
         self._confirmed[job.uid] = now
         if (family := self._families.get(_owner(job))) is not None:
-            family.attempts.pop(job.uid, None)
+            family.attempts.pop(job.link, None)
 
     def asked(self, job: Job, now: int, refusal: StartFailure | None) -> None:
         """Notes that a job's Events were listed at `now`, and why they say that no pod could be made."""
         self._asked[job.uid] = now, refusal
         if (family := self._families.get(_owner(job))) is not None:
-            family.attempts.pop(job.uid, None)
+            family.attempts.pop(job.link, None)
 
     def experiment(self, key: Key) -> ExperimentObject | None:
         """The experiment of this name, None where there is none."""
@@ -187,42 +189,41 @@ class Store:
         """The attempts of an experiment: its jobs with their pods, and pods whose job is gone."""
         family = self._families.get((key, uid), _Family())
         found = []
-        for job_uid in family.jobs:
-            attempt = family.attempts.get(job_uid)
+        for link in family.jobs:
+            attempt = family.attempts.get(link)
             if attempt is None:
-                attempt = family.attempts[job_uid] = self._attempt((key, uid), job_uid, family.pods.get(job_uid, ()))
+                attempt = family.attempts[link] = self._attempt((key, uid), link, family.pods.get(link, ()))
             if attempt.job is not None or attempt.pods:
                 found.append(attempt)
         return found
 
-    def _job(self, owner: Owner, uid: str) -> Job | None:
+    def _job(self, owner: Owner, link: str) -> Job | None:
         """The job, if it is this experiment's: a pod may name any as its owner."""
-        job = self._values.get(uid)
+        family = self._families.get(owner)
+        job = self._values.get((family.jobs.get(link) if family is not None else None) or "")
         return job if isinstance(job, Job) and _owner(job) == owner else None
 
-    def _attempt(self, owner: Owner, job_uid: str, uids: Iterable[str]) -> Attempt:
+    def _attempt(self, owner: Owner, link: str, uids: Iterable[str]) -> Attempt:
         pods = tuple(pod for uid in uids if isinstance(pod := self._values.get(uid), Pod))
-        asked, refusal = self._asked.get(job_uid, (None, None))
-        return Attempt(self._job(owner, job_uid), pods, self._confirmed.get(job_uid), asked, refusal)
+        job = self._job(owner, link)
+        asked, refusal = self._asked.get(job.uid if job is not None else "", (None, None))
+        confirmed = None if job is None else self._confirmed.get(job.uid)
+        return Attempt(job, pods, confirmed, asked, refusal)
 
     def _drop(self, value: Job | Pod) -> None:
         """Takes a job or pod, which has changed or is known no longer, out of its family."""
-        owner, job_uid = _owner(value), _job_uid(value)
+        owner, link = _owner(value), value.link
         family = self._families[owner]
-        family.attempts.pop(job_uid, None)
-        pods = family.pods.get(job_uid, {})
+        family.attempts.pop(link, None)
+        pods = family.pods.get(link, {})
         pods.pop(value.uid, None)
         if not pods:
-            family.pods.pop(job_uid, None)
-            if self._job(owner, job_uid) is None:
-                family.jobs.pop(job_uid, None)
+            family.pods.pop(link, None)
+            if self._job(owner, link) is None:
+                family.jobs.pop(link, None)
         if not family.jobs:
             del self._families[owner]
 
 
 def _owner(value: Job | Pod) -> Owner:
     return value.key, value.experiment_uid
-
-
-def _job_uid(value: Job | Pod) -> str:
-    return value.job_uid if isinstance(value, Pod) else value.uid

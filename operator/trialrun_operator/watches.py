@@ -4,30 +4,34 @@ kopf keeps nothing in objects here: it would copy and compare each of them at ev
 operator's CPU time went into that, for handlers of changes, of which there are none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import kopf
 
+from trialrun_operator.backends.backend import Backend
 from trialrun_operator.event_handler import EventHandler
-from trialrun_operator.names import EXPERIMENT_LABEL, JOBS, KINDS, PODS
+from trialrun_operator.names import EXPERIMENT_LABEL, KINDS, PODS
 
 # kopf is given so long to end its own tasks.
 _STOP_SECONDS = 20.0
 
 
-async def watch(handler: EventHandler, namespaces: Sequence[str]) -> None:
-    """Watches the namespaces, all of them where none is given, until a signal ends it."""
+async def watch(handler: EventHandler, backends: Sequence[Backend], namespaces: Sequence[str]) -> None:
+    """Watches the namespaces, all of them where none is given, until a signal ends it.
+
+    Of the backends' jobs those can be watched that the cluster has.
+    """
     await kopf.operator(
-        registry=_registry(handler),
-        settings=_settings(),
+        registry=_registry(handler, backends),
+        settings=_settings(backends),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
     )
 
 
-def _registry(handler: EventHandler) -> kopf.OperatorRegistry:
+def _registry(handler: EventHandler, backends: Sequence[Backend]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def login(**arguments: Any) -> Any:
@@ -36,8 +40,11 @@ def _registry(handler: EventHandler) -> kopf.OperatorRegistry:
     async def experiment_seen(event: Any, **_: Any) -> None:
         handler.experiment(event)
 
-    async def job_seen(event: Any, **_: Any) -> None:
-        handler.job(event)
+    def job_seen(backend: Backend) -> Callable[..., Awaitable[None]]:
+        async def seen(event: Any, **_: Any) -> None:
+            handler.job(backend, event)
+
+        return seen
 
     async def pod_seen(event: Any, **_: Any) -> None:
         handler.pod(event)
@@ -45,12 +52,14 @@ def _registry(handler: EventHandler) -> kopf.OperatorRegistry:
     kopf.on.login(registry=registry)(login)  # called again when the API server has refused a token that has expired
     for resource in KINDS.values():
         kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(experiment_seen)
-    kopf.on.event(JOBS.group, JOBS.version, JOBS.plural, registry=registry)(job_seen)
+    for backend in backends:
+        jobs = backend.jobs
+        kopf.on.event(jobs.group, jobs.version, jobs.plural, registry=registry)(job_seen(backend))
     kopf.on.event(PODS.group, PODS.version, PODS.plural, registry=registry)(pod_seen)
     return registry
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(backends: Sequence[Backend]) -> kopf.OperatorSettings:
     """A watch that is silent for 70 s, bookmarks included, is begun anew."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
@@ -65,7 +74,7 @@ def _settings() -> kopf.OperatorSettings:
     chosen.queueing.idle_timeout = 1.0
     chosen.networking.request_timeout = 60
     chosen.process.ultimate_exiting_timeout = _STOP_SECONDS
-    for resource in (JOBS, PODS):
+    for resource in (*(backend.jobs for backend in backends), PODS):
         chosen.watching.label_selectors[resource.group, resource.version, resource.plural] = EXPERIMENT_LABEL
     return chosen
 

@@ -22,7 +22,7 @@ from cluster.component import free_port
 from cluster.controlplane import ControlPlane
 from cluster.testcluster import Cluster
 from eventually import eventually
-from trialrun_operator.names import CONTAINER
+from trialrun_operator.backends import backend_of_pod
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "trainer:1"
@@ -316,7 +316,9 @@ def a_scale_test(name: str = "scale", *, multipliers: Sequence[int] = (1, 10, 50
 
 def trial_of(pod: Json) -> Json:
     """What a pod was told: the trial that it is to train."""
-    (trainer,) = (each for each in pod["spec"]["containers"] if each["name"] == CONTAINER)
+    backend = backend_of_pod(pod)
+    assert backend is not None, "it is a job's"
+    (trainer,) = (each for each in pod["spec"]["containers"] if each["name"] == backend.container)
     variables = {each["name"]: each.get("value", "") for each in trainer["env"]}
     told: Json = json.loads(variables["TRIALRUN_TRIAL"])
     return told

@@ -5,7 +5,7 @@ Reasons, messages and conditions are those of Kubernetes 1.34 (pkg/kubelet, pkg/
 
 from typing import Any
 
-from trialrun_operator.names import CONTAINER
+from trialrun_operator.backends import backend_of_pod
 
 Pod = dict[str, Any]
 Status = dict[str, Any]
@@ -66,8 +66,10 @@ def trainer_ended(pod: Pod, now: str, *, exit_code: int, message: str = "") -> S
     """The training container ended by itself, and others run on."""
     alone = ended(pod, now, exit_code=exit_code, message=message)
     others = running(pod, now)
+    backend = backend_of_pod(pod)
+    assert backend is not None, "it is a job's"
     chosen = zip(alone["containerStatuses"], others["containerStatuses"], strict=True)
-    containers = [one if one["name"] == CONTAINER else other for one, other in chosen]
+    containers = [one if one["name"] == backend.container else other for one, other in chosen]
     return others | {"conditions": _conditions(now, ready="False"), "containerStatuses": containers}
 
 

@@ -16,8 +16,8 @@ from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, report
 from cluster.testcluster import Cluster
 from eventually import eventually, throughout
+from jobs import pytorch_job
 from trainer.experiment.errors import InvalidExperiment
-from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
 from trialrun_operator.orders import Code, Known
 from trialrun_operator.permits import SWITCHES

@@ -7,7 +7,7 @@ from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, a_search, report
 from cluster.testcluster import Cluster
 from eventually import eventually
-from trialrun_operator.names import JOBS
+from trialrun_operator.backends.pytorchjob import JOBS
 
 MOST = 6
 

@@ -6,7 +6,7 @@ import pytest
 
 from cluster.api import ApiError, Json
 from cluster.testcluster import Cluster
-from trialrun_operator.manifests import pytorch_job
+from jobs import pytorch_job
 from trialrun_operator.names import Key
 from unit.objects import a_workload
 from unit.podcases import REFUSED, SENSELESS, TAKEN

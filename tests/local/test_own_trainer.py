@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jobs import pytorch_job
 from local.cli import ROOT, environment
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.judge import RankExit, Times, make_record
@@ -18,7 +19,6 @@ from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.outcome import EXIT_CODES, Outcome
 from trainer.experiment.record import RankReport, decode_report
 from trainer.scheduling.workload import Workload
-from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
 from trialrun_operator.orders import trial_document
 from trialrun_operator.workload import workload

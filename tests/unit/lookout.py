@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from cluster import podstatus
+from jobs import TRAIN_JOBS
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.record import RankReport, Record, decode, encode_report
@@ -21,6 +22,9 @@ from trainer.experiment.suggestion import Suggestion, in_order
 from trainer.experiment.suggestion import decode as decode_suggestion
 from trainer.scheduling.lessons import from_json
 from trainer.suggesting.study import Study
+from trialrun_operator.backends import BACKENDS
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.backends.trainjob import RUNTIMES
 from trialrun_operator.event_handler import EventHandler
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import (
@@ -28,7 +32,6 @@ from trialrun_operator.names import (
     CONFIG_MAPS,
     EVENTS,
     INDEX_LABEL,
-    JOBS,
     LEDGER_LABEL,
     PODS,
     SUGGESTIONS_LABEL,
@@ -193,7 +196,7 @@ class Operator:
         self._list_at = clock.seconds()
         self._store, self._queue, self.metrics = Store(clock.now), Queue(clock.seconds), Metrics(lambda: 0.0)
         self._handler = EventHandler(self._store, self._queue, self.metrics)
-        self._resync = Resync(kube, self._store, self.metrics, ())
+        self._resync = Resync(kube, self._store, self.metrics, (), tuple(BACKENDS.values()))
         self.studies = Studies()
         self._suggester = Suggester(self.studies, self._queue.add, clock.seconds)
         self._reconciler = Reconciler(
@@ -222,7 +225,8 @@ class Operator:
 
     def hear(self, events: list[Document]) -> None:
         """Is told of changes by its watches."""
-        takes = {JOBS.kind: self._handler.job, PODS.kind: self._handler.pod}
+        takes: dict[str, Callable[[Document], None]] = {PODS.kind: self._handler.pod}
+        takes |= {kind: partial(self._handler.job, backend) for kind, backend in BACKENDS.items()}
         takes |= dict.fromkeys(("HyperparamSearch", "ScaleTest"), self._handler.experiment)
         for event in events:
             if event["object"]["kind"] in takes:
@@ -234,8 +238,7 @@ class Operator:
         return self._resync.missing is not None
 
     async def _synced(self) -> None:
-        self._reconciler.backend_missing = JOBS in (self._resync.missing or ())
-        self._reconciler.resynced()
+        self._reconciler.resynced(self._resync.there)
         for key in self._store.experiments():
             self._queue.add(key)
 
@@ -247,6 +250,7 @@ class Lookout:
         self.allowed = allowed
         self.clock = Clock()
         self.api = FakeApi(self.clock.now)
+        self.api.unknown = {TRAIN_JOBS.jobs.plural, RUNTIMES.plural}
         self.kube = FakeKube(self.api)
         self.operators = [Operator(self.kube, self.clock, allowed)]
         self.key = Key("HyperparamSearch", NAMESPACE, "search")

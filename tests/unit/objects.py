@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+from jobs import pytorch_job
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit
 from trainer.experiment.record import RankReport, encode_report
 from trainer.scheduling.workload import Workload
-from trialrun_operator import manifests, observe
+from trialrun_operator import observe
+from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.names import Key, job_name
 from trialrun_operator.observe import Job, Pod, timestamp
 from trialrun_operator.status_model import Status
@@ -44,7 +46,8 @@ def a_job(trial: Trial, attempt: int = 1, **fields: Any) -> Job:
     """A job that has just been created; keywords replace fields."""
     name = job_name(KEY.name, trial.id, attempt)
     whole: dict[str, Any] = {
-        "key": KEY, "uid": f"job-{name}", "name": name, "version": 1, "experiment_uid": UID, "trial": trial.id,
+        "key": KEY, "uid": f"job-{name}", "name": name, "version": 1, "resource": JOBS, "link": f"job-{name}",
+        "experiment_uid": UID, "trial": trial.id,
         "attempt": attempt, "created": START, "released": START, "ended": None, "message": "", "deleting": False,
         "suspended": False,
     }  # fmt: skip
@@ -55,7 +58,7 @@ def a_pod(trial: Trial, attempt: int = 1, rank: int = 0, **fields: Any) -> Pod:
     """A pod that waits for a node; keywords replace fields."""
     name = job_name(KEY.name, trial.id, attempt)
     whole: dict[str, Any] = {
-        "key": KEY, "uid": f"pod-{name}-{rank}", "name": f"{name}-{rank}", "version": 1, "job_uid": f"job-{name}",
+        "key": KEY, "uid": f"pod-{name}-{rank}", "name": f"{name}-{rank}", "version": 1, "link": f"job-{name}",
         "experiment_uid": UID, "trial": trial.id, "attempt": attempt, "rank": rank, "created": START, "bound": None,
         "began": None, "started": None, "ended": None, "exit": None, "start_failure": None, "image": "",
         "deleting": False,
@@ -77,7 +80,7 @@ def an_ended_pod(trial: Trial, ending: RankExit | None = None, attempt: int = 1,
 def pod_document(trial: Trial, rank: int = 0, work: Workload | None = None, **status: Any) -> dict[str, Any]:
     """The pod that the training operator makes of our job."""
     work = work or a_workload()
-    job = manifests.pytorch_job(work, KEY, UID, trial, 1, "trainer:1")
+    job = pytorch_job(work, KEY, UID, trial, 1, "trainer:1")
     template = job["spec"]["pytorchReplicaSpecs"]["Master" if rank == 0 else "Worker"]["template"]
     kind, index = ("master", 0) if rank == 0 else ("worker", rank - 1)
     ours = {"training.kubeflow.org/replica-type": kind, "training.kubeflow.org/replica-index": str(index)}

@@ -16,7 +16,8 @@ from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.history import Ledger, by_run
 from trainer.scheduling.lessons import Lesson, lesson
 from trainer.suggesting.study import Study
-from trialrun_operator.names import INDEX_LABEL, JOBS, LEDGER_LABEL, SUGGESTIONS_LABEL
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.names import INDEX_LABEL, LEDGER_LABEL, SUGGESTIONS_LABEL
 
 Document = dict[str, Any]
 

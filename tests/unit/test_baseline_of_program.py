@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import podstatus
+from jobs import pytorch_job
 from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.code import MOST_BYTES, files
 from trainer.experiment.expand import expand
@@ -24,7 +25,7 @@ from trainer.experiment.record import (
 )
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
-from trialrun_operator.manifests import config_map, pytorch_job
+from trialrun_operator.manifests import config_map
 from trialrun_operator.names import CONFIG_MAPS, UID_LABEL
 from trialrun_operator.orders import HOME, Code, Known, baseline_bytes
 from trialrun_operator.workload import workload

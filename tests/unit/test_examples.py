@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
+from jobs import pytorch_job
 from trainer.__main__ import parser
-from trialrun_operator.manifests import pytorch_job
 from unit.objects import KEY, UID, a_workload
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

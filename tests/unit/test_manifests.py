@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from jobs import pytorch_job
 from trainer.experiment.training import Training
-from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.names import Key
 from trialrun_operator.orders import TRIAL_VARIABLE
 from unit.objects import KEY, UID, a_workload

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from cluster import podstatus
+from jobs import PYTORCH_JOBS, pytorch_job
 from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
-from trialrun_operator import manifests, observe
+from trialrun_operator import observe
 from trialrun_operator.attempt_state import (
     ASKED_MILLISECONDS,
     BACKSTOP_MILLISECONDS,
@@ -235,12 +236,36 @@ def test_a_job_that_succeeded_while_no_watch_told_of_its_pod_has_not_lost_it() -
 
 def test_a_pod_that_was_deleted_while_it_ran_is_evicted_unless_its_job_was_deleted() -> None:
     pod = observed(after(RUNS, ends(137), deleting=True))
-    found = attempt_state(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    unread = attempt_state(Attempt(a_job(TRIAL), (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+    assert isinstance(unread, NeedsRelist), "a queue may have suspended its job"
+    read = Attempt(a_job(TRIAL), (pod,), confirmed=START)
+    found = attempt_state(read, TRIAL, WORK, accepted=START, retries_left=True, now=START)
     assert isinstance(found, Finished)
     assert found.record.outcome is Outcome.EVICTED
     for job in (None, a_job(TRIAL, deleting=True)):
         found = attempt_state(Attempt(job, (pod,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
         assert isinstance(found, Pending)
+
+
+def test_pods_that_a_queue_took_back_do_not_count_and_one_that_had_ended_by_itself_does() -> None:
+    taken, again = observed(after(RUNS, ends(143), deleting=True)), observed(after(RUNS))
+    suspended, released = a_job(TRIAL, suspended=True), a_job(TRIAL, released=START + 90_000)
+    assert Attempt(suspended, (taken,)).ranks == {}
+    later = replace(again, uid="2", created=START + 91_000)
+    assert Attempt(released, (taken, later)).ranks == {0: later}
+    for job in (suspended, released):
+        found = attempt_state(Attempt(job, (taken,)), TRIAL, WORK, accepted=START, retries_left=True, now=START)
+        assert isinstance(found, Pending)
+    ended = replace(taken, withdrawn=False)
+    assert Attempt(released, (ended, later)).ranks == {0: ended}
+
+
+@pytest.mark.parametrize(("ended", "withdrawn"), [("10:00:00", False), ("10:00:05", True), ("10:00:09", True)])
+def test_a_pod_is_withdrawn_if_it_had_not_ended_before_it_was_told_to(ended: str, withdrawn: bool) -> None:
+    document = after(RUNS, ends(0), deleting=True)
+    document["metadata"] |= {"deletionTimestamp": "2026-05-01T10:00:15Z", "deletionGracePeriodSeconds": 10}
+    document["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = f"2026-05-01T{ended}Z"
+    assert observed(document).withdrawn == withdrawn
 
 
 def test_the_first_end_of_a_rank_counts_when_its_pod_is_made_anew() -> None:
@@ -298,11 +323,11 @@ def test_a_trial_never_starts_before_the_one_whose_place_it_took_had_ended() -> 
 
 def queued(suspend: bool, **condition: str) -> Job:
     """A job that a queue took on at START, with its condition Suspended."""
-    document = manifests.pytorch_job(WORK, KEY, UID, TRIAL, 1, "trainer:1")
+    document = pytorch_job(WORK, KEY, UID, TRIAL, 1, "trainer:1")
     document["metadata"] |= {"uid": "u", "resourceVersion": "1", "creationTimestamp": timestamp(START)}
     document["spec"]["runPolicy"]["suspend"] = suspend
     document["status"] = {"conditions": [{"type": "Suspended"} | condition]}
-    job = observe.job(document)
+    job = observe.job(PYTORCH_JOBS, document)
     assert job is not None
     return job
 
@@ -322,11 +347,11 @@ def test_a_job_that_a_queue_held_back_waits_for_its_pods_from_its_release() -> N
 
 
 def test_a_job_and_a_pod_of_nobody_are_no_business_of_ours() -> None:
-    job = manifests.pytorch_job(WORK, KEY, UID, TRIAL, 1, "trainer:1")
+    job = pytorch_job(WORK, KEY, UID, TRIAL, 1, "trainer:1")
     seen = {"uid": "u", "resourceVersion": "1", "creationTimestamp": THEN}
-    assert observe.job({**job, "metadata": job["metadata"] | seen}) is not None
+    assert observe.job(PYTORCH_JOBS, {**job, "metadata": job["metadata"] | seen}) is not None
     job["metadata"]["ownerReferences"] = []
-    assert observe.job({**job, "metadata": job["metadata"] | seen}) is None
+    assert observe.job(PYTORCH_JOBS, {**job, "metadata": job["metadata"] | seen}) is None
     pod = pod_document(TRIAL)
     pod["metadata"]["labels"] = {"trialrun.dev/experiment": "sp500-grid"}
     assert observe.pod(pod) is None

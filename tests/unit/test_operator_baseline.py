@@ -12,9 +12,9 @@ from trainer.experiment.record import RankReport, Record, encode, hash_number
 from trainer.scheduling.decide import Start
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
+from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.baseline_status import FILE, BaselineStatus, imported, measured
 from trialrun_operator.ledger_format import BASELINE, BaselineEntry, entry_of, line_of
-from trialrun_operator.names import JOBS
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import Plan, plan
 from unit.builders import START, a_record, an_experiment, four

@@ -11,8 +11,9 @@ import pytest
 
 from conftest import Sweep
 from trialrun_operator import conditions as c
+from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.kube import Unreachable
-from trialrun_operator.names import CONFIG_MAPS, JOBS, LEDGER_LABEL
+from trialrun_operator.names import CONFIG_MAPS, LEDGER_LABEL
 from unit.fakekube import Document, Fault, Killed, refused
 from unit.lookout import CRASHES, IS_EVICTED, Lookout, Stage, a_learning_search, a_search, attempt, measures, succeeds
 from unit.replayed import Replayed

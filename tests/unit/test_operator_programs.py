@@ -9,7 +9,8 @@ import pytest
 from cluster import podstatus
 from trainer.experiment.code import digest
 from trainer.experiment.outcome import Outcome
-from trialrun_operator.names import CONFIG_MAPS, JOBS
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.names import CONFIG_MAPS
 from unit.fakekube import Document, Fault
 from unit.lookout import IS_EVICTED, NAMESPACE, Lookout, Stage
 from unit.test_operator_disturbed import CUT_OFF, REFUSED, assert_in_order, without_times

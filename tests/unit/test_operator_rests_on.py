@@ -7,7 +7,8 @@ from trainer.experiment.expand import expand
 from trainer.experiment.load import load
 from trainer.experiment.record import RankReport
 from trialrun_operator import conditions as c
-from trialrun_operator.names import EVENTS, JOBS
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.names import EVENTS
 from unit.fakekube import Document
 from unit.lookout import Lookout, a_search, succeeds
 

@@ -8,7 +8,8 @@ from trainer.experiment.baseline import figures
 from trainer.experiment.load import load
 from trainer.experiment.record import Memory
 from trialrun_operator import conditions as c
-from trialrun_operator.names import CONFIG_MAPS, JOBS, PODS
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.names import CONFIG_MAPS, PODS
 from unit.builders import a_document
 from unit.fakekube import Document
 from unit.lookout import (

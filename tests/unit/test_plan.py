@@ -15,7 +15,8 @@ from trainer.experiment.record import Record
 from trainer.scheduling.history import is_done
 from trainer.scheduling.workload import Workload
 from trialrun_operator.attempt_state import GRACE_MILLISECONDS
-from trialrun_operator.names import JOBS, PODS
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.names import PODS
 from trialrun_operator.observe import Attempt, Job, Pod
 from trialrun_operator.plan import DAY_SECONDS, Plan, plan
 from trialrun_operator.pod_outcome import StartFailure

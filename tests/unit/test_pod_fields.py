@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from jobs import pytorch_job
 from trainer.experiment.load import load
 from trainer.experiment.pod import TAKEN_PATHS, Pod, PodVariable, SecurityContext, VariablesFrom, Volume
 from trainer.experiment.section import Section
 from trialrun_operator import orders
-from trialrun_operator.manifests import pytorch_job
 from trialrun_operator.orders import Code, Known
 from trialrun_operator.permits import SWITCHES, not_permitted
 from unit.objects import KEY, UID, a_workload

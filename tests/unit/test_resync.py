@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from jobs import PYTORCH_JOBS, TRAIN_JOBS
+from trialrun_operator.backends import BACKENDS
+from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.kube import Kube, Refused
 from trialrun_operator.metrics import Metrics
-from trialrun_operator.names import JOBS, PODS, SEARCHES, Resource
+from trialrun_operator.names import PODS, SEARCHES, Resource
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
 from unit.builders import START
@@ -38,7 +41,7 @@ class Cluster(Kube):
 
 
 def a_resync(cluster: Cluster, *namespaces: str) -> Resync:
-    return Resync(cluster, Store(lambda: NOW), Metrics(lambda: 0.0), namespaces)
+    return Resync(cluster, Store(lambda: NOW), Metrics(lambda: 0.0), namespaces, tuple(BACKENDS.values()))
 
 
 def test_a_namespace_that_can_not_be_read_is_left_out_and_the_others_are_not() -> None:
@@ -66,7 +69,7 @@ def test_a_namespace_that_appears_or_goes_begins_the_process_anew() -> None:
         asyncio.run(resync.once())
 
 
-@pytest.mark.parametrize(("resource", "namespace"), [(PODS, "here"), (JOBS, "here"), (SEARCHES, None)])
+@pytest.mark.parametrize(("resource", "namespace"), [(PODS, "here"), (SEARCHES, None)])
 def test_a_role_that_lacks_a_right_is_an_error(resource: Resource, namespace: str | None) -> None:
     cluster = Cluster()
     cluster.refusals[resource, namespace] = 403
@@ -74,12 +77,24 @@ def test_a_role_that_lacks_a_right_is_an_error(resource: Resource, namespace: st
         asyncio.run(a_resync(cluster, *([namespace] if namespace else [])).once())
 
 
+def test_a_kind_of_job_that_a_role_does_not_know_is_missing_unless_there_is_no_other() -> None:
+    cluster = Cluster()
+    cluster.refusals[TRAIN_JOBS.jobs, None] = 403
+    resync = a_resync(cluster)
+    asyncio.run(resync.once())
+    assert resync.there == (PYTORCH_JOBS,)
+    cluster.refusals[JOBS, None] = 403
+    with pytest.raises(Refused):
+        asyncio.run(resync.once())
+    assert resync.there == (PYTORCH_JOBS,), "a LIST that failed tells nothing"
+
+
 def test_what_can_not_be_read_is_left_out_and_everything_else_is_not(caplog: pytest.LogCaptureFixture) -> None:
     cluster, store = Cluster(), Store(lambda: NOW)
     odd, pod = pod_document(T[0]), pod_document(T[1])
     odd["status"]["startTime"] = "this morning"
     cluster.items[PODS] = [odd, pod]
-    asyncio.run(Resync(cluster, store, Metrics(lambda: 0.0), ()).once())
+    asyncio.run(Resync(cluster, store, Metrics(lambda: 0.0), (), tuple(BACKENDS.values())).once())
     assert [attempt.identity[0] for attempt in store.attempts(KEY, UID)] == [T[1].id]
     assert f"Pod {KEY.namespace}/{odd['metadata']['name']} is left out" in caplog.text
 

@@ -11,6 +11,7 @@ from trainer.experiment.summary import summarize
 from trainer.scheduling.workload import Workload
 from trialrun_operator import conditions as c
 from trialrun_operator import status
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.observe import Attempt
 from trialrun_operator.plan import plan
 from unit.builders import START, a_record
@@ -75,7 +76,7 @@ ALL = [a_record(trial, value=0.5 - trial.index / 100) for trial in WORK.trials]
         (status_of(*(failed(i) for i in range(4))), "Failed", "True", "False", ("False", c.TOO_MANY_FAILURES)),
         (status_of(work=a_workload(suspend=True), accepted=None), "Suspended", "False", "Unknown",
          ("False", c.SUSPENDED)),
-        (status_of(accepted=None, problem=c.MISSING_BACKEND), "Pending", "False", "Unknown",
+        (status_of(accepted=None, problem=c.backend_missing("Auto", BACKENDS)), "Pending", "False", "Unknown",
          ("False", c.BACKEND_MISSING)),
     ],
 )  # fmt: skip

@@ -79,7 +79,7 @@ def test_what_another_namespace_labels_as_ours_is_not_ours() -> None:
     store.put(pod)
     store.put(an_ended_pod(T[0], key=elsewhere, uid="1"))
     store.put(an_ended_pod(T[0], key=theirs, uid="2", experiment_uid="their-uid"))
-    store.put(an_ended_pod(T[1], key=elsewhere, uid="3", job_uid="made-up"))
+    store.put(an_ended_pod(T[1], key=elsewhere, uid="3", link="made-up"))
     store.put(a_job(T[2], key=elsewhere, uid="4", ended=9))
     assert [attempt.pods for attempt in store.attempts(theirs, "their-uid") if attempt.job] == []
     assert store.attempts(KEY, UID) == [Attempt(job, (pod,))]

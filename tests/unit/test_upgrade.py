@@ -20,16 +20,8 @@ from trainer.experiment.record import Memory, RunFigures, Seconds
 from trainer.experiment.training import LATER, Training
 from trainer.experiment.yaml_text import parse
 from trialrun_operator import conditions as c
-from trialrun_operator.names import (
-    CONFIG_MAPS,
-    INDEX_LABEL,
-    JOBS,
-    LEDGER_LABEL,
-    PROGRAM_LABEL,
-    labels,
-    ledger_name,
-    owner,
-)
+from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.names import CONFIG_MAPS, INDEX_LABEL, LEDGER_LABEL, PROGRAM_LABEL, labels, ledger_name, owner
 from trialrun_operator.orders import baseline_document, trial_document
 from trialrun_operator.workload import workload
 from unit.builders import START, a_document, an_experiment

@@ -175,6 +175,17 @@ class Common(Section):
         None,
         description="How long finished jobs are kept; by default a day, or until a quota needs the room (cluster).",
     )
+    backend: Literal["Auto", "PyTorchJob", "TrainJob"] = Field(
+        "Auto",
+        description="The kind of job that runs a trial; Auto takes what the cluster has, PyTorchJobs first, and "
+        "keeps to it (cluster).",
+        json_schema_extra=FIXED,
+    )
+    queue: Annotated[str, Field(pattern=NAME, max_length=63)] | None = Field(
+        None,
+        description="The Kueue LocalQueue that admits the jobs, when their quota allows (cluster).",
+        json_schema_extra=FIXED,
+    )
     suspend: bool = Field(False, description="Start no new trials; running ones finish (cluster).")
     rerun: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         0, description="Raise it to run failed and missing trials again (cluster).", json_schema_extra=GROWS
