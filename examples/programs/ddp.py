@@ -1,6 +1,7 @@
 """DistributedDataParallel as PyTorch's tutorials have it, on points of three spirals: by hand, or with torchrun."""
 
 import os
+import time
 
 import torch
 import torch.distributed as dist
@@ -11,7 +12,6 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 import trialrun  # 1
 
 ARMS = 3
-# Made once: gloo's threads let go of what they have sent a little later, and must not be the last while Python ends.
 STOP = torch.zeros(1)  # 2
 
 
@@ -56,8 +56,8 @@ def main():
         dist.broadcast(STOP, src=0)  # 6
         if STOP:  # 7
             break  # 8
-    dist.barrier()
     dist.destroy_process_group()
+    time.sleep(0.5)  # gloo's threads let go of what was sent last; if Python ends just then, they crash it
 
 
 if __name__ == "__main__":
