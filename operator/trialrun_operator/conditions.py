@@ -20,6 +20,7 @@ DOUBTFUL = "ValidWithDoubts"
 # Of Progressing:
 NOT_STARTED = "NotStarted"
 RUNNING = "Running"
+QUEUED = "Queued"
 MEASURING_FLOOR = "MeasuringFloor"
 SUSPENDED = "Suspended"
 BACKEND_MISSING = "BackendMissing"
@@ -196,6 +197,28 @@ def doubtful(doubts: Sequence[str]) -> str:
 def running(count: int, done: int, total: int, parallel: int) -> str:
     """The sentence of a Progressing experiment."""
     return f"{_trials(count)} running, {done} of {total} done (parallelTrials {parallel})."
+
+
+def queued(count: int, queue: str | None, words: str) -> str:
+    """The sentence of jobs that a queue holds back; `words` are the queue's own for one of them."""
+    jobs, where = "1 job waits" if count == 1 else f"{count} jobs wait", f" in queue {queue}" if queue else ""
+    return f"{jobs}{where}" + (f"; {words.rstrip('.')}." if words else ", suspended.")
+
+
+def queue_unknown(refused: int) -> str:
+    """Why it is not known what a queue says."""
+    if refused == 404:
+        return (
+            "this cluster has no Kueue (kueue.x-k8s.io/v1beta2), which would release them. Install it: "
+            "https://kueue.sigs.k8s.io/docs/installation"
+        )
+    return "why is not known, since the operator may not read Workloads (the chart's kueue.enabled)"
+
+
+NO_WORKLOAD = (
+    "Kueue has made no Workload for them. Turn on its integration for their kind, and see that it manages this "
+    "namespace"
+)
 
 
 def suspended(count: int) -> str:

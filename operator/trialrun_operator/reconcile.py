@@ -16,7 +16,7 @@ from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.decide import Start
 from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload
-from trialrun_operator import baseline_status, code_copy, conditions, events, observe, status
+from trialrun_operator import baseline_status, code_copy, conditions, events, kueue, observe, status
 from trialrun_operator.apply import Applier
 from trialrun_operator.backends import BACKENDS, choose
 from trialrun_operator.backends.backend import Backend
@@ -39,6 +39,7 @@ from trialrun_operator.workload import warm_start_of
 _log = logging.getLogger(__name__)
 _NAMED = 100  # trials whose pods are asked for by name, in place of all pods; a selector has its length
 _CODE_SECONDS = 10.0  # between looks for code that is not there
+_QUEUE_SECONDS = 11.0  # between looks at jobs that wait in a queue
 _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 
 
@@ -142,12 +143,13 @@ class Reconciler:
         became_crowded = state.crowded and not crowded
         pending = len(found.records) + len(found.measured)
         unable = await self._ask(seen, state, work, found, suggested) if writes or not due else None
+        held = await self._queued(seen, state)
         if writes and len(recorded) == pending:  # otherwise another operator was first, with another record perhaps
             began = time.thread_time()
             running = found.running | {each.trial.id for each in created if each.trial.kind is not Kind.BASELINE}
             problem = missing or state.problem() or unable
             problem = lacking or (None if became_crowded or found.waits_for_room else problem)
-            made = self._status(seen, state, work, found, running, accepted, problem)
+            made = self._status(seen, state, work, found, running, accepted, problem, held)
             took = time.thread_time() - began
             state.status_took(took)
             computed += took
@@ -403,6 +405,7 @@ class Reconciler:
         running: frozenset[str],
         accepted: int | None,
         problem: conditions.Problem | None,
+        queued: int = 0,
     ) -> Status:
         baseline = baseline_status.NONE
         if work.imports_baseline and state.imported is not None:
@@ -428,6 +431,7 @@ class Reconciler:
             code=code,
             backend=None if (backend := self._backend(seen, work)) is None else backend.jobs.kind,
             learnt=_learnt(state, work),
+            queued=(queued, state.queue_words),
             old=seen.status,
             now=self._now(),
         )
@@ -475,6 +479,24 @@ class Reconciler:
                     raise
         for job in jobs:
             self._store.asked(job, self._now(), refusal_of(said[job.name]) if job.name in said else None)
+
+    async def _queued(self, seen: ExperimentObject, state: ExperimentState) -> int:
+        """How many jobs a queue holds back; why, in its words, is asked now and then."""
+        jobs = kueue.waiting(self._store.attempts(seen.key, seen.uid))
+        if not jobs:
+            state.queue_words = ""
+        elif state.may_ask_queue():
+            try:
+                workloads: list[Mapping[str, Any]] = []
+                async for page, _ in self._kube.pages(kueue.WORKLOADS, seen.key.namespace, kueue.selector(jobs)):
+                    workloads += page
+                state.queue_words = kueue.words(jobs, workloads) or ("" if workloads else conditions.NO_WORKLOAD)
+            except Refused as refused:
+                if refused.code not in (403, 404):
+                    raise
+                state.queue_words = conditions.queue_unknown(refused.code)
+            self._queue.add(seen.key, _QUEUE_SECONDS)
+        return len(jobs)
 
     async def _relist(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:
         """Reads some jobs and their pods, before an end is believed that rests on what was not seen."""

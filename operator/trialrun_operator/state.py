@@ -69,6 +69,8 @@ class ExperimentState:
     _last_suggestion: float = _NEVER
     _status_seconds: float = 0.0
     _last_ask: float = _NEVER
+    _last_queue_ask: float = _NEVER
+    queue_words: str = ""  # why jobs wait in a queue, as it was told last
     _blocked: dict[tuple[str, int], _Backoff] = field(default_factory=dict)
     _backoff: _Backoff | None = None
     _deleted: dict[str, float] = field(default_factory=dict)
@@ -172,6 +174,13 @@ class ExperimentState:
         if self.until_ask() > 0:
             return False
         self._last_ask = self.clock()
+        return True
+
+    def may_ask_queue(self) -> bool:
+        """Whether a queue may be asked now why jobs wait; if so, that is noted."""
+        if self.clock() < self._last_queue_ask + _ASK_INTERVAL_SECONDS:
+            return False
+        self._last_queue_ask = self.clock()
         return True
 
     def until_ask(self) -> float:

@@ -67,13 +67,15 @@ def status(
     code: str | None = None,
     backend: str | None = None,
     learnt: str = "",
+    queued: tuple[int, str] = (0, ""),
     old: Mapping[str, Any],
     now: int,
 ) -> Status:
     """The status of a valid experiment, of which `running` are the trials and floors with a live attempt.
 
     `makes_room` says that recorded jobs were deleted for others, `learnt` is what a search began with, in a sentence.
-    `code` is the hash of what a program's trials run, `backend` the kind of job that they run as.
+    `queued` are how many jobs a queue holds back, and its words. `code` is the hash of what a program's trials run,
+    `backend` the kind of job that they run as.
 
     `plan` and `accepted` are None until it is taken up; `old` is the status before.
     """
@@ -96,6 +98,14 @@ def status(
     if learnt and verdicts[c.ACCEPTED][1] == c.VALID:
         value, reason, message = verdicts[c.ACCEPTED]
         verdicts[c.ACCEPTED] = value, reason, f"{message}\n{learnt}"
+    if queued[0] and verdicts[c.PROGRESSING][1] == c.RUNNING:
+        value, reason, message = verdicts[c.PROGRESSING]
+        reason = c.QUEUED if queued[0] >= len(running) else reason
+        verdicts[c.PROGRESSING] = (
+            value,
+            reason,
+            f"{message} {c.queued(queued[0], work.experiment.spec.queue, queued[1])}",
+        )
     if makes_room:
         value, reason, message = verdicts[c.PROGRESSING]
         verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"

@@ -174,6 +174,29 @@ def test_listed_namespaces_get_a_role_each_and_nothing_is_allowed_elsewhere(rend
         assert role["rules"] == everywhere
 
 
+@pytest.mark.parametrize(
+    ("off", "groups", "told"),
+    [
+        ((), {"kubeflow.org", "trainer.kubeflow.org", "kueue.x-k8s.io"}, "PyTorchJob,TrainJob"),
+        (("backends.trainJob", "kueue.enabled"), {"kubeflow.org"}, "PyTorchJob"),
+        (("backends.pytorchJob",), {"trainer.kubeflow.org", "kueue.x-k8s.io"}, "TrainJob"),
+    ],
+)
+def test_the_operator_may_do_what_its_backends_need(
+    rendered: Render, off: tuple[str, ...], groups: set[str], told: str
+) -> None:
+    documents = rendered(*(word for switch in off for word in ("--set", f"{switch}=false")))
+    ruled = {group for rule in only(documents, "ClusterRole", "trialrun")["rules"] for group in rule["apiGroups"]}
+    assert ruled - {"", "trialrun.dev"} == groups
+    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {each["name"]: each["value"] for each in container["env"]}["TRIALRUN_BACKENDS"] == told
+
+
+def test_values_of_a_chart_without_backends_turn_all_on(rendered: Render) -> None:
+    kept = rendered("--set", "backends=null", "--set", "kueue=null")
+    assert only(kept, "ClusterRole", "trialrun") == only(rendered(), "ClusterRole", "trialrun")
+
+
 def test_no_rule_has_a_wildcard_or_reaches_secrets(rendered: Render) -> None:
     for document in rendered():
         for rule in document.get("rules", []):

@@ -41,6 +41,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- join "," $on -}}
 {{- end -}}
 
+{{/* The kinds of job that are on. Values kept from an earlier version have none, and all are on. */}}
+{{- define "trialrun.backends" -}}
+{{- $on := list -}}
+{{- range $name, $kind := dict "pytorchJob" "PyTorchJob" "trainJob" "TrainJob" -}}
+{{- if ne "false" (get ($.Values.backends | default dict) $name | toString) -}}{{- $on = append $on $kind -}}{{- end -}}
+{{- end -}}
+{{- join "," $on -}}
+{{- end -}}
+
 {{/* Pod Security "restricted", for the operator's pod and the test's. */}}
 {{- define "trialrun.podSecurity" -}}
 runAsNonRoot: true
