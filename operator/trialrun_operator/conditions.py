@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from trialrun_operator.backends import AUTO, BACKENDS
+from trialrun_operator import backends
 from trialrun_operator.backends.backend import Backend
 from trialrun_operator.names import Resource
 
@@ -62,15 +62,15 @@ class Problem:
 
 def backend_missing(wanted: str, enabled: Collection[str]) -> Problem:
     """The cluster has no jobs of the kind that trials should run as; `enabled` are those that the chart allows."""
-    kinds = [kind for kind in BACKENDS if wanted in (AUTO, kind)]
+    kinds = [kind for kind in backends.BACKENDS if wanted in (backends.AUTO, kind)]
     if not any(kind in enabled for kind in kinds):
         return Problem(
             BACKEND_MISSING,
             f"spec.backend: {wanted} is turned off in the values of Trialrun's chart (backends). Turn it on there, "
             f"or apply the experiment under another name with one of {', '.join(enabled)}.",
         )
-    lacks = " and no ".join(f"{kind} ({BACKENDS[kind].jobs.api_version})" for kind in kinds)
-    ways = "; or ".join(BACKENDS[kind].install for kind in kinds if kind in enabled)
+    lacks = " and no ".join(f"{kind} ({backends.BACKENDS[kind].jobs.api_version})" for kind in kinds)
+    ways = "; or ".join(backends.BACKENDS[kind].install for kind in kinds if kind in enabled)
     return Problem(
         BACKEND_MISSING,
         f"This cluster has no {lacks}, so no trial can run. Install {ways}. Trials start by themselves within two "
