@@ -1,7 +1,7 @@
 """The API server's audit log of what service accounts asked for: who, what, and whether a role allowed it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,14 @@ class Asked:
         return not self.allowed and self.user.rpartition(":")[2].partition("-")[0] == "trialrun"
 
 
-def options(workdir: Path, log: Path, silent: str) -> list[str]:
-    """What makes the API server keep the log. `silent` is a service account that is left out."""
+def options(workdir: Path, log: Path, silent: Iterable[str]) -> list[str]:
+    """What makes the API server keep the log. `silent` are service accounts that are left out."""
     policy = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
         "rules": [
-            {"level": "None", "users": [silent]},
+            {"level": "None", "users": list(silent)},
             {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
         ],
     }

@@ -34,7 +34,9 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         build.programs(("kubectl", "helm3", "helm4") if access else build.PROGRAMS)
     workdir = tmp_path_factory.mktemp("control-plane")
     if access:
-        yield _with_training_operator(Cluster(workdir, access))
+        given_cluster = Cluster(workdir, access)
+        _require(given_cluster, "/apis/kubeflow.org/v1", "the training operator")
+        yield given_cluster
     else:
         with ControlPlane.start(workdir) as plane:
             yield plane
@@ -47,6 +49,24 @@ def control_plane(cluster: Cluster) -> ControlPlane:
     """The shared control plane, for tests that stop components of it; they start them again."""
     assert isinstance(cluster, ControlPlane), "such tests are not collected with --kubeconfig"
     return cluster
+
+
+@pytest.fixture(scope="session")
+def trainer(cluster: Cluster) -> None:
+    """JobSet and Kubeflow Trainer run: whoever asks for this may create TrainJobs."""
+    if isinstance(cluster, ControlPlane):
+        cluster.start_trainer()
+    else:
+        _require(cluster, "/apis/trainer.kubeflow.org/v1alpha1", "Kubeflow Trainer")
+
+
+@pytest.fixture(scope="session")
+def kueue(cluster: Cluster) -> None:
+    """Kueue runs: whoever asks for this may create queues, and jobs that wait in them."""
+    if isinstance(cluster, ControlPlane):
+        cluster.start_kueue()
+    else:
+        _require(cluster, "/apis/kueue.x-k8s.io/v1beta2", "Kueue")
 
 
 @pytest.fixture(scope="session")
@@ -127,10 +147,10 @@ def undisturbed(
     return found
 
 
-def _with_training_operator(cluster: Cluster) -> Cluster:
-    if cluster.api.get_if_there("/apis/kubeflow.org/v1") is None:
+def _require(cluster: Cluster, served: str, what: str) -> None:
+    """Refuses a cluster of someone else's in which something is not installed."""
+    if cluster.api.get_if_there(served) is None:
         raise pytest.UsageError(
-            f"context {cluster.access.context}: the cluster needs the training operator, which is not installed;"
+            f"context {cluster.access.context}: the cluster needs {what}, which is not installed;"
             " tests/cluster/README.md has the command"
         )
-    return cluster

@@ -17,14 +17,17 @@ from types import TracebackType
 
 import yaml
 
-from cluster import audit, certificates
+from cluster import audit, certificates, jobset, kubeflow_trainer, kueue, training_operator
 from cluster.behaviours import Succeeds
 from cluster.component import Component, free_port
+from cluster.jobset import JobSet
 from cluster.kubeconfig import Access
+from cluster.kubeflow_trainer import Trainer
 from cluster.kubelet import KubeletPlayer
+from cluster.kueue import Kueue
 from cluster.programs import build
 from cluster.testcluster import Cluster
-from cluster.training_operator import USER, TrainingOperator
+from cluster.training_operator import TrainingOperator
 
 SERVICE_ADDRESSES = "10.96.0.0/16"
 SERVED_NAMES = (
@@ -44,10 +47,14 @@ NOT_STARTED = (
     "persistentvolume-expander-controller",
     *NOT_STARTED_WITH_A_NODE,
 )
+# What they ask for all the time would fill the audit log.
+SILENT = tuple(each.ACCOUNT.user for each in (training_operator, jobset, kubeflow_trainer, kueue))
 
 
 class ControlPlane(Cluster):
     """etcd, API server, controller manager, scheduler and training operator, each a component to stop and start.
+
+    JobSet, Trainer and Kueue are started where they are needed; the kinds of the first two are there from the start.
 
     Use as `with ControlPlane.start(workdir) as control_plane`. Pods stay Pending until someone plays the kubelet, or
     a real one registers: with `node_address` the API server listens there too, and volumes are bound.
@@ -81,6 +88,9 @@ class ControlPlane(Cluster):
         self.controller_manager = self._make_controller_manager()
         self.scheduler = self._make_scheduler()
         self.training_operator: Component | None = None
+        self.jobset: Component | None = None
+        self.trainer: Component | None = None
+        self.kueue: Component | None = None
 
     @classmethod
     def start(
@@ -100,9 +110,11 @@ class ControlPlane(Cluster):
             plane.api_server.wait_until_ready()
             plane.scheduler.launch()
             operator.install(plane.api)
-            # Not before the CRD of PyTorchJobs, or their pods would be collected only half a minute from now.
+            jobset.install_kinds(plane.api)
+            kubeflow_trainer.install_kinds(plane.api)
+            # Not before the CRDs, or what their objects own would be collected only half a minute from now.
             plane.controller_manager.launch()
-            plane.training_operator = operator.component(plane)
+            plane.training_operator = operator.process(plane)
             plane.training_operator.start()
             plane.controller_manager.wait_until_ready()
             plane.scheduler.wait_until_ready()
@@ -115,7 +127,30 @@ class ControlPlane(Cluster):
     def components(self) -> list[Component]:
         """In the order in which they start."""
         core = [self.etcd, self.api_server, self.controller_manager, self.scheduler]
-        return [*core, self.training_operator] if self.training_operator else core
+        controllers = (self.training_operator, self.jobset, self.trainer, self.kueue)
+        return [*core, *(each for each in controllers if each)]
+
+    def start_trainer(self) -> None:
+        """JobSet and Trainer, unless they were started already; their webhooks answer."""
+        if self.trainer is None:
+            jobsets, trainer = JobSet(self.workdir), Trainer(self.workdir)
+            for each in (jobsets, trainer):
+                each.install(self.api)
+            self.jobset, self.trainer = jobsets.process(self), trainer.process(self)
+            for component in (self.jobset, self.trainer):
+                component.launch()
+            for component in (self.jobset, self.trainer):
+                component.wait_until_ready()
+
+    def start_kueue(self) -> None:
+        """Kueue with its kinds, unless it was started already; its webhooks answer."""
+        if self.kueue is None:
+            controller = Kueue(self.workdir)
+            kueue.install_kinds(self.api)
+            controller.install(self.api)
+            self.kueue = controller.process(self)
+            self.kueue.start()
+            self.discover_kinds()
 
     def discover_kinds(self) -> None:
         """Call after installing CRDs: the garbage collector looks for new kinds when it starts, then every 30 s."""
@@ -172,7 +207,7 @@ class ControlPlane(Cluster):
             f"--service-account-signing-key-file={self._token_key}",
             "--allow-privileged=true",
             "--profiling=false",
-            *audit.options(self.workdir, self.audit_log, silent=USER),
+            *audit.options(self.workdir, self.audit_log, silent=SILENT),
         ]
         component = self._component("kube-apiserver", f"{self.access.server}/readyz", options)
         # Less garbage collection: a sixth less processor time to start, for 150 MiB more memory. At 2 GiB, a heap of
@@ -231,11 +266,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cluster.controlplane", description=main.__doc__)
     parser.add_argument("--workdir", type=Path, help="where data and logs go (default: a new temporary folder)")
     parser.add_argument("--simulate-pods", action="store_true", help="let every pod run for a second and succeed")
+    parser.add_argument("--trainer", action="store_true", help="run JobSet and Kubeflow Trainer too")
+    parser.add_argument("--kueue", action="store_true", help="run Kueue too")
     options = parser.parse_args()
     workdir = options.workdir or Path(tempfile.mkdtemp(prefix="trialrun-"))
     began = time.monotonic()
     with contextlib.ExitStack() as running, contextlib.suppress(KeyboardInterrupt):
         plane = running.enter_context(ControlPlane.start(workdir))
+        if options.trainer:
+            plane.start_trainer()
+        if options.kueue:
+            plane.start_kueue()
         if options.simulate_pods:
             running.enter_context(KubeletPlayer(plane.access, lambda pod: Succeeds(after_seconds=1)))  # noqa: ARG005
         print(f"ready after {time.monotonic() - began:.1f} s; logs in {workdir}; Ctrl-C ends it")

@@ -19,6 +19,12 @@ FAILING_GO = """#!/bin/sh
 while [ "$1" != -o ]; do shift; done
 printf half > "$2"; echo 'main.go:1: syntax error' >&2; exit 1
 """
+# Knows the folder of a module too.
+GO_WITH_MODULES = """#!/bin/sh
+if [ "$1" = list ]; then echo "$XDG_CACHE_HOME/module"; exit; fi
+while [ "$1" != -o ]; do shift; done
+printf whole > "$2"
+"""
 
 
 def put_go(folder: Path, script: str) -> None:
@@ -80,3 +86,14 @@ def test_test_assets_that_are_given_are_used(cache: Path, tmp_path: Path, monkey
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
     assert build.program("kubectl") == assets / "kubectl"
     assert os.fspath(assets) not in os.fspath(build.program("helm4"))
+
+
+def test_what_belongs_to_a_controller_is_kept_beside_it(cache: Path) -> None:
+    put_go(cache, GO_WITH_MODULES)
+    kept = cache / "module" / "config" / "components" / "crd" / "kind.yaml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("a kind")
+    for path in (kept, *kept.parents[:3]):
+        path.chmod(path.stat().st_mode & 0o555)  # as in Go's module cache
+    assert (build.manifests("jobset") / "crd" / "kind.yaml").read_text() == "a kind"
+    assert (build.manifests("jobset") / "crd").stat().st_mode & 0o200

@@ -20,11 +20,18 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KUBERNETES_VERSION = "1.34.4"
-TRAINING_OPERATOR_MODULE = "github.com/kubeflow/training-operator"
 
 
 class ProgramMissing(Exception):
     """A program is neither in the cache nor buildable here; the sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """The folder of a Go module with what belongs to its program: CRDs, RBAC and webhook configurations."""
+
+    module: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class Program:
     variables: dict[str, str] = field(default_factory=dict)
     # Test assets in the layout of controller-runtime's envtest may stand in for it.
     in_kubebuilder_assets: bool = False
+    # Kept beside it, as `manifests`.
+    manifests: Manifests | None = None
 
     @property
     def linker_flags(self) -> str:
@@ -56,6 +65,10 @@ def _kubernetes(name: str, in_kubebuilder_assets: bool = False) -> Program:
     return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", variables, in_kubebuilder_assets)
 
 
+def _controller(name: str, module: str, package: str = "", *, manifests: str) -> Program:
+    return Program(name, name, f"{module}/{package}".rstrip("/"), manifests=Manifests(module, manifests))
+
+
 PROGRAMS = {
     program.name: program
     for program in (
@@ -64,7 +77,17 @@ PROGRAMS = {
         _kubernetes("kube-controller-manager"),
         _kubernetes("kube-scheduler"),
         _kubernetes("kubectl", in_kubebuilder_assets=True),
-        Program("training-operator", "training-operator", f"{TRAINING_OPERATOR_MODULE}/cmd/training-operator.v1"),
+        _controller(
+            "training-operator",
+            "github.com/kubeflow/training-operator",
+            "cmd/training-operator.v1",
+            manifests="manifests/base",
+        ),
+        _controller("jobset", "sigs.k8s.io/jobset", manifests="config/components"),
+        _controller(
+            "trainer", "github.com/kubeflow/trainer/v2", "cmd/trainer-controller-manager", manifests="manifests/base"
+        ),
+        _controller("kueue", "sigs.k8s.io/kueue", "cmd/kueue", manifests="config/components"),
         Program("helm3", "helm3", "helm.sh/helm/v3/cmd/helm"),
         Program("helm4", "helm4", "helm.sh/helm/v4/cmd/helm"),
     )
@@ -98,9 +121,14 @@ def programs(names: Iterable[str] = PROGRAMS) -> dict[str, Path]:
     return {each.name: _path(each) for each in wanted}
 
 
+def manifests(name: str) -> Path:
+    """The folder with the CRDs, RBAC and webhook configurations that belong to a built controller."""
+    return program(name).parent / "manifests"
+
+
 def training_operator_manifests() -> Path:
     """The folder with the CRDs, RBAC and webhook configuration that belong to the built training operator."""
-    return program("training-operator").parent / "manifests"
+    return manifests("training-operator")
 
 
 def _cache() -> Path:
@@ -120,6 +148,8 @@ def _key(wanted: Program) -> str:
     locked = [(wanted.sources / file).read_text() for file in ("go.mod", "go.sum")]
     locked += [file.read_text() for file in sorted(wanted.sources.rglob("*.go"))]
     how = [wanted.package, wanted.linker_flags, platform.system(), platform.machine()]
+    if wanted.manifests:
+        how.append(wanted.manifests.folder)
     return hashlib.sha256(json.dumps([locked, how]).encode()).hexdigest()[:16]
 
 
@@ -145,14 +175,14 @@ def _build(wanted: Program) -> None:
         built = Path(temporary) / wanted.name
         _go(wanted, "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
             "-ldflags", wanted.linker_flags, "-o", str(built), wanted.package)  # fmt: skip
-        if wanted.name == "training-operator":
-            sources = _go(wanted, "list", "-m", "-f", "{{.Dir}}", TRAINING_OPERATOR_MODULE).strip()
-            _keep_manifests(Path(sources) / "manifests" / "base", place.parent / "manifests", Path(temporary))
+        if wanted.manifests:
+            sources = _go(wanted, "list", "-m", "-f", "{{.Dir}}", wanted.manifests.module).strip()
+            _keep(Path(sources) / wanted.manifests.folder, place.parent / "manifests", Path(temporary))
         built.replace(place)
     _say(f"{wanted.name:<24} built in {time.monotonic() - began:.0f} s")
 
 
-def _keep_manifests(sources: Path, place: Path, temporary: Path) -> None:
+def _keep(sources: Path, place: Path, temporary: Path) -> None:
     # copyfile drops the module cache's read-only permissions.
     shutil.copytree(sources, temporary / "manifests", copy_function=shutil.copyfile)
     for folder in (temporary / "manifests", *(temporary / "manifests").rglob("*/")):

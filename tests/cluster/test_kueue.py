@@ -1,0 +1,132 @@
+"""Kueue admits jobs to a queue here as in a cluster, with its webhooks."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.api import Api, Json
+from cluster.behaviours import Hangs, Succeeds
+from cluster.kubelet import KubeletPlayer
+from cluster.testcluster import Cluster
+from cluster.trainjobs import TrainJobs, conditions
+from eventually import eventually
+
+pytestmark = pytest.mark.usefixtures("trainer", "kueue")
+
+KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
+QUEUE = "kueue.x-k8s.io/queue-name"
+PRIORITY = "kueue.x-k8s.io/priority-class"
+
+
+class Queue:
+    """A queue of the namespace, with a quota of two CPUs, and the Workloads in it."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._api = api
+        self._place = f"{KUEUE}/namespaces/{namespace}"
+        self._pytorch_jobs = f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs"
+        self.labels = {QUEUE: namespace}
+        quota = {"name": namespace, "resources": [{"name": "cpu", "nominalQuota": "2"}]}
+        cluster_queue = {
+            "namespaceSelector": {},
+            "preemption": {"withinClusterQueue": "LowerPriority"},
+            "resourceGroups": [{"coveredResources": ["cpu"], "flavors": [quota]}],
+        }
+        # All are of the cluster but the last; the namespace's name makes them this test's.
+        self._made = [
+            self._create("ResourceFlavor", f"{KUEUE}/resourceflavors", namespace),
+            self._create("WorkloadPriorityClass", f"{KUEUE}/workloadpriorityclasses", namespace, value=1000),
+            self._create("ClusterQueue", f"{KUEUE}/clusterqueues", namespace, spec=cluster_queue),
+            self._create("LocalQueue", f"{self._place}/localqueues", namespace, spec={"clusterQueue": namespace}),
+        ]
+        eventually(
+            lambda: conditions(api.get(self._made[2])).get("Active", ("",))[0] == "True", what="the queue is active"
+        )
+
+    def delete(self) -> None:
+        for path in reversed(self._made):
+            self._api.delete_if_there(path)
+
+    def start_pytorch_job(self, name: str) -> None:
+        container = {"name": "pytorch", "image": "trainer:1", "resources": {"requests": {"cpu": "1"}}}
+        pods = {"spec": {"containers": [container], "terminationGracePeriodSeconds": 1}}
+        master = {"replicas": 1, "restartPolicy": "Never", "template": pods}
+        spec = {"runPolicy": {"suspend": True}, "pytorchReplicaSpecs": {"Master": master}}
+        metadata = {"name": name, "labels": self.labels}
+        job = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
+        self._api.create(self._pytorch_jobs, job)
+
+    def pytorch_job(self, name: str) -> Json:
+        return self._api.get(f"{self._pytorch_jobs}/{name}")
+
+    def conditions(self, job: str) -> dict[str, tuple[str, str]]:
+        """The status and the reason of each condition of the Workload that a job owns."""
+        for workload in self._api.list(f"{self._place}/workloads"):
+            if workload["metadata"]["ownerReferences"][0]["name"] == job:
+                return conditions(workload)
+        return {}
+
+    def is_admitted(self, job: str) -> bool:
+        return self.conditions(job).get("Admitted", ("",))[0] == "True"
+
+    def _create(self, kind: str, collection: str, name: str, **fields: object) -> str:
+        version = "kueue.x-k8s.io/v1beta2"
+        self._api.create(collection, {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **fields})
+        return f"{collection}/{name}"
+
+
+@pytest.fixture
+def queue(cluster: Cluster, namespace: str, kubelet: KubeletPlayer) -> Iterator[Queue]:
+    kubelet.play(namespace, lambda pod: Hangs())  # noqa: ARG005
+    made = Queue(cluster.api, namespace)
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def jobs(cluster: Cluster, namespace: str) -> TrainJobs:
+    return TrainJobs(cluster, namespace)
+
+
+def test_what_the_quota_allows_is_admitted_and_a_third_waits_its_turn(
+    queue: Queue, jobs: TrainJobs, namespace: str, kubelet: KubeletPlayer
+) -> None:
+    jobs.start("first", suspend=True, labels=queue.labels, pod_labels={"trialrun.dev/attempt": "1"})
+    (pod,) = jobs.run("first", 1)
+    assert pod["metadata"]["labels"]["trialrun.dev/attempt"] == "1"
+    queue.start_pytorch_job("second")
+    eventually(
+        lambda: conditions(queue.pytorch_job("second")).get("Running", ("",))[0] == "True", what="the PyTorchJob runs"
+    )
+    jobs.start("third", suspend=True, labels=queue.labels)
+    eventually(
+        lambda: queue.conditions("third").get("QuotaReserved") == ("False", "Pending"), what="the third job waits"
+    )
+    assert queue.is_admitted("first")
+    assert queue.is_admitted("second")
+    assert "Admitted" not in queue.conditions("third")
+    assert jobs.conditions("third")["Suspended"] == ("True", "Suspended")
+    assert jobs.pods("third") == []
+    kubelet.become(namespace, pod["metadata"]["name"], Succeeds())
+    jobs.run("third", 1)
+    assert queue.conditions("first")["Finished"] == ("True", "Succeeded")
+
+
+def test_what_is_preempted_is_suspended_and_comes_back_with_new_pods(
+    queue: Queue, jobs: TrainJobs, namespace: str, kubelet: KubeletPlayer
+) -> None:
+    jobs.start("low", ranks=2, labels=queue.labels)
+    before = {pod["metadata"]["uid"] for pod in jobs.run("low", 2)}
+    jobs.start("high", labels={**queue.labels, PRIORITY: namespace})
+    (urgent,) = jobs.run("high", 1)
+    eventually(lambda: queue.conditions("low").get("Evicted") == ("True", "Preempted"), what="the other is evicted")
+    eventually(lambda: jobs.pods("low") == [], what="its pods are gone")
+    jobs.becomes("low", "Suspended")
+    kubelet.become(namespace, urgent["metadata"]["name"], Succeeds())
+    assert not before & {pod["metadata"]["uid"] for pod in jobs.run("low", 2)}
+
+
+def test_a_job_that_names_no_queue_is_left_alone(queue: Queue, jobs: TrainJobs) -> None:
+    jobs.start("free", ranks=3)
+    jobs.run("free", 3)
+    assert queue.conditions("free") == {}
