@@ -2,9 +2,11 @@
 
     make bench-operator
     make bench-operator ARGS=--learning     # this version's, with a search of 504 points that learns, 8 at once
+    make bench-operator ARGS="--backend TrainJob --trials 2000"    # this version's, whose trials run as TrainJobs
+    make bench-operator ARGS=--controllers  # Trainer beside the training operator: jobs of one pod, both real
 
-etcd and kube-apiserver are real. A stand-in, which runs in a process of its own, takes the place of training operator
-and kubelets: it gives each PyTorchJob a pod that has succeeded, and completes the job, at once.
+etcd and kube-apiserver are real. A stand-in, which runs in a process of its own, takes the place of the controller
+and kubelets: it gives each job a pod that has succeeded, and completes the job, at once.
 """
 
 import argparse
@@ -27,22 +29,28 @@ import yaml
 
 from benchmarks.standin import stand_in
 from cluster.api import Api
+from cluster.behaviours import Succeeds
 from cluster.controlplane import ControlPlane
 from cluster.kubeconfig import Access
+from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, apply_crds, is_served, service_account
 from cluster.programs import build
 from cluster.watch import Watch
 from eventually import eventually
-from jobs import pytorch_job
+from trialrun_operator.backends import BACKENDS
+from trialrun_operator.backends.backend import Backend
+from trialrun_operator.manifests import job_parts
 from trialrun_operator.names import Key
 from trialrun_operator.workload import workload
 from version_0_1 import unpacked
 
 NAMESPACE, PLAIN = "bench", "bench-plain"
-JOBS = "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs"
+PYTORCH_JOBS = BACKENDS["PyTorchJob"]
 IN_FLIGHT = 8
 PARALLEL = 1000  # the most that a search may run at once
 ENDINGS, TOGETHER = 500, 10
+TRAINER_KINDS = ("trainjobs", "trainingruntimes", "clustertrainingruntimes")
+JOBS = 200  # that real controllers are given
 POINTS, AT_ONCE = 504, 8
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -101,17 +109,21 @@ def told(delays: Sequence[float]) -> str:
 
 def lines(before: Sequence[Figures], now: Sequence[Figures], trials: int) -> list[str]:
     """Both versions' figures as a table of text, a column for each round, and what one makes of the other."""
-    machine = f"{platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}"
     heads = [f"{version}, round {number + 1}" for number in range(len(now)) for version in ("0.1", "this")]
     columns = [figures.rows() for pair in zip(before, now, strict=True) for figures in pair]
     table = [("", *heads), *((name, *(column[name] for column in columns)) for name in columns[0])]
     return [
-        f"{trials} trials, at most {PARALLEL} at once; creation with {IN_FLIGHT} requests in flight; {machine}",
+        f"{trials} trials, at most {PARALLEL} at once; creation with {IN_FLIGHT} requests in flight; {machine()}",
         *("".join(f"{cell:<50}" if at else f"{cell:<28}" for at, cell in enumerate(row)).rstrip() for row in table),
         f"trials/s beside version 0.1: {_mean(now, 'trials_per_second') / _mean(before, 'trials_per_second'):.2f}",
         f"creation beside the plain loop: {_mean(now, 'creation_ratio'):.2f}",
         f"CPU per trial of operator / API server beside version 0.1's: {_share(now) / _share(before):.2f}",
     ]
+
+
+def machine() -> str:
+    """What was measured on."""
+    return f"{platform.platform()}, {multiprocessing.cpu_count()} CPUs, Python {platform.python_version()}"
 
 
 def _mean(rounds: Sequence[Figures], name: str) -> float:
@@ -151,11 +163,11 @@ def a_learning_search(name: str) -> dict[str, Any]:
     return search
 
 
-async def plain_loop(access: Access, search: dict[str, Any], count: int) -> float:
+async def plain_loop(access: Access, search: dict[str, Any], count: int, backend: Backend) -> float:
     """Jobs per second that a loop with a few requests in flight creates."""
-    work = workload(search)
+    work, key = workload(search), Key("HyperparamSearch", PLAIN, "bench")
     bodies = [
-        pytorch_job(work, Key("HyperparamSearch", PLAIN, "bench"), "0" * 36, trial, 1, "trainer:1")
+        backend.job(job_parts(work, key, "0" * 36, trial, 1, backend, "trainer:1", f"link-{trial.id}"))
         for trial in work.trials[:count]
     ]
     slots = asyncio.Semaphore(IN_FLIGHT)
@@ -163,7 +175,7 @@ async def plain_loop(access: Access, search: dict[str, Any], count: int) -> floa
     async with aiohttp.ClientSession(access.server, connector=connector, headers=access.headers) as session:
 
         async def create(body: dict[str, Any]) -> None:
-            async with slots, session.post(JOBS.format(PLAIN), json=body) as answer:
+            async with slots, session.post(backend.jobs.path(PLAIN), json=body) as answer:
                 assert answer.status == 201, await answer.text()
                 await answer.read()
 
@@ -188,12 +200,16 @@ def cpu_seconds(pid: int) -> float:
 def prepare(plane: ControlPlane, root: Path) -> None:
     """What the operator and the stand-in need: a version's CRDs, and two namespaces whose pods are admitted."""
     apply_crds(plane, root)
-    crd = yaml.safe_load((build.training_operator_manifests() / "crds" / "kubeflow.org_pytorchjobs.yaml").read_text())
-    plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+    files = [build.manifests("training-operator") / "crds" / "kubeflow.org_pytorchjobs.yaml"]
+    files += [build.manifests("trainer") / "crds" / f"trainer.kubeflow.org_{kind}.yaml" for kind in TRAINER_KINDS]
+    for file in files:
+        crd = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
     for namespace in (NAMESPACE, PLAIN):
         plane.api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         plane.api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "default"}})
-    eventually(lambda: is_served(plane.api, JOBS.format(NAMESPACE)), within_seconds=30)
+    for backend in BACKENDS.values():
+        eventually(lambda jobs=backend.jobs: is_served(plane.api, jobs.path(NAMESPACE)), within_seconds=30)  # type: ignore[misc]
 
 
 def count(api: Api, path: str) -> int:
@@ -223,20 +239,22 @@ def creation_rate(api: Api, path: str, target: int) -> float:
     return (last - first) / (ended - began)
 
 
-def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figures:
+def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path, backend: Backend = PYTORCH_JOBS) -> Figures:
     """The figures of the version in `root`."""
     search = a_search(trials, "bench", PARALLEL)
+    if backend is not PYTORCH_JOBS:
+        search["spec"]["backend"] = backend.jobs.kind
     figures = Figures()
-    figures.plain_creates_per_second = asyncio.run(plain_loop(plane.access, search, PARALLEL))
+    figures.plain_creates_per_second = asyncio.run(plain_loop(plane.access, search, PARALLEL, backend))
     experiments = Experiments(plane, NAMESPACE)
     go = _SPAWN.Event()
-    helper = _SPAWN.Process(target=stand_in, args=(plane.kubeconfig, NAMESPACE, go), daemon=True)
+    helper = _SPAWN.Process(target=stand_in, args=(plane.kubeconfig, NAMESPACE, backend.jobs.kind, go), daemon=True)
     helper.start()  # so early that its imports are over when it is to begin
     account = service_account(plane, NAMESPACE)
     with OperatorProcess(workdir, NAMESPACE, account, root=root) as process:
         process.wait_until_ready()
         experiments.create(search)
-        jobs = JOBS.format(NAMESPACE)
+        jobs = backend.jobs.path(NAMESPACE)
         eventually(lambda: count(plane.api, jobs) > 0, within_seconds=60, every_seconds=0.02)
         figures.operator_creates_per_second = creation_rate(plane.api, jobs, min(PARALLEL, trials))
         assert helper.pid is not None
@@ -260,7 +278,9 @@ def measure(plane: ControlPlane, workdir: Path, trials: int, root: Path) -> Figu
         figures.resident_mib = memory_mib(process.pid, "VmRSS")
         figures.peak_resident_mib = memory_mib(process.pid, "VmHWM")
         figures.cpu_seconds = cpu_seconds(process.pid)
-        figures.delays = delays(plane, experiments, a_search(ENDINGS, "endings", TOGETHER), ENDINGS, TOGETHER)
+        endings = a_search(ENDINGS, "endings", TOGETHER)
+        endings["spec"] |= {name: value for name, value in search["spec"].items() if name == "backend"}
+        figures.delays = delays(plane, experiments, endings, ENDINGS, TOGETHER, backend)
         process.kill()
         began = time.perf_counter()
         eventually(lambda: not process.is_running, within_seconds=10, every_seconds=0.01)
@@ -297,12 +317,17 @@ def measure_learning(plane: ControlPlane, workdir: Path) -> list[str]:
 
 
 def delays(
-    plane: ControlPlane, experiments: Experiments, search: dict[str, Any], trials: int, together: int
+    plane: ControlPlane,
+    experiments: Experiments,
+    search: dict[str, Any],
+    trials: int,
+    together: int,
+    backend: Backend = PYTORCH_JOBS,
 ) -> list[float]:
     """Seconds from each pod's end, so many together, to the status that counts as many trials as done."""
     go, ends = _SPAWN.Event(), _SPAWN.Queue()
     name = search["metadata"]["name"]
-    arguments = (plane.kubeconfig, NAMESPACE, go, together, ends)
+    arguments = (plane.kubeconfig, NAMESPACE, backend.jobs.kind, go, together, ends)
     helper = _SPAWN.Process(target=stand_in, args=arguments, daemon=True)
     helper.start()
     go.set()
@@ -318,6 +343,47 @@ def delays(
             done = int(change.seen.get("status", {}).get("done", "0/0").split("/")[0])
             shown += [change.heard_at] * (done - len(shown))
     return [seen - ended for ended, seen in zip(moments, shown, strict=True)]
+
+
+def measure_controllers(folder: Path) -> list[str]:
+    """How many jobs of one pod, which succeeds at once, the real controllers bring to their end, in lines of text."""
+    folder.mkdir()
+    found = {}
+    with (
+        ControlPlane.start(folder) as plane,
+        KubeletPlayer(plane.access, lambda pod: Succeeds()),  # noqa: ARG005
+        plane.new_namespace() as namespace,
+    ):
+        plane.start_trainer()
+        work, key = workload(a_search(500, "bench", 1)), Key("HyperparamSearch", namespace, "bench")
+        for kind, backend in BACKENDS.items():
+            parts = [
+                job_parts(work, key, "0" * 36, trial, 1, backend, "trainer:1", f"link-{trial.id}")
+                for trial in work.trials[:JOBS]
+            ]
+            jobs = [backend.job(each) for each in parts]
+            if (shared := backend.shares(parts[0])) is not None:
+                plane.api.create(shared[0].path(namespace), _without_owner(shared[1]))
+                time.sleep(2)  # until its webhook knows
+            began = time.perf_counter()
+            for job in jobs:
+                plane.api.create(backend.jobs.path(namespace), _without_owner(job))
+            created = time.perf_counter() - began
+            eventually(
+                lambda: all(backend.state(job).ended for job in plane.api.list(backend.jobs.path(namespace))),  # noqa: B023
+                within_seconds=900,
+                every_seconds=1.0,
+            )
+            found[kind] = time.perf_counter() - began
+            print(f"{JOBS} {kind}s: created in {created:.1f} s, ended in {found[kind]:.1f} s", file=sys.stderr)
+    lines = [f"{kind:<28}{JOBS / seconds:.2f} jobs/s ({seconds:.0f} s)" for kind, seconds in found.items()]
+    first, second = found.values()
+    return [f"{JOBS} jobs of one pod; {machine()}", *lines, f"the second beside the first   {first / second:.2f}"]
+
+
+def _without_owner(document: dict[str, Any]) -> dict[str, Any]:
+    """An object that no experiment owns: what is owned by one that isn't there is collected."""
+    return {**document, "metadata": {k: v for k, v in document["metadata"].items() if k != "ownerReferences"}}
 
 
 @contextmanager
@@ -339,6 +405,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=main.__doc__)
     parser.add_argument("--trials", type=int, default=5000, help="a multiple of 500")
     parser.add_argument("--learning", action="store_true", help="measure a search that learns, of this version alone")
+    parser.add_argument("--backend", choices=BACKENDS, help="measure trials that run so, of this version alone")
+    parser.add_argument("--controllers", action="store_true", help="measure what runs the jobs, without the operator")
     options = parser.parse_args()
     trials: int = options.trials
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -348,6 +416,16 @@ def main() -> None:
         if options.learning:
             with started(folder / "learning", ROOT) as plane:
                 print("\n".join(measure_learning(plane, folder / "learning")))
+            return
+        if options.controllers:
+            print("\n".join(measure_controllers(folder / "controllers")))
+            return
+        if options.backend:
+            backend = BACKENDS[options.backend]
+            with started(folder / "backend", ROOT) as plane:
+                rows = measure(plane, folder / "backend", trials, ROOT, backend).rows()
+            print(f"{trials} trials as {backend.jobs.kind}s, at most {PARALLEL} at once; {machine()}")
+            print("\n".join(f"{name:<28}{figure}" for name, figure in rows.items()))
             return
         (folder / "0.1").mkdir()
         old = unpacked(folder / "0.1").root

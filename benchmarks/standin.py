@@ -1,4 +1,4 @@
-"""Takes the place of training operator and kubelets: gives each PyTorchJob a pod that succeeded, and completes it.
+"""Takes the place of a jobs' controller and of kubelets: gives each job a pod that succeeded, and completes it.
 
 It asks as little of the API server as that takes, three writes for each job: what is measured is the operator.
 """
@@ -16,6 +16,9 @@ import aiohttp
 
 from cluster import kubeconfig as reader
 from cluster.kubeconfig import Access
+from trialrun_operator.backends import BACKENDS
+from trialrun_operator.backends.backend import Backend
+from trialrun_operator.backends.trainjob import RUNTIMES
 
 IN_FLIGHT = 16
 # The answer to a write is of no interest beyond its code and, for a pod, its metadata.
@@ -26,15 +29,20 @@ _HEADERS = {
 
 
 class StandIn:
-    """Completes every job of a namespace with a pod that says it succeeded: at once, or when there are `together`.
+    """Completes every job of a backend's in a namespace with a pod that says it succeeded.
 
-    When pods end is told to `ends`, in seconds since 1970.
+    It does so at once, or when there are `together`. When pods end is told to `ends`, in seconds since 1970.
     """
 
-    def __init__(self, access: Access, namespace: str, together: int, ends: "Queue[float] | None") -> None:
+    def __init__(
+        self, access: Access, namespace: str, backend: Backend, together: int, ends: "Queue[float] | None"
+    ) -> None:
         self._access = access
+        self._backend = backend
+        self._namespace = namespace
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
-        self._jobs = f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs"
+        self._jobs = backend.jobs.path(namespace)
+        self._runtimes: dict[str, dict[str, Any]] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._tasks: set[asyncio.Task[None]] = set()
         self._together = together
@@ -72,25 +80,16 @@ class StandIn:
 
     async def _complete(self, job: dict[str, Any]) -> None:
         async with self._slots:
-            metadata = job["metadata"]
-            template = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
-            labels = template["metadata"]["labels"] | {
-                "training.kubeflow.org/replica-type": "master",
-                "training.kubeflow.org/replica-index": "0",
-            }
-            kind = {"apiVersion": job["apiVersion"], "kind": job["kind"]}
-            owner = {**kind, "name": metadata["name"], "uid": metadata["uid"], "controller": True}
-            pod: dict[str, Any] = {
-                "metadata": {"name": f"{metadata['name']}-master-0", "labels": labels, "ownerReferences": [owner]},
-                "spec": {**template["spec"], "restartPolicy": "Never"},
-            }
+            metadata, kind = job["metadata"], {"apiVersion": job["apiVersion"], "kind": job["kind"]}
+            pod = self._pod_of_pytorch_job(job) if self._backend.container == "pytorch" else await self._pod_of(job)
+            labels = pod["metadata"]["labels"]
             await self._send("POST", self._pods, pod)
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             index = int(labels["trialrun.dev/index"])
             report = json.dumps({"clock": int(time.time() * 1000), "metrics": {"validMse": 1.0 + index}})
             ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": report}
-            container = {"name": "pytorch", "image": "i", "imageID": "", "ready": False, "restartCount": 0,
-                         "state": {"terminated": ended}}  # fmt: skip
+            container = {"name": self._backend.container, "image": "i", "imageID": "", "ready": False,
+                         "restartCount": 0, "state": {"terminated": ended}}  # fmt: skip
             # Of a status that is replaced, as the training operator does it, the API server need not encode, patch
             # and decode the object that it has. The rest of the object it keeps.
             over: dict[str, Any] = {"phase": "Succeeded", "startTime": now, "containerStatuses": [container]}
@@ -98,11 +97,49 @@ class StandIn:
             if self._ends is not None:
                 self._ends.put(time.time())
             await self._send("PUT", f"{self._pods}/{pod['metadata']['name']}/status", status)
-            done = {"type": "Succeeded", "status": "True", "reason": "x", "message": "", "lastUpdateTime": now,
-                    "lastTransitionTime": now}  # fmt: skip
-            over = {"conditions": [done], "completionTime": now, "replicaStatuses": {}}
+            done = {"status": "True", "reason": "x", "message": "", "lastTransitionTime": now}
+            if self._backend.container == "pytorch":
+                done |= {"type": "Succeeded", "lastUpdateTime": now}
+                over = {"conditions": [done], "completionTime": now, "replicaStatuses": {}}
+            else:
+                over = {"conditions": [done | {"type": "Complete"}]}
             status = {**kind, "metadata": metadata, "status": over}
             await self._send("PUT", f"{self._jobs}/{metadata['name']}/status", status)
+
+    def _pod_of_pytorch_job(self, job: dict[str, Any]) -> dict[str, Any]:
+        metadata, template = job["metadata"], job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
+        labels = template["metadata"]["labels"] | {
+            "training.kubeflow.org/replica-type": "master",
+            "training.kubeflow.org/replica-index": "0",
+        }
+        kind = {"apiVersion": job["apiVersion"], "kind": job["kind"]}
+        owner = {**kind, "name": metadata["name"], "uid": metadata["uid"], "controller": True}
+        return {
+            "metadata": {"name": f"{metadata['name']}-master-0", "labels": labels, "ownerReferences": [owner]},
+            "spec": {**template["spec"], "restartPolicy": "Never"},
+        }
+
+    async def _pod_of(self, job: dict[str, Any]) -> dict[str, Any]:
+        """The pod of a TrainJob, whose owner is a Job that nobody made."""
+        name, runtime = job["metadata"]["name"], job["spec"]["runtimeRef"]["name"]
+        if runtime not in self._runtimes:
+            async with self._session.get(RUNTIMES.path(self._namespace, runtime)) as answer:
+                self._runtimes[runtime] = await answer.json()
+        (node,) = self._runtimes[runtime]["spec"]["template"]["spec"]["replicatedJobs"]
+        spec, trainer = node["template"]["spec"]["template"]["spec"], job["spec"]["trainer"]
+        (patch,) = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+        labels = patch["template"]["spec"]["template"]["metadata"]["labels"]
+        container = spec["containers"][0] | {part: trainer[part] for part in ("args", "command") if part in trainer}
+        container["env"] = [*container.get("env", ()), *trainer["env"]]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": f"{name}-node-0", "controller": True}
+        return {
+            "metadata": {
+                "name": f"{name}-node-0-0",
+                "labels": labels | {"batch.kubernetes.io/job-completion-index": "0"},
+                "ownerReferences": [owner | {"uid": job["metadata"]["uid"]}],
+            },
+            "spec": {**spec, "containers": [container]},
+        }
 
     async def _send(self, method: str, path: str, body: dict[str, Any]) -> None:
         async with self._session.request(method, path, data=json.dumps(body), headers=_HEADERS) as answer:
@@ -112,8 +149,8 @@ class StandIn:
 
 
 def stand_in(
-    kubeconfig: Path, namespace: str, go: Event, together: int = 1, ends: "Queue[float] | None" = None
+    kubeconfig: Path, namespace: str, kind: str, go: Event, together: int = 1, ends: "Queue[float] | None" = None
 ) -> None:
     """The stand-in's process: begins when told to, and works until it is ended."""
     go.wait()
-    asyncio.run(StandIn(reader.read(kubeconfig), namespace, together, ends).run())
+    asyncio.run(StandIn(reader.read(kubeconfig), namespace, BACKENDS[kind], together, ends).run())
