@@ -1,4 +1,7 @@
-"""`trialrun`, or `python -m trainer`: the command line. A command's module is imported only when it is called."""
+"""`trialrun`, `kubectl trialrun`, or `python -m trainer`: the command line.
+
+A command's module is imported only when it is called.
+"""
 
 import argparse
 import os
@@ -19,6 +22,17 @@ Trialrun runs hyperparameter searches and scale tests and reports what it measur
   {program} run search.yaml       run them here
   {program} --help                everything else
 """
+_NEXT_ON_A_CLUSTER = """\
+Trialrun runs hyperparameter searches and scale tests on this cluster and reports what it measured.
+
+  {program} apply search.yaml     an experiment, as `kubectl apply`, with the code of a program
+  {program} status NAME           how it stands, and why it waits
+  {program} watch NAME            the same while it runs
+  {program} logs NAME             what a trial says
+  {program} best NAME             the best trial
+  {program} fetch NAME            the results as a folder, with a report
+  {program} --help                everything else
+"""
 
 
 def console() -> int:
@@ -35,10 +49,14 @@ def console() -> int:
 def main(words: list[str]) -> int:
     """Runs one command; a user's mistake becomes a sentence on stderr and exit code 2, an interruption code 130."""
     if not words:
-        print(_NEXT.format(program=_program()), end="")
+        print((_NEXT_ON_A_CLUSTER if arguments.is_plugin() else _NEXT).format(program=arguments.program()), end="")
         return 0
     options = parser().parse_args(words)
     try:
+        if "context" in options:
+            from trainer.kubectl import choose
+
+            choose(options.context, options.kubeconfig)
         code: int = options.func(options)
     except UserError as error:
         return _mistake(error)
@@ -61,15 +79,10 @@ def _mistake(error: UserError) -> int:
     return 2
 
 
-def _program() -> str:
-    """How it was called."""
-    return "trialrun" if Path(sys.argv[0]).stem == "trialrun" else "python -m trainer"
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog=_program(),
+    parser = arguments.Parser(
+        prog=arguments.program(),
         description="Runs hyperparameter searches and scale tests of PyTorch models, and reports what it measured.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -121,11 +134,11 @@ def parser() -> argparse.ArgumentParser:
     report.set_defaults(func=_lazily("report"))
 
     compare = arguments.command(commands, "compare", "compare two runs: time, speedup, metrics, cost")
-    compare.add_argument("a", metavar="A", help="the baseline: a run's folder, or hps/NAME or sct/NAME on a cluster")
-    compare.add_argument("b", metavar="B", help="what is compared with it, named in the same way")
     compare.add_argument(
-        "-n", "--namespace", type=arguments.name, help="where the cluster's experiments are (default: kubectl's)"
+        "a", metavar="A", help="the baseline: a run's folder, or hps/NAME, sct/NAME or NAME on a cluster"
     )
+    compare.add_argument("b", metavar="B", help="what is compared with it, named in the same way")
+    arguments.cluster(compare, "the cluster's experiments are")
     compare.add_argument("--html", type=arguments.path, metavar="FILE", help="also write a page with plots")
     compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
     compare.set_defaults(func=_lazily("compare"))
@@ -134,18 +147,48 @@ def parser() -> argparse.ArgumentParser:
         commands, "apply", "apply an experiment to a cluster, with a ConfigMap made of its code folder"
     )
     apply.add_argument("path", type=arguments.path, metavar="FILE", help="an experiment file")
-    apply.add_argument(
-        "-n", "--namespace", type=arguments.name, help="where the experiment goes (default: the file's, or kubectl's)"
-    )
+    arguments.cluster(apply, "the experiment goes", "the file's, or kubectl's")
     apply.set_defaults(func=_lazily("apply"))
 
-    fetch = arguments.command(commands, "fetch", "bring a cluster experiment's results into a folder here")
-    fetch.add_argument("experiment", metavar="EXPERIMENT", help="hps/NAME or sct/NAME")
+    status = _of_experiment(commands, "status", "say how an experiment on a cluster stands, and why it waits")
+    status.add_argument("--json", action="store_true", help="print the object's status as JSON")
+    status.set_defaults(func=_lazily("status"))
+
+    watch = _of_experiment(
+        commands, "watch", "show an experiment on a cluster while it runs, as `run` shows one here"
+    )
+    watch.set_defaults(func=_lazily("watch"))
+
+    logs = _of_experiment(commands, "logs", "print the log of a trial on a cluster")
+    logs.add_argument(
+        "trial",
+        nargs="?",
+        metavar="TRIAL",
+        help="its index, its id or the beginning of that (default: the running trial that began last)",
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what it says, until it ends")
+    logs.add_argument(
+        "--rank", type=arguments.index, default=0, metavar="N", help="of several ranks, which one (default 0)"
+    )
+    logs.set_defaults(func=_lazily("logs"))
+
+    best = _of_experiment(commands, "best", "print the best trial of a search on a cluster")
+    best.add_argument("--json", action="store_true", help="print it as JSON")
+    best.set_defaults(func=_lazily("best"))
+
+    fetch = _of_experiment(commands, "fetch", "bring a cluster experiment's results into a folder here")
     fetch.add_argument(
         "folder", type=arguments.path, nargs="?", metavar="DIR", help="where to (default: runs/NAME-cluster)"
     )
-    fetch.add_argument("-n", "--namespace", type=arguments.name, help="where the experiment is (default: kubectl's)")
     fetch.set_defaults(func=_lazily("fetch"))
+
+    stop = _of_experiment(commands, "stop", "start no new trials of an experiment on a cluster; running ones finish")
+    stop.set_defaults(func=_lazily("stop"))
+
+    rerun = _of_experiment(
+        commands, "rerun", "run failed and missing trials of an experiment on a cluster again, or go on with it"
+    )
+    rerun.set_defaults(func=_lazily("rerun"))
 
     init = arguments.command(
         commands, "init", "print a commented experiment file to start from, to be kept as search.yaml"
@@ -191,6 +234,16 @@ def parser() -> argparse.ArgumentParser:
 
     data.add(commands)
     return parser
+
+
+def _of_experiment(commands: "arguments.Subparsers", name: str, does: str) -> argparse.ArgumentParser:
+    """Adds a command about an experiment on a cluster."""
+    command = arguments.command(commands, name, does)
+    command.add_argument(
+        "experiment", metavar="EXPERIMENT", help="hps/NAME, sct/NAME, or NAME for the one of that name"
+    )
+    arguments.cluster(command, "the experiment is")
+    return command
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:

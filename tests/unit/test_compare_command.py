@@ -68,8 +68,8 @@ def test_what_is_no_ledger_is_refused(
         f"trialrun: {one} is a HyperparamSearch and {sizes} is a ScaleTest: "
         "two searches can be compared, or two scale tests\n"
     )
-    assert refusal(capsys, "fetch", "mine") == (
-        "trialrun: mine: must be hps/NAME or sct/NAME, an experiment on a cluster\n"
+    assert refusal(capsys, "fetch", "pods/mine") == (
+        "trialrun: pods/mine: must be hps/NAME, sct/NAME or NAME, an experiment on a cluster\n"
     )
 
 

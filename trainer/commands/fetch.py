@@ -1,4 +1,4 @@
-"""`fetch hps/NAME`: a cluster experiment's ledger as a folder on this machine, with its summary and report."""
+"""`fetch NAME`: a cluster experiment's ledger as a folder on this machine, with its summary and report."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from trainer.commands.report import leave_report
 from trainer.experiment import record, suggestion
 from trainer.experiment.errors import UserError
 from trainer.experiment.spec import Experiment
-from trainer.kubectl import read_experiment, reference
+from trainer.kubectl import find, with_ledger
 from trainer.local.folder import EXPERIMENT, occupied, stored_experiment
 from trainer.local.ledger import NAME as LEDGER
 from trainer.local.ledger import SUGGESTIONS, read_ledger
@@ -18,10 +18,8 @@ from trainer.volume.artefacts import fetch_artefacts
 
 def main(options: argparse.Namespace) -> int:
     """Leaves what `run` would have left, artefacts where there is an output claim. Again, it brings what is new."""
-    wanted = reference(options.experiment, options.namespace)
-    if wanted is None:
-        raise UserError(f"{options.experiment}: must be hps/NAME or sct/NAME, an experiment on a cluster")
-    experiment, entries = read_experiment(wanted)
+    wanted, found = find(options.experiment, options.namespace)
+    experiment, entries = with_ledger(wanted, found)
     # Not runs/NAME: there a local run of the same file leaves its results.
     folder: Path = options.folder or Path("runs") / f"{experiment.name}-cluster"
     with occupied(folder):

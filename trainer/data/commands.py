@@ -69,7 +69,7 @@ def add(subparsers: "arguments.Subparsers") -> None:
     upload.add_argument(
         "--claim", type=arguments.name, required=True, metavar="NAME", help="the PersistentVolumeClaim"
     )
-    upload.add_argument("-n", "--namespace", type=arguments.name, help="where the claim is (default: kubectl's)")
+    arguments.cluster(upload, "the claim is")
     upload.add_argument("--image", help="the trainer's image (default: the operator's)")
     upload.set_defaults(func=_upload)
 

@@ -21,8 +21,8 @@ class Progress(Protocol):
     def grown(self, trials: Sequence[Trial]) -> None:
         """A learning search has further trials."""
 
-    def started(self, trial: Trial) -> None:
-        """A trial's process runs."""
+    def started(self, trial: Trial, seconds: float = 0.0) -> None:
+        """A trial's process runs, and has run for so long."""
 
     def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
         """A running trial has told its metrics after a step; of our trainer an epoch, counted from 1."""
@@ -43,15 +43,17 @@ def progress(
     slots: int,
     stream: TextIO,
     planned: int | None = None,
+    told: bool = True,
 ) -> Iterator[Progress]:
     """The progress of `trials`, all of the experiment's; `kept` are final records of an earlier run.
 
-    Of a learning search `planned` are the points that it is to have.
+    Of a learning search `planned` are the points that it is to have. `told` is whether running trials tell of their
+    steps.
 
     On a terminal a thread of its own redraws the display, so fork what must not have threads before this begins.
     Without rich there are lines on a terminal too.
     """
-    progress = RunProgress(experiment, trials, kept, slots=slots, planned=planned)
+    progress = RunProgress(experiment, trials, kept, slots=slots, planned=planned, told=told)
     if stream.isatty() and have("rich"):
         from trainer.report.terminal import display  # rich takes 100 ms to import
 
@@ -73,9 +75,9 @@ class Lines:
         """Says nothing: they start at once."""
         self._progress.grown(trials)
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: Trial, seconds: float = 0.0) -> None:
         """Says nothing yet."""
-        self._progress.started(trial)
+        self._progress.started(trial, seconds)
 
     def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
         """Says nothing: a log with a line per step is not read."""

@@ -39,7 +39,8 @@ class Leader:
 class RunProgress:
     """Counts what begins and ends. `kept` are final records of an earlier run, whose trials do not run again.
 
-    Of a learning search `planned` are the points that it is to have.
+    Of a learning search `planned` are the points that it is to have. `told` is whether running trials tell of their
+    steps, which they do where they run.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class RunProgress:
         *,
         slots: int,
         planned: int | None = None,
+        told: bool = True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = experiment.name
         self.total = len(trials) if planned is None else planned * experiment.spec.repeats
         self.slots = slots
+        self.told = told
         self.steps = "epoch" if experiment.spec.program is None else "step"  # what trials tell of
         self.metric: str | None = None
         self.sign = 1
@@ -83,9 +86,9 @@ class RunProgress:
         """A learning search has further trials."""
         self._points |= {trial.id: trial.point for trial in trials}
 
-    def started(self, trial: Trial) -> None:
-        """A trial runs from now on."""
-        self.running[trial.id] = Running(trial, self._now())
+    def started(self, trial: Trial, seconds: float = 0.0) -> None:
+        """A trial runs, and has run for so long."""
+        self.running[trial.id] = Running(trial, self._now() - seconds)
 
     def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
         """A running trial has told its metrics after a step."""

@@ -29,7 +29,7 @@ def listing(experiment: Experiment, trials: Sequence[Trial]) -> str:
     return "\n".join([f"{experiment.name}  {count(len(trials), 'trial')}", *aligned(rows)])
 
 
-def closing(results: Results, folder: Path) -> str:
+def closing(results: Results, place: Path | str) -> str:
     """What a run came to: the best, how trials ended and what to do about it, the time it took, where it lies."""
     parts = [
         [_headline(results)],
@@ -38,7 +38,7 @@ def closing(results: Results, folder: Path) -> str:
         [_INDENT + line for caveat in results.summary.caveats for line in wrap(caveat, _WIDTH)],
         *_scale(results),
         list(_outcomes(results)),
-        list(_times(results, folder)),
+        list(_times(results, place)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -111,7 +111,7 @@ def _outcomes(results: Results) -> Iterator[str]:
         yield f"{_INDENT}{again} runs failed and missing {results.noun}s."
 
 
-def _times(results: Results, folder: Path) -> Iterator[str]:
+def _times(results: Results, place: Path | str) -> Iterator[str]:
     rows = []
     if (timing := results.summary.timing) is not None:
         rows.append(("wall time", duration(timing.wall)))
@@ -128,7 +128,7 @@ def _times(results: Results, folder: Path) -> Iterator[str]:
         rows.append(("cost", _cost(results.summary.cost, comparison)))
     if results.summary.remark is not None:
         rows.append(("remark", results.summary.remark))
-    rows.append(("results", str(folder)))
+    rows.append(("results", str(place)))
     yield from _indented(rows)
 
 

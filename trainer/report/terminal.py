@@ -67,10 +67,10 @@ class Screen:
         with self._lock:
             self._progress.grown(trials)
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: Trial, seconds: float = 0.0) -> None:
         """Adds a trial to those that run."""
         with self._lock:
-            self._progress.started(trial)
+            self._progress.started(trial, seconds)
 
     def reported(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> None:
         """Moves a running trial on."""
@@ -169,7 +169,7 @@ class Screen:
     def _running(self, one: Running) -> tuple[str, str, str, str]:
         value = one.metrics.get(self._watched())
         most = f"/{one.trial.epochs}" if one.trial.epochs is not None else ""
-        step = "starting" if one.step is None else f"{one.step}{most}"
+        step = f"{one.step}{most}" if one.step is not None else "starting" if self._progress.told else "running"
         seconds = duration(self._progress.seconds(one))
         return str(one.trial.index), step, "" if value is None else number(value), seconds
 
