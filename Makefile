@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-scale demo test test-services test-all e2e lint generate torture bench bench-search bench-operator \
+.PHONY: help run run-scale demo test test-services test-all e2e lint generate torture bench bench-search bench-operator soak \
   bench-kafka kafka kafka-down run-kafka images push cluster cluster-down deploy programs lock dist clean
 
 PYTHON ?= python3
@@ -71,6 +71,9 @@ bench-search: .venv/bench.stamp ## Measure searches that learn and stop early; o
 
 bench-operator: .venv/dev.stamp programs ## Measure the operator with 5,000 trials on a real API server
 	PYTHONPATH=.:operator:tests $(BIN)/python -m benchmarks.operator $(ARGS)
+
+soak: .venv/dev.stamp programs ## Run experiments for an hour on a control plane, and see whether the operator's memory grows
+	PYTHONPATH=.:operator:tests $(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench-kafka: .venv/dev.stamp ## Compare loading from a topic with a plain consume loop, on a broker of its own
 	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.kafka

@@ -1,5 +1,6 @@
 """What the operator counts about itself, for Prometheus."""
 
+import asyncio
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -50,6 +51,8 @@ class Metrics:
         self.last_resync = Gauge(
             "trialrun_last_resync_timestamp_seconds", "When all objects were listed last.", registry=registry
         )
+        tasks = Gauge("trialrun_tasks", "Tasks of the event loop that have not ended.", registry=registry)
+        tasks.set_function(_tasks)
         depth = Gauge("trialrun_queue_depth", "Experiments that wait to be looked at.", registry=registry)
         depth.set_function(queue_depth)
 
@@ -60,3 +63,10 @@ class Metrics:
     def text(self) -> bytes:
         """All figures as Prometheus reads them."""
         return bytes(generate_latest(self._registry))
+
+
+def _tasks() -> float:
+    try:
+        return float(len(asyncio.all_tasks()))
+    except RuntimeError:  # no loop runs
+        return 0.0
