@@ -3,10 +3,10 @@
     make soak                       # an hour
     make soak ARGS="--minutes 10"
 
-Searches and scale tests run as PyTorchJobs and as TrainJobs on a control plane of its own, with the real controllers and
-simulated pods. Two operators share the work: one runs from the beginning to the end and is measured, the other is killed
-now and then. Ends with exit code 1 if the resident memory of the first, after the first quarter, grew by more than 5 %,
-or if it has more open files, threads or tasks.
+Searches and scale tests run as PyTorchJobs and as TrainJobs on a control plane of its own, with the real controllers
+and simulated pods. Two operators share the work: one runs from the beginning to the end and is measured, the other is
+killed now and then. Ends with exit code 1 if the resident memory of the first, after the first quarter, grew by more
+than 5 %, or if it has more open files, threads or tasks.
 """
 
 import argparse
@@ -73,15 +73,12 @@ def live(experiments: Experiments, until: float, numbers: "itertools.count[int]"
     while time.monotonic() < until:
         number = next(numbers)
         kind = list(BACKENDS)[number % len(BACKENDS)]
-        if number % 3 == 2:
-            document, plural = a_scale_test(f"soak-{number}", backend=kind), "scaletests"
+        name, plural = f"soak-{number}", "scaletests" if number % 3 == 2 else "hyperparamsearches"
+        if plural == "scaletests":
+            document = a_scale_test(name, backend=kind)
         else:
-            document, plural = (
-                a_search(f"soak-{number}", trials=12, parallelTrials=6, backend=kind),
-                "hyperparamsearches",
-            )
+            document = a_search(name, trials=12, parallelTrials=6, backend=kind)
         experiments.create(document)
-        name = document["metadata"]["name"]
         experiments.finished(name, plural)
         experiments.api.delete_if_there(experiments.path(name, plural))
         ended.append(kind)
@@ -108,8 +105,8 @@ def verdicts(samples: Sequence[Sample]) -> list[tuple[str, bool]]:
         return float(median(getattr(each, name) for each in of))
 
     growth = middle("resident_mib", late) / middle("resident_mib", early) - 1
-    said = f"resident memory {middle('resident_mib', early):.1f} -> {middle('resident_mib', late):.1f} MiB ({growth:+.1%})"
-    found = [(said, growth <= MOST_GROWTH)]
+    mib = f"{middle('resident_mib', early):.1f} -> {middle('resident_mib', late):.1f} MiB"
+    found = [(f"resident memory {mib} ({growth:+.1%})", growth <= MOST_GROWTH)]
     for name in ("files", "threads", "tasks"):
         before, after = middle(name, early), middle(name, late)
         found.append((f"{name} {before:.0f} -> {after:.0f}", after <= before + SLACK))
@@ -117,7 +114,7 @@ def verdicts(samples: Sequence[Sample]) -> list[tuple[str, bool]]:
 
 
 def soak(folder: Path, minutes: float) -> tuple[list[Sample], list[str], int]:
-    """The samples of so many minutes, the kinds of the experiments that ended, and how often an operator was killed."""
+    """The samples of so many minutes, the kinds of the experiments that ended, and how often one was killed."""
     draws = random.Random(1)
     with (
         ControlPlane.start(folder) as plane,
