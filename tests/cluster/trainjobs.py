@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.api import Api, Json
+from cluster.api import Api, ApiError, Json
 from cluster.testcluster import Cluster
 from eventually import eventually
 
@@ -23,7 +23,17 @@ class TrainJobs:
     def start(self, name: str, *, ranks: int = 1, **job: Any) -> None:
         """Creates both; each rank asks for one CPU. `job` is what `train_job` takes."""
         self.api.create(f"{self._place}/trainingruntimes", runtime(name, ranks))
-        self.create(train_job(name, ranks=ranks, **job))
+
+        def is_taken() -> bool:
+            try:
+                self.create(train_job(name, ranks=ranks, **job))
+            except ApiError as error:
+                # The webhook looks at a cache, which may not have heard of the runtime.
+                assert "must be created before" not in str(error)
+                raise
+            return True
+
+        eventually(is_taken, what=f"TrainJob {name} is taken")
 
     def create(self, job: Json) -> Json:
         return self.api.create(f"{self._place}/trainjobs", job)
