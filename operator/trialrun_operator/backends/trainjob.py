@@ -16,7 +16,15 @@ from trialrun_operator.backends.backend import (
     holds,
     metadata_of,
 )
-from trialrun_operator.names import GROUP, LINK_LABEL, PART_OF, QUEUE_LABEL, Resource
+from trialrun_operator.names import (
+    EXPERIMENT_LABEL,
+    GROUP,
+    KIND_LABEL,
+    LINK_LABEL,
+    PART_OF,
+    QUEUE_LABEL,
+    Resource,
+)
 
 JOBS = Resource("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob")
 RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "trainingruntimes", "TrainingRuntime")
@@ -76,7 +84,7 @@ class TrainJobs(Backend):
     def shares(self, parts: Parts) -> tuple[Resource, Document]:
         """The TrainingRuntime, by the hash of what is in it; it belongs to the experiment and never changes."""
         metadata = {name: value for name, value in parts.metadata.items() if name != "name"}
-        labels = {name: value for name, value in parts.labels.items() if name.startswith((PART_OF, f"{GROUP}/kind"))}
+        labels = {name: parts.labels[name] for name in (PART_OF, EXPERIMENT_LABEL, KIND_LABEL)}
         return RUNTIMES, {
             "apiVersion": RUNTIMES.api_version,
             "kind": RUNTIMES.kind,
