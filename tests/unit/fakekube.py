@@ -16,7 +16,7 @@ from trialrun_operator.observe import timestamp
 Document = dict[str, Any]
 
 # Of these only a request to `/status` changes the status, and such a request nothing else.
-_WITH_STATUS = {"hyperparamsearches", "scaletests", "pytorchjobs", "pods"}
+_WITH_STATUS = {"hyperparamsearches", "scaletests", "pytorchjobs", "trainjobs", "pods"}
 _PATH = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)(/namespaces/[^/]+)?/([^/]+)(?:/([^/]+))?(/status)?")
 # A label, one that equals a value, or one that is among several.
 _SELECTOR = re.compile(r"([^,= ]+)(?:=([^,]*)| in \(([^)]*)\))?(?:,|$)")
@@ -46,6 +46,8 @@ class FakeApi:
         self.events: list[Document] = []
         self.unknown: set[str] = set()  # kinds that are not installed, by their plural
         self.quotas: dict[str, int] = {}  # how many objects a namespace may have, by "pytorchjobs.kubeflow.org"
+        # What changes or refuses objects of a kind, by its plural, before they are created in a namespace.
+        self.webhooks: dict[str, list[Callable[[str, Document], None]]] = {}
 
     def ask(self, method: str, path: str, body: Any = None, *, brief: bool = False, **query: str) -> Document:
         """The answer to a request, `brief` for metadata only; raises `Refused`."""
@@ -98,6 +100,8 @@ class FakeApi:
         path = f"{path}/{body['metadata']['name']}"
         if path in self.objects:
             raise refused(409, "AlreadyExists", request=f"POST {path}")
+        for admit in self.webhooks.get(plural, ()):
+            admit(path.split("/")[-3], body)
         body["metadata"] |= {"namespace": path.split("/")[-3], "creationTimestamp": self._time(),
                              "uid": f"{self._version + 1:08x}-0000-4000-8000-000000000000"}  # fmt: skip
         body["metadata"] |= {"generation": 1} if "spec" in body else {}
@@ -126,7 +130,9 @@ class FakeApi:
             raise refused(409, "Conflict", request=f"DELETE {path}")
         runs = plural == "pods" and old["spec"].get("nodeName") and old["status"]["phase"] in ("Pending", "Running")
         if runs and options.get("gracePeriodSeconds") != 0:  # with 0 its kubelet deletes it, which has ended it
-            deleting = {**old, "metadata": {"deletionTimestamp": self._time()} | old["metadata"]}
+            grace = options.get("gracePeriodSeconds") or old["spec"].get("terminationGracePeriodSeconds", 30)
+            told = {"deletionTimestamp": self._time(grace), "deletionGracePeriodSeconds": grace}
+            deleting = {**old, "metadata": told | old["metadata"]}
             return old if deleting == old else self._store(path, deleting, "MODIFIED")
         gone = self._store(path, old, "DELETED")
         del self.objects[path]
@@ -159,8 +165,9 @@ class FakeApi:
         self.events.append({"type": how, "object": stored})
         return stored
 
-    def _time(self) -> str:
-        return timestamp(self._now() // 1000 * 1000).replace(".000Z", "Z")
+    def _time(self, later: int = 0) -> str:
+        """What the API server writes as the time, or of so many seconds later."""
+        return timestamp((self._now() // 1000 + later) * 1000).replace(".000Z", "Z")
 
 
 class FakeKube(Kube):

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 import optuna
+import pytest
 
 from cluster import podstatus
-from jobs import TRAIN_JOBS
 from trainer.experiment.expand import Trial, expand
 from trainer.experiment.load import load
 from trainer.experiment.record import RankReport, Record, decode, encode_report
@@ -23,15 +23,16 @@ from trainer.experiment.suggestion import decode as decode_suggestion
 from trainer.scheduling.lessons import from_json
 from trainer.suggesting.study import Study
 from trialrun_operator.backends import BACKENDS
-from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.backends.trainjob import RUNTIMES
 from trialrun_operator.event_handler import EventHandler
+from trialrun_operator.kueue import WORKLOADS
 from trialrun_operator.metrics import Metrics
 from trialrun_operator.names import (
     ATTEMPT_LABEL,
     CONFIG_MAPS,
     EVENTS,
     INDEX_LABEL,
+    KINDS,
     LEDGER_LABEL,
     PODS,
     SUGGESTIONS_LABEL,
@@ -49,9 +50,14 @@ from trialrun_operator.suggester import Suggester
 from trialrun_operator.suggesting_process import ProcessEnded, encoded
 from trialrun_operator.worker import look_at_next
 from unit.builders import START, a_document
+from unit.controllers import Controller, Trainer, TrainingOperator, has_ended, is_suspended, path
 from unit.fakekube import Document, FakeApi, FakeKube, Killed
 
 NAMESPACE = "team-a"
+# A process has one event loop all its life, to which its locks belong.
+_ONE_LOOP = asyncio.Runner()
+# For tests that hold whatever a trial runs as.
+EITHER = pytest.mark.parametrize("backend", list(BACKENDS))
 # The status of a pod, which it gets at a time, by what it was before.
 Stage = Callable[[Document, str], Document]
 # What becomes of the attempt "3.1", the first at the trial with index 3; None for a pod that runs on.
@@ -188,7 +194,9 @@ class Studies:
 class Operator:
     """One process of the operator. It knows nothing at first."""
 
-    def __init__(self, kube: FakeKube, clock: Clock, allowed: Collection[str] = ()) -> None:
+    def __init__(
+        self, kube: FakeKube, clock: Clock, allowed: Collection[str] = (), enabled: Collection[str] = BACKENDS
+    ) -> None:
         self.kube = kube
         self.deaf = False  # whether its watches stand still
         self._clock = clock
@@ -196,12 +204,12 @@ class Operator:
         self._list_at = clock.seconds()
         self._store, self._queue, self.metrics = Store(clock.now), Queue(clock.seconds), Metrics(lambda: 0.0)
         self._handler = EventHandler(self._store, self._queue, self.metrics)
-        self._resync = Resync(kube, self._store, self.metrics, (), tuple(BACKENDS.values()))
+        self._resync = Resync(kube, self._store, self.metrics, (), [BACKENDS[kind] for kind in enabled])
         self.studies = Studies()
         self._suggester = Suggester(self.studies, self._queue.add, clock.seconds)
         self._reconciler = Reconciler(
             kube, self._store, self._queue, self.metrics, "trainer:1", self._suggester,
-            allowed=allowed, now=clock.now, clock=clock.seconds,
+            allowed=allowed, enabled=enabled, now=clock.now, clock=clock.seconds,
         )  # fmt: skip
 
     def next_delay(self) -> float:
@@ -244,27 +252,35 @@ class Operator:
 
 
 class Lookout:
-    """A cluster with one experiment and an operator; `operators` may get more. `allowed` are the chart's switches."""
+    """A cluster with one experiment and an operator; `operators` may get more.
 
-    def __init__(self, allowed: Collection[str] = ()) -> None:
-        self.allowed = allowed
+    It has one kind of job, `backend`, and no Kueue. `allowed` are the chart's switches, `enabled` its kinds of job.
+    """
+
+    def __init__(
+        self, allowed: Collection[str] = (), *, backend: str = "PyTorchJob", enabled: Collection[str] = BACKENDS
+    ) -> None:
+        self.allowed, self.enabled = allowed, enabled
         self.clock = Clock()
         self.api = FakeApi(self.clock.now)
-        self.api.unknown = {TRAIN_JOBS.jobs.plural, RUNTIMES.plural}
+        self.backend = BACKENDS[backend]
+        self.api.unknown = {each.jobs.plural for each in BACKENDS.values() if each is not self.backend}
+        self.api.unknown |= {WORKLOADS.plural} | ({RUNTIMES.plural} if backend != "TrainJob" else set())
+        self.controllers: tuple[Controller, ...] = (TrainingOperator(self.api), Trainer(self.api))
         self.kube = FakeKube(self.api)
-        self.operators = [Operator(self.kube, self.clock, allowed)]
+        self.operators = [Operator(self.kube, self.clock, allowed, enabled)]
         self.key = Key("HyperparamSearch", NAMESPACE, "search")
 
     def restart(self, number: int = 0) -> Operator:
         """Another process of the operator takes the place of this one, at once."""
         kube = self.operators[number].kube
         kube.restart()
-        self.operators[number] = Operator(kube, self.clock, self.allowed)
+        self.operators[number] = Operator(kube, self.clock, self.allowed, self.enabled)
         return self.operators[number]
 
     def another(self) -> Operator:
         """One more operator, which has just started."""
-        self.operators.append(Operator(FakeKube(self.api), self.clock, self.allowed))
+        self.operators.append(Operator(FakeKube(self.api), self.clock, self.allowed, self.enabled))
         return self.operators[-1]
 
     # --- time
@@ -278,7 +294,7 @@ class Lookout:
             if not operator.deaf:
                 operator.hear(operator.unheard())
         if any(operator.next_delay() == 0.0 for operator in self.operators):
-            asyncio.run(self._look())
+            _ONE_LOOP.run(self._look())
 
     async def _look(self) -> None:
         found = await asyncio.gather(*(each.look() for each in self.operators), return_exceptions=True)
@@ -330,50 +346,56 @@ class Lookout:
     # --- what controllers and kubelets do
 
     def pods_run(self) -> None:
-        """Every job that has none gets its pods, and they run."""
-        owners = {each["metadata"]["ownerReferences"][0]["uid"] for each in self.of(PODS)}
-        for job in self.of(JOBS):
-            if job["metadata"]["uid"] in owners or job.get("status"):
-                continue
-            ranks = [(role, index) for role, spec in job["spec"]["pytorchReplicaSpecs"].items()
-                     for index in range(spec["replicas"])]  # fmt: skip
-            for role, index in ranks:
-                pod = self.api.ask("POST", PODS.path(NAMESPACE), _pod(job, role.lower(), index))
+        """Every job that lacks pods gets them, and they run; of one that is suspended they are told to end."""
+        for controller, job, pods in self._at_work():
+            for pod in controller.look(job, pods, self._time()):
                 self._pod_becomes(pod, podstatus.running)
 
     def pods_are_refused(self, message: str) -> None:
-        """Of every job that has none no pod can be made, which the training operator tells in an Event."""
-        owners = {each["metadata"]["ownerReferences"][0]["uid"] for each in self.of(PODS)}
-        for job in (job for job in self.of(JOBS) if job["metadata"]["uid"] not in owners):
-            about = {"kind": JOBS.kind, "name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
-            event = {
-                "apiVersion": "v1", "kind": EVENTS.kind, "metadata": {"name": f"{about['name']}.refused"},
-                "involvedObject": about, "reason": "FailedCreatePod", "message": f"Error creating: {message}",
-            }  # fmt: skip
-            if f"{EVENTS.path(NAMESPACE)}/{event['metadata']['name']}" not in self.api.objects:
+        """Of every job that has none no pod can be made, which its controller tells in an Event."""
+        for controller, job, pods in self._at_work():
+            event = controller.complaint(job, message, self._time())
+            if not pods and f"{EVENTS.path(NAMESPACE)}/{event['metadata']['name']}" not in self.api.objects:
                 self.api.ask("POST", EVENTS.path(NAMESPACE), event)
 
-    def pods_end(self, script: Script = lambda _: succeeds()) -> None:
-        """Every pod that runs ends as the script says, and with the last of them their job; deleted pods go.
+    def pods_end(self, script: Script = lambda _: succeeds(), told: Stage | None = None) -> None:
+        """Every pod that runs ends as the script says, and with the last of them their job.
 
-        So do pods of jobs that are gone.
+        Those that were told to end become what `told` says, and go. So do pods of jobs that are gone.
         """
         self.api.collect()
+        lost = set()
+        for _, job, pods in self._at_work():
+            if not is_suspended(job) and any("deletionTimestamp" in pod["metadata"] for pod in pods):
+                lost.add(job["metadata"]["uid"])
         for pod in self.of(PODS):
             stage = script(attempt(pod))
             if "deletionTimestamp" in pod["metadata"]:
-                self.api.ask("DELETE", _path(PODS, pod), {"gracePeriodSeconds": 0})
+                if told is not None and pod["status"]["phase"] == "Running":
+                    self._pod_becomes(pod, told)
+                self.api.ask("DELETE", path(PODS, pod), {"gracePeriodSeconds": 0})
             elif pod["status"]["phase"] == "Running" and stage is not None:
                 self._pod_becomes(pod, stage)
-        pods = self.of(PODS)
-        for job in self.of(JOBS):
-            if job.get("status"):
-                continue
-            phases = [pod["status"]["phase"] for pod in pods if attempt(pod) == attempt(job)]
-            if phases and set(phases) <= {"Succeeded", "Failed"}:
-                kind = "Failed" if "Failed" in phases else "Succeeded"
-                ended = {"type": kind, "status": "True", "lastTransitionTime": self._time()}
-                self.api.ask("PATCH", f"{_path(JOBS, job)}/status", {"status": {"conditions": [ended]}})
+        for controller, job, pods in self._at_work():
+            controller.end(job, pods, lost=job["metadata"]["uid"] in lost, now=self._time())
+
+    def _at_work(self) -> list[tuple[Controller, Document, list[Document]]]:
+        """The jobs that have not ended, each with its controller and its pods."""
+        by_uid = {each["metadata"]["uid"]: each for each in self.api.objects.values()}
+        pods: dict[str, list[Document]] = {}
+        for pod in self.of(PODS):
+            top: Document | None = pod
+            while top is not None and top["kind"] not in BACKENDS:
+                owners = top["metadata"].get("ownerReferences") or ({"uid": ""},)
+                top = by_uid.get(owners[0]["uid"])
+            if top is not None:
+                pods.setdefault(top["metadata"]["uid"], []).append(pod)
+        return [
+            (controller, job, pods.get(job["metadata"]["uid"], []))
+            for controller in self.controllers
+            for job in self.of(controller.backend.jobs)
+            if not has_ended(job)
+        ]
 
     # --- what the cluster holds
 
@@ -383,11 +405,16 @@ class Lookout:
 
     def jobs(self) -> list[str]:
         """The attempts that have a job, as "0.1"; "baseline.1" and "floor-1.1" are no trials."""
-        return sorted(attempt(job) for job in self.of(JOBS))
+        return sorted(attempt(job) for job in self.job_objects())
+
+    def job_objects(self) -> list[Document]:
+        """The jobs of all kinds."""
+        return [job for backend in BACKENDS.values() for job in self.of(backend.jobs)]
 
     def job(self, name: str) -> str:
         """The path of the job of an attempt."""
-        return next(_path(JOBS, job) for job in self.of(JOBS) if attempt(job) == name)
+        found = (job for job in self.job_objects() if attempt(job) == name)
+        return next(path(BACKENDS[job["kind"]].jobs, job) for job in found)
 
     def records(self) -> dict[str, str]:
         """The outcomes in the ledger by their attempt; with ", again" where another follows."""
@@ -427,10 +454,10 @@ class Lookout:
 
     def told(self) -> list[str]:
         """The reasons of the Events."""
-        return sorted(each["reason"] for each in self.of(EVENTS) if each["involvedObject"]["kind"] != JOBS.kind)
+        return sorted(each["reason"] for each in self.of(EVENTS) if each["involvedObject"]["kind"] in KINDS)
 
     def _pod_becomes(self, pod: Document, stage: Stage) -> None:
-        self.api.ask("PATCH", f"{_path(PODS, pod)}/status", {"status": stage(pod, self._time())})
+        self.api.ask("PATCH", f"{path(PODS, pod)}/status", {"status": stage(pod, self._time())})
 
     def _time(self) -> str:
         return timestamp(self.clock.now() // 1000 * 1000)
@@ -447,25 +474,3 @@ def attempt(document: Document) -> str:
     """Which attempt a job or pod belongs to."""
     labels = document["metadata"]["labels"]
     return f"{labels.get(INDEX_LABEL, labels[TRIAL_LABEL])}.{labels[ATTEMPT_LABEL]}"
-
-
-def _path(resource: Resource, document: Document) -> str:
-    return resource.path(NAMESPACE, document["metadata"]["name"])
-
-
-def _pod(job: Document, role: str, index: int) -> Document:
-    """The pod that the training operator makes of a job."""
-    template = job["spec"]["pytorchReplicaSpecs"][role.title()]["template"]
-    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-    ours = {"training.kubeflow.org/replica-type": role, "training.kubeflow.org/replica-index": str(index)}
-    owner = {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "name": name, "uid": uid, "controller": True}
-    return {
-        "apiVersion": PODS.api_version,
-        "kind": PODS.kind,
-        "metadata": {
-            "name": f"{name}-{role}-{index}",
-            "labels": template["metadata"]["labels"] | ours,
-            "ownerReferences": [owner],
-        },
-        "spec": template["spec"] | {"nodeName": "node"},
-    }

@@ -11,11 +11,24 @@ import pytest
 
 from conftest import Sweep
 from trialrun_operator import conditions as c
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.kube import Unreachable
 from trialrun_operator.names import CONFIG_MAPS, LEDGER_LABEL
+from unit.controllers import has_ended
 from unit.fakekube import Document, Fault, Killed, refused
-from unit.lookout import CRASHES, IS_EVICTED, Lookout, Stage, a_learning_search, a_search, attempt, measures, succeeds
+from unit.lookout import (
+    CRASHES,
+    EITHER,
+    IS_EVICTED,
+    Lookout,
+    Stage,
+    a_learning_search,
+    a_search,
+    attempt,
+    measures,
+    succeeds,
+)
 from unit.replayed import Replayed
 
 PARALLEL = 2
@@ -30,8 +43,8 @@ def script(name: str) -> Stage:
     return ends.get(name, succeeds())
 
 
-def started() -> Lookout:
-    here = Lookout()
+def started(backend: str = "PyTorchJob") -> Lookout:
+    here = Lookout(backend=backend)
     here.apply(SEARCH)
     return here
 
@@ -49,9 +62,9 @@ def without_times(value: Any) -> Any:
 
 
 @cache
-def undisturbed() -> tuple[Any, Counter[str]]:
+def undisturbed(backend: str = "PyTorchJob") -> tuple[Any, Counter[str]]:
     """What comes of the search when nothing disturbs it, and its writes."""
-    here = started()
+    here = started(backend)
     here.play(script, seconds=30)
     assert here.records() == {
         "0.1": "Succeeded", "1.1": "Evicted, again", "1.2": "Succeeded", "2.1": "Crashed", "3.1": "Succeeded",
@@ -71,10 +84,10 @@ def assert_in_order(here: Lookout) -> None:
     ledger: dict[str, str] = {}
     for event in here.api.events:
         seen, kind = event["object"], event["object"]["kind"]
-        if kind == JOBS.kind:
+        if kind == here.backend.jobs.kind:
             name, how = attempt(seen), event["type"]
             made[name] += how == "ADDED"
-            live = live | {name} if how == "ADDED" else live - {name} if how == "DELETED" or seen["status"] else live
+            live = live | {name} if how == "ADDED" else live - {name} if how == "DELETED" or has_ended(seen) else live
             assert len(live) <= PARALLEL * len(here.operators), "never more run than parallelTrials"
             assert how != "DELETED" or name in {recorded(key) for key in ledger}, "deleted before it was recorded"
         elif LEDGER_LABEL in (seen["metadata"].get("labels") or {}):
@@ -120,30 +133,45 @@ UNREAD: dict[str, Callable[[], Fault]] = {
 DISTURBANCES = CUT_OFF | REFUSED | UNREAD
 WRITES = ("create configmaps", "create events", "create pytorchjobs", "delete pytorchjobs", "patch configmaps",
           "patch hyperparamsearches/status")  # fmt: skip
+# What is written for TrainJobs alone. All else goes the same way, and is sampled.
+OF_TRAIN_JOBS = ("create trainingruntimes", "create trainjobs", "delete trainjobs")
 READS = ("list hyperparamsearches", "list scaletests", "list pytorchjobs", "list pods", "list configmaps",
          "get configmaps")  # fmt: skip
 
 
 # No API server says this of what is there. The next LISTs find it out; in bad weather a trial may run twice by then.
-LIES = {("delete pytorchjobs", "404"), ("delete pytorchjobs", "409"), ("list pytorchjobs", "404"),
-        ("get configmaps", "404")}  # fmt: skip
+LIES = {("get configmaps", "404")} | {
+    (request, what)
+    for backend in BACKENDS.values()
+    for request, what in (
+        (f"delete {backend.jobs.plural}", "404"),
+        (f"delete {backend.jobs.plural}", "409"),
+        (f"list {backend.jobs.plural}", "404"),
+    )
+}
 
 
-def assert_ends_the_same(request: str, number: int, what: str) -> None:
+def words(backend: str, *requests: str) -> tuple[str, ...]:
+    """Requests as they are called where trials run so."""
+    return tuple(each.replace(JOBS.plural, BACKENDS[backend].jobs.plural) for each in requests)
+
+
+def assert_ends_the_same(request: str, number: int, what: str, backend: str = "PyTorchJob") -> None:
     """The search whose n-th request of a kind goes wrong, within a time in which there is no second LIST."""
-    here = started()
+    here = started(backend)
     here.kube.fails[request] = [None] * number + [DISTURBANCES[what]()]
     for _ in range(70 if (request, what) in LIES else 25):
         here.play(script, seconds=2)
-        if not here.jobs() and outcome(here) == undisturbed()[0]:
+        if not here.jobs() and outcome(here) == undisturbed(backend)[0]:
             break
     assert not here.kube.fails[request], f"number {number} was met"
-    assert outcome(here) == undisturbed()[0], f"number {number}"
+    assert outcome(here) == undisturbed(backend)[0], f"number {number}"
     assert_in_order(here)
 
 
 def test_no_kind_of_write_is_left_out_here() -> None:
     assert undisturbed()[1].keys() == set(WRITES)
+    assert undisturbed("TrainJob")[1].keys() == {*words("TrainJob", *WRITES), *OF_TRAIN_JOBS}
 
 
 @pytest.mark.parametrize("what", CUT_OFF)
@@ -158,6 +186,27 @@ def test_whichever_write_is_cut_off_the_search_ends_the_same(write: str, what: s
 def test_whichever_write_is_refused_the_search_ends_the_same(write: str, what: str, sweep: Sweep) -> None:
     for seed in sweep.seeds(sample=1, full=10):
         assert_ends_the_same(write, seed % undisturbed()[1][write], what)
+
+
+@pytest.mark.parametrize("what", CUT_OFF)
+@pytest.mark.parametrize("write", OF_TRAIN_JOBS)
+def test_whichever_write_for_train_jobs_is_cut_off_the_search_ends_the_same(write: str, what: str) -> None:
+    for number in range(undisturbed("TrainJob")[1][write]):
+        assert_ends_the_same(write, number, what, "TrainJob")
+
+
+@pytest.mark.parametrize("what", CUT_OFF | REFUSED)
+def test_whichever_write_goes_wrong_a_search_of_train_jobs_ends_the_same(what: str, sweep: Sweep) -> None:
+    writes = sorted(undisturbed("TrainJob")[1].elements())
+    for seed in sweep.seeds(sample=3, full=60):
+        write = random.Random(seed).choice(writes)
+        number = seed % undisturbed("TrainJob")[1][write]
+        assert_ends_the_same(write, number, what, "TrainJob")
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_whichever_list_of_train_jobs_goes_wrong_the_search_ends_the_same(what: str) -> None:
+    assert_ends_the_same("list trainjobs", 0, what, "TrainJob")
 
 
 @pytest.mark.parametrize("what", UNREAD)
@@ -182,11 +231,12 @@ def test_the_api_server_is_left_alone_for_as_long_as_it_asks(write: str) -> None
     assert outcome(here) == undisturbed()[0]
 
 
-def test_a_job_that_was_created_without_an_answer_takes_its_place_though_no_watch_tells_of_it() -> None:
-    here = started()
+@EITHER
+def test_a_job_that_was_created_without_an_answer_takes_its_place_though_no_watch_tells_of_it(backend: str) -> None:
+    here = started(backend)
     here.wait(3)
     here.pods_run()
-    here.kube.fails["create pytorchjobs"] = [Fault(Unreachable("no answer"), done=True)] * 2
+    here.kube.fails[words(backend, "create pytorchjobs")[0]] = [Fault(Unreachable("no answer"), done=True)] * 2
     here.pods_end(script)
     here.operators[0].hear(here.operators[0].unheard())
     here.operators[0].deaf = True
@@ -194,24 +244,26 @@ def test_a_job_that_was_created_without_an_answer_takes_its_place_though_no_watc
     assert here.jobs() == ["0.1", "1.1", "2.1", "3.1"], "the evicted trial waits until one of the others has ended"
     here.operators[0].deaf = False
     here.play(script)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
     assert_in_order(here)
 
 
 @pytest.mark.parametrize("jobs", [(), ("pytorchjobs",)])
-def test_two_operators_at_once_come_to_the_same_end(jobs: tuple[str, ...]) -> None:
-    here = started()
+@EITHER
+def test_two_operators_at_once_come_to_the_same_end(backend: str, jobs: tuple[str, ...]) -> None:
+    here = started(backend)
     other = here.another()
     for plural in jobs:  # so that they ask for the same in another order
-        other.kube.fails[f"create {plural}"] = [Fault(Unreachable("no answer"))]
+        other.kube.fails[words(backend, f"create {plural}")[0]] = [Fault(Unreachable("no answer"))]
     here.play(script)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
     assert_in_order(here)
     assert other.kube.writes.count("patch hyperparamsearches/status") > 1
 
 
-def test_of_two_operators_records_of_an_attempt_the_first_stays() -> None:
-    here = started()
+@EITHER
+def test_of_two_operators_records_of_an_attempt_the_first_stays(backend: str) -> None:
+    here = started(backend)
     other = here.another()
     here.wait(3)
     other.deaf = True
@@ -229,23 +281,26 @@ def test_of_two_operators_records_of_an_attempt_the_first_stays() -> None:
     assert here.ledger()[:2] == first
     here.play(script)
     assert_in_order(here)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
 
 
-def test_an_operator_with_an_old_view_runs_nothing_again_that_another_has_recorded_and_tidied_up() -> None:
-    here = started()
+@EITHER
+def test_an_operator_with_an_old_view_runs_nothing_again_that_another_has_recorded_and_tidied_up(
+    backend: str,
+) -> None:
+    here = started(backend)
     late = here.another()
-    late.kube.fails["create pytorchjobs"] = [Fault(refused(500))] * 2
+    late.kube.fails[words(backend, "create pytorchjobs")[0]] = [Fault(refused(500))] * 2
     here.wait(0)
     late.deaf = True
     here.operators.remove(late)
     here.play(script, seconds=40)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
     here.operators = [late]
     here.wait(5)
     here.play(script)
     assert_in_order(here)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
 
 
 def ledger_path(here: Lookout) -> str:
@@ -253,8 +308,9 @@ def ledger_path(here: Lookout) -> str:
     return CONFIG_MAPS.path("team-a", ledger["metadata"]["name"])
 
 
-def test_a_ledger_deleted_by_hand_is_written_again_from_the_jobs_after_the_next_list() -> None:
-    here = Lookout()
+@EITHER
+def test_a_ledger_deleted_by_hand_is_written_again_from_the_jobs_after_the_next_list(backend: str) -> None:
+    here = Lookout(backend=backend)
     here.apply(a_search(4, parallelTrials=PARALLEL))
     here.play(lambda name: None if name == "3.1" else script(name), seconds=20)
     before = here.records()
@@ -299,8 +355,9 @@ def test_a_status_for_an_experiment_that_has_changed_unheard_is_written_again_as
     assert here.status()["done"] == "4/4"
 
 
-def test_an_experiment_deleted_unheard_is_found_out_by_the_next_write() -> None:
-    here = started()
+@EITHER
+def test_an_experiment_deleted_unheard_is_found_out_by_the_next_write(backend: str) -> None:
+    here = started(backend)
     here.wait(3)
     (operator,) = here.operators
     operator.deaf = True
@@ -317,20 +374,22 @@ def test_an_experiment_deleted_unheard_is_found_out_by_the_next_write() -> None:
     assert here.jobs() == []
 
 
-def test_what_a_quota_refuses_is_told_and_tried_again_at_growing_intervals() -> None:
-    here = started()
-    here.kube.fails["create pytorchjobs"] = [Fault(refused(403, "Forbidden"))] * 9
+@EITHER
+def test_what_a_quota_refuses_is_told_and_tried_again_at_growing_intervals(backend: str) -> None:
+    here = started(backend)
+    here.kube.fails[words(backend, "create pytorchjobs")[0]] = [Fault(refused(403, "Forbidden"))] * 9
     here.wait(20)
     assert here.condition() == ("False", c.CREATION_REFUSED)
-    assert here.kube.writes.count("create pytorchjobs") <= 8, "not with every look"
+    assert here.kube.writes.count(words(backend, "create pytorchjobs")[0]) <= 8, "not with every look"
     assert here.told() == [c.CREATION_REFUSED]
     here.play(script, seconds=100)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
 
 
-def test_a_quota_of_jobs_holds_up_no_search_whose_ended_jobs_fill_it() -> None:
-    here = Lookout()
-    here.api.quotas["pytorchjobs.kubeflow.org"] = 6
+@EITHER
+def test_a_quota_of_jobs_holds_up_no_search_whose_ended_jobs_fill_it(backend: str) -> None:
+    here = Lookout(backend=backend)
+    here.api.quotas[f"{here.backend.jobs.plural}.{here.backend.jobs.group}"] = 6
     here.apply(a_search(18, parallelTrials=6))
     here.play(seconds=150)
     assert here.records() == {f"{index}.1": "Succeeded" for index in range(18)}
@@ -340,9 +399,10 @@ def test_a_quota_of_jobs_holds_up_no_search_whose_ended_jobs_fill_it() -> None:
     assert c.CREATION_REFUSED not in here.told()
 
 
-def test_a_quota_that_others_fill_is_told() -> None:
-    here = Lookout()
-    here.api.quotas["pytorchjobs.kubeflow.org"] = 0
+@EITHER
+def test_a_quota_that_others_fill_is_told(backend: str) -> None:
+    here = Lookout(backend=backend)
+    here.api.quotas[f"{here.backend.jobs.plural}.{here.backend.jobs.group}"] = 0
     here.apply(a_search(3))
     here.wait(30)
     assert here.condition() == ("False", c.CREATION_REFUSED)
@@ -351,19 +411,20 @@ def test_a_quota_that_others_fill_is_told() -> None:
     assert here.condition("Finished") == ("True", c.ALL_TRIALS_DONE)
 
 
-def test_of_a_job_that_has_ended_unseen_pods_are_asked_for_before_anything_is_believed() -> None:
-    here = started()
+@EITHER
+def test_of_a_job_that_has_ended_unseen_pods_are_asked_for_before_anything_is_believed(backend: str) -> None:
+    here = started(backend)
     here.wait(3)
     (operator,) = here.operators
     operator.deaf = True
     here.pods_run()
     here.pods_end(script)
-    operator.hear([event for event in operator.unheard() if event["object"]["kind"] == JOBS.kind])
+    operator.hear([event for event in operator.unheard() if event["object"]["kind"] == here.backend.jobs.kind])
     here.wait(35)
     assert here.records() == {"0.1": "Succeeded", "1.1": "Evicted, again"}, "no watch has told of a pod"
     operator.deaf = False
     here.play(script)
-    assert outcome(here) == undisturbed()[0]
+    assert outcome(here) == undisturbed(backend)[0]
 
 
 # --- what watches tell, and how -------------------------------------------------------------------------------------
@@ -381,25 +442,30 @@ WATCHES: dict[str, Telling] = {
 
 
 @pytest.mark.parametrize("how", WATCHES)
-def test_however_watches_tell_the_search_ends_the_same(how: str, sweep: Sweep) -> None:
+@EITHER
+def test_however_watches_tell_the_search_ends_the_same(backend: str, how: str, sweep: Sweep) -> None:
     for seed in sweep.seeds(sample=1, full=100):
-        luck, here, later = random.Random(seed), started(), list[Document]()
+        luck, here, later = random.Random(seed), started(backend), list[Document]()
         here.operators[0].deaf = True
         for _ in range(400):
             now, later = WATCHES[how](later + here.operators[0].unheard(), luck)
             here.operators[0].hear(now)
             here.play(script, seconds=2)
-            if not here.jobs() and outcome(here) == undisturbed()[0]:
+            if not here.jobs() and outcome(here) == undisturbed(backend)[0]:
                 break
-        assert outcome(here) == undisturbed()[0], f"seed {seed}"
+        assert outcome(here) == undisturbed(backend)[0], f"seed {seed}"
         assert_in_order(here)
 
 
-def test_in_whatever_weather_one_operator_or_two_come_to_the_same_end(sweep: Sweep) -> None:
-    for seed in sweep.seeds(sample=8, full=2000):
-        luck, here = random.Random(seed), started()
+@pytest.mark.parametrize(("backend", "sample"), [("PyTorchJob", 8), ("TrainJob", 4)])
+def test_in_whatever_weather_one_operator_or_two_come_to_the_same_end(
+    backend: str, sample: int, sweep: Sweep
+) -> None:
+    requests = sorted({*WRITES, *READS, *(OF_TRAIN_JOBS if backend == "TrainJob" else ())})
+    for seed in sweep.seeds(sample=sample, full=2000):
+        luck, here = random.Random(seed), started(backend)
         for operator in (here.operators[0], *(here.another() for _ in range(luck.randrange(2)))):
-            for request in (*WRITES, *READS):
+            for request in words(backend, *requests):
                 what = [name for name in DISTURBANCES if (request, name) not in LIES]
                 operator.kube.fails[request] = [
                     DISTURBANCES[luck.choice(what)]() if luck.random() < 0.3 else None for _ in range(6)
@@ -409,9 +475,9 @@ def test_in_whatever_weather_one_operator_or_two_come_to_the_same_end(sweep: Swe
                 operator.deaf = True
                 operator.hear(WATCHES[luck.choice(list(WATCHES))](operator.unheard(), luck)[0])
             here.play(script, seconds=2)
-            if not here.jobs() and outcome(here) == undisturbed()[0]:
+            if not here.jobs() and outcome(here) == undisturbed(backend)[0]:
                 break
-        assert outcome(here) == undisturbed()[0], f"seed {seed}"
+        assert outcome(here) == undisturbed(backend)[0], f"seed {seed}"
         assert_in_order(here)
 
 

@@ -1,23 +1,27 @@
 """A program's search: its code is there before its jobs whatever goes wrong; it gets what the chart allows alone."""
 
 import json
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache, partial
 from typing import Any
 
 import pytest
 
 from cluster import podstatus
+from conftest import Sweep
 from trainer.experiment.code import digest
 from trainer.experiment.outcome import Outcome
-from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.names import CONFIG_MAPS
+from unit.controllers import template_of
 from unit.fakekube import Document, Fault
-from unit.lookout import IS_EVICTED, NAMESPACE, Lookout, Stage
+from unit.lookout import EITHER, IS_EVICTED, NAMESPACE, Lookout, Stage
 from unit.test_operator_disturbed import CUT_OFF, REFUSED, assert_in_order, without_times
 
 FILES = {"train.py": "print()", "pkg..model.py": "WIDTH = 8"}
 HASH = digest({"train.py": b"print()", "pkg/model.py": b"WIDTH = 8"})
 WRITES = ("create configmaps", "create pytorchjobs", "patch configmaps", "patch hyperparamsearches/status")
+OF_TRAIN_JOBS = ("create configmaps", "create trainingruntimes", "create trainjobs")
 FAULTS = CUT_OFF | {name: fault for name, fault in REFUSED.items() if name != "404"}
 
 
@@ -46,8 +50,8 @@ def script(name: str) -> Stage:
     return left(json.dumps({"step": 1, "metrics": {"loss": float(name[0])}}) + "\n")
 
 
-def started(**spec: Any) -> Lookout:
-    here = Lookout()
+def started(backend: str = "PyTorchJob", **spec: Any) -> Lookout:
+    here = Lookout(backend=backend)
     give(here, "my-code", FILES)
     here.apply(a_program(**spec))
     return here
@@ -75,8 +79,8 @@ def assert_code_first(here: Lookout) -> None:
         seen = event["object"]
         if seen["kind"] == "ConfigMap" and event["type"] == "ADDED":
             there.add(seen["metadata"]["name"])
-        if seen["kind"] == JOBS.kind and event["type"] == "ADDED":
-            template = seen["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
+        template = template_of(seen)
+        if template is not None and event["type"] == "ADDED":
             (volume,) = (each for each in template["spec"]["volumes"] if each["name"] == "code")
             assert volume["configMap"]["name"] in there
 
@@ -88,28 +92,50 @@ def outcome(here: Lookout) -> Any:
     return records, without_times({"status": here.status(), "code": copies(here).keys()})
 
 
-@pytest.mark.parametrize("what", FAULTS)
-@pytest.mark.parametrize("write", WRITES)
-def test_whichever_write_goes_wrong_every_trial_runs_the_code_once(write: str, what: str) -> None:
-    calm = started()
+@cache
+def undisturbed(backend: str) -> tuple[Any, Counter[str]]:
+    """What comes of it when nothing goes wrong, and its writes."""
+    calm = started(backend)
     calm.play(script, seconds=30)
     assert calm.status()["code"] == HASH
     assert [record.outcome for record in calm.ledger()].count(Outcome.SUCCEEDED) == 3
-    for number in range(min(4, calm.kube.writes.count(write))):
-        here = started()
+    assert_code_first(calm)
+    return outcome(calm), Counter(calm.kube.writes)
+
+
+def assert_runs_the_code_once(backend: str, write: str, numbers: Iterable[int], what: str) -> None:
+    calm = undisturbed(backend)[0]
+    for number in numbers:
+        here = started(backend)
         here.kube.fails[write] = [None] * number + [FAULTS[what]()]
         for _ in range(30):
             here.play(script, seconds=3)
-            if outcome(here) == outcome(calm):
+            if outcome(here) == calm:
                 break
         assert not here.kube.fails[write], f"number {number} was met"
-        assert outcome(here) == outcome(calm), f"number {number}"
+        assert outcome(here) == calm, f"number {number}"
         assert_in_order(here)
         assert_code_first(here)
 
 
-def test_two_operators_make_one_copy() -> None:
-    here = started()
+@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("write", WRITES)
+def test_whichever_write_goes_wrong_every_trial_runs_the_code_once(write: str, what: str) -> None:
+    count = undisturbed("PyTorchJob")[1][write]
+    assert_runs_the_code_once("PyTorchJob", write, range(min(4, count)), what)
+
+
+@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("write", OF_TRAIN_JOBS)
+def test_whichever_write_goes_wrong_every_train_job_runs_the_code_once(write: str, what: str, sweep: Sweep) -> None:
+    count = undisturbed("TrainJob")[1][write]
+    numbers = {seed % count for seed in sweep.seeds(sample=1, full=4)}
+    assert_runs_the_code_once("TrainJob", write, numbers, what)
+
+
+@EITHER
+def test_two_operators_make_one_copy(backend: str) -> None:
+    here = started(backend)
     here.another().kube.fails["create configmaps"] = [Fault(next(iter(CUT_OFF.values()))().error)]
     here.play(script)
     assert len(copies(here)) == 1
@@ -125,7 +151,7 @@ def test_a_copy_that_is_not_ours_is_not_run() -> None:
     reason, message = said(here)
     assert reason == "CodeUnavailable"
     assert message.startswith(f"ConfigMap {name} exists and is not the copy of the program's code. Delete it with ")
-    assert not here.of(JOBS)
+    assert not here.job_objects()
     here.delete(CONFIG_MAPS.path(NAMESPACE, name))
     here.play(script)
     assert here.status()["phase"] == "Succeeded"
@@ -147,7 +173,7 @@ def test_what_the_chart_does_not_allow_is_refused_and_taken_once_it_does() -> No
     reason, message = said(here, "Accepted")
     assert reason == "Invalid"
     assert message.startswith("spec.pod.env[0].valueFrom.secretKeyRef: must be left out where the chart's value ")
-    assert not here.of(JOBS)
+    assert not here.job_objects()
     here.allowed = ("secrets",)
     here.restart()
     here.play(script)
