@@ -25,3 +25,21 @@ def pytorch_job(
     """The PyTorchJob of an attempt."""
     parts = job_parts(work, key, uid, trial, attempt, PYTORCH_JOBS, image, "a-link", memory, known)
     return PYTORCH_JOBS.job(parts)
+
+
+def train_job(
+    work: Workload,
+    key: Key,
+    uid: str,
+    trial: Trial,
+    attempt: int,
+    image: str,
+    memory: str | None = None,
+    known: Known | None = None,
+    link: str = "a-link",
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The TrainJob of an attempt, and the TrainingRuntime that it refers to."""
+    parts = job_parts(work, key, uid, trial, attempt, TRAIN_JOBS, image, link, memory, known)
+    shared = TRAIN_JOBS.shares(parts)
+    assert shared is not None, "the template of its pods is in another object"
+    return TRAIN_JOBS.job(parts), shared[1]

@@ -100,7 +100,7 @@ class Store:
             if not isinstance(current, ExperimentObject) or current.version <= value.version:
                 self._by_key[value.key] = value.uid
             return True
-        if isinstance(known, Job | Pod) and _owner(known) != _owner(value):
+        if isinstance(known, Job | Pod) and (_owner(known), known.link) != (_owner(value), value.link):
             self._drop(known)  # its labels were changed by hand
         family = self._families.setdefault(_owner(value), _Family())
         # Pods may come before their job, and stay after it.
@@ -201,7 +201,7 @@ class Store:
         """The job, if it is this experiment's: a pod may name any as its owner."""
         family = self._families.get(owner)
         job = self._values.get((family.jobs.get(link) if family is not None else None) or "")
-        return job if isinstance(job, Job) and _owner(job) == owner else None
+        return job if isinstance(job, Job) and _owner(job) == owner and job.link == link else None
 
     def _attempt(self, owner: Owner, link: str, uids: Iterable[str]) -> Attempt:
         pods = tuple(pod for uid in uids if isinstance(pod := self._values.get(uid), Pod))
