@@ -464,21 +464,20 @@ class Reconciler:
     async def _ask_why(self, jobs: Sequence[Job]) -> None:
         """LISTs the Events in which a controller says that it could not make a job's pods."""
         said: dict[str, str] = {}
-        backend = BACKENDS[jobs[0].resource.kind]
+        backend, named = BACKENDS[jobs[0].resource.kind], {job.name: job for job in jobs}
         for complaint in backend.complaints:
             fields = f"reason={complaint.reason},involvedObject.kind={complaint.kind}"
             try:
                 async for page, _ in self._kube.pages(EVENTS, jobs[0].key.namespace, fields=fields):
-                    page.sort(key=_happened)
-                    about = (
-                        (event["involvedObject"]["name"].removesuffix(complaint.suffix), event) for event in page
-                    )
-                    said |= {name: event.get("message") or "" for name, event in about}
+                    for event in sorted(page, key=_happened):
+                        job = named.get(event["involvedObject"]["name"].removesuffix(complaint.suffix))
+                        if job is not None and _is_about(event, job):
+                            said[job.uid] = event.get("message") or ""
             except Refused as refused:
                 if refused.code != 403:  # a role of version 0.1
                     raise
         for job in jobs:
-            self._store.asked(job, self._now(), refusal_of(said[job.name]) if job.name in said else None)
+            self._store.asked(job, self._now(), refusal_of(said[job.uid]) if job.uid in said else None)
 
     async def _queued(self, seen: ExperimentObject, state: ExperimentState) -> int:
         """How many jobs a queue holds back; why, in its words, is asked now and then."""
@@ -534,3 +533,11 @@ def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:
 def _happened(event: Mapping[str, Any]) -> str:
     """When an Event was last told: events of the newer API have another field for it."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _is_about(event: Mapping[str, Any], job: Job) -> bool:
+    """Whether an Event is about a job or what was made for it, not about a namesake that was deleted before."""
+    about, when = event["involvedObject"], _happened(event)
+    if about["kind"] == job.resource.kind:
+        return bool(about.get("uid") == job.uid)
+    return bool(when) and observe.milliseconds(when) >= job.created
