@@ -85,6 +85,15 @@ def test_a_reader_that_has_gone_away_does_not_stop_the_run() -> None:
         shown.ended(a_trial(), a_record())
 
 
+def test_a_trial_that_is_watched_from_elsewhere_runs_since_it_began_and_tells_no_steps() -> None:
+    experiment = an_experiment()
+    progress = RunProgress(experiment, expand(experiment), [], slots=1, told=False, now=Clock())
+    screen, console = a_screen(progress)
+    screen.started(a_trial(0), 41.0)
+    (row,) = [line.split() for line in seen(screen, console) if " running " in line and "done" not in line]
+    assert row[-3:] == ["running", "41.0", "s"]
+
+
 def test_no_time_left_is_told_until_a_trial_has_succeeded() -> None:
     clock = Clock()
     progress = a_tally(clock=clock)

@@ -95,7 +95,7 @@ def _obstacle(status: Mapping[str, Any]) -> str:
 def _start(status: Mapping[str, Any]) -> str:
     """How far the start of a pod has come."""
     init = status.get("initContainerStatuses") or ()
-    running = [container["name"] for container in init if (container.get("state") or {}).get("running")]
+    running = [container["name"] for container in init if "running" in (container.get("state") or {})]
     if running:
         return f"its init container {running[0]} runs"
     return "its container is being created" if status.get("startTime") else "it has no node yet"
