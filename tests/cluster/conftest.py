@@ -10,10 +10,13 @@ from cluster import audit, kubeconfig, sweptsearch
 from cluster.behaviours import Hangs
 from cluster.controlplane import ControlPlane
 from cluster.faultyapi import FaultyApi
+from cluster.kinds import PYTORCH_JOBS, TRAIN_JOBS
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, install_crds, service_account
 from cluster.programs import build
 from cluster.testcluster import Cluster
+from trialrun_operator.backends import BACKENDS
+from trialrun_operator.backends.backend import Backend
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -112,9 +115,18 @@ def account(cluster: Cluster, namespace: str) -> Path:
 
 
 @pytest.fixture
-def experiments(cluster: Cluster, namespace: str, crds: None) -> Experiments:  # noqa: ARG001
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """The kind of job that trials run as: PyTorchJobs, but in tests that run over both (`kinds.over_both`)."""
+    found = BACKENDS[getattr(request, "param", PYTORCH_JOBS.jobs.kind)]
+    if found is TRAIN_JOBS:
+        request.getfixturevalue("trainer")
+    return found
+
+
+@pytest.fixture
+def experiments(cluster: Cluster, namespace: str, crds: None, backend: Backend) -> Experiments:  # noqa: ARG001
     """The experiments of the test's namespace."""
-    return Experiments(cluster, namespace)
+    return Experiments(cluster, namespace, backend)
 
 
 @pytest.fixture
@@ -125,14 +137,20 @@ def operator(namespace: str, account: Path, crds: None, tmp_path: Path) -> Itera
         yield process
 
 
+@pytest.fixture
+def undisturbed(undisturbed_run: dict[str, Any], backend: Backend) -> dict[str, Any]:
+    """What comes of the sweeps' search when nothing disturbs it: the same with either kind of job."""
+    return undisturbed_run | {"status": undisturbed_run["status"] | {"backend": backend.jobs.kind}}
+
+
 @pytest.fixture(scope="session")
-def undisturbed(
+def undisturbed_run(
     cluster: Cluster,
     kubelet_player: KubeletPlayer,
     crds: None,  # noqa: ARG001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """What comes of the sweeps' search when nothing disturbs it."""
+    """What comes of the sweeps' search with PyTorchJobs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with (
         sweptsearch.place(cluster, kubelet_player, folder) as here,

@@ -22,11 +22,14 @@ from cluster.component import free_port
 from cluster.controlplane import ControlPlane
 from cluster.testcluster import Cluster
 from eventually import eventually
-from trialrun_operator.backends import backend_of_pod
+from trialrun_operator.backends import BACKENDS, backend_of_pod
+from trialrun_operator.backends.backend import Backend
+from trialrun_operator.backends.trainjob import RUNTIMES
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "trainer:1"
 GROUP = "/apis/trialrun.dev/v1alpha1"
+PREFERRED = next(iter(BACKENDS.values()))
 
 
 def install_crds(cluster: Cluster) -> None:
@@ -233,19 +236,29 @@ class OperatorProcess:
 
 
 class Experiments:
-    """The experiments of one namespace, and what they have made."""
+    """The experiments of one namespace, and what they have made.
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    `backend` is what their trials run as; it is asked for where it is not what they get without asking.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, backend: Backend = PREFERRED) -> None:
         self.api = cluster.api
         self.cluster = cluster
         self.namespace = namespace
+        self.backend = backend
 
     def path(self, name: str = "", plural: str = "hyperparamsearches") -> str:
         return f"{GROUP}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
 
     def create(self, document: Json) -> Json:
         plural = "scaletests" if document["kind"] == "ScaleTest" else "hyperparamsearches"
-        return self.api.create(self.path(plural=plural), document)
+        return self.api.create(self.path(plural=plural), self.asking(document))
+
+    def asking(self, document: Json) -> Json:
+        """An experiment that asks for the kind of job."""
+        if self.backend is PREFERRED:
+            return document
+        return document | {"spec": {"backend": self.backend.jobs.kind} | document["spec"]}
 
     def get(self, name: str, plural: str = "hyperparamsearches") -> Json:
         return self.api.get(self.path(name, plural))
@@ -254,7 +267,15 @@ class Experiments:
         return self.api.patch(self.path(name), {"spec": spec})
 
     def jobs(self) -> list[Json]:
-        return self.api.list(f"/apis/kubeflow.org/v1/namespaces/{self.namespace}/pytorchjobs")
+        return self.api.list(self.job_path())
+
+    def job_path(self, name: str = "") -> str:
+        """The path of all jobs, or of one."""
+        return self.backend.jobs.path(self.namespace, name or None)
+
+    def runtimes(self) -> list[Json]:
+        """What TrainJobs share; PyTorchJobs share nothing."""
+        return [] if self.backend is PREFERRED else self.api.list(RUNTIMES.path(self.namespace))
 
     def pods(self) -> list[Json]:
         return self.api.list(f"/api/v1/namespaces/{self.namespace}/pods")

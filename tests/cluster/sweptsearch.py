@@ -12,11 +12,13 @@ from typing import Any
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, IsEvicted, Succeeds
 from cluster.faultyapi import FaultyApi
+from cluster.kinds import PYTORCH_JOBS
 from cluster.kubelet import KubeletPlayer, Script
 from cluster.operatorprocess import ROOT, Experiments, OperatorProcess, a_search, service_account, trial_of
 from cluster.testcluster import Cluster
 from cluster.watch import Watch
 from eventually import PATIENCE_SECONDS, eventually
+from trialrun_operator.backends.backend import Backend
 from unit.replayed import Replayed
 
 SEARCH = a_search(trials=6, parallelTrials=3, maxFailedTrials=3)
@@ -60,11 +62,8 @@ def learns(pod: Json) -> Behaviour:
 def ledger_watched(experiments: Experiments, document: Json = LEARNING) -> Iterator[Callable[[], Replayed]]:
     """Gives what replays the ledger of a search that learns, and the jobs made for it, as written so far."""
     namespace = experiments.namespace
-    paths = [
-        f"/api/v1/namespaces/{namespace}/configmaps",
-        f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs",
-    ]
-    with Watch(experiments.cluster, paths[0]) as ledger, Watch(experiments.cluster, paths[1]) as jobs:
+    maps = f"/api/v1/namespaces/{namespace}/configmaps"
+    with Watch(experiments.cluster, maps) as ledger, Watch(experiments.cluster, experiments.job_path()) as jobs:
 
         def replayed() -> Replayed:
             changes = sorted([*ledger.changes, *jobs.changes], key=lambda each: each.version)
@@ -109,14 +108,20 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, script: Script = script) -> Iterator[Place]:
+def place(
+    cluster: Cluster,
+    kubelet: KubeletPlayer,
+    workdir: Path,
+    script: Script = script,
+    backend: Backend = PYTORCH_JOBS,
+) -> Iterator[Place]:
     """A place for one round, whose pods do as `script` says."""
     with cluster.new_namespace() as namespace:
         kubelet.play(namespace, script)
         folder = workdir / namespace
         folder.mkdir()
         try:
-            yield Place(Experiments(cluster, namespace), service_account(cluster, namespace), folder)
+            yield Place(Experiments(cluster, namespace, backend), service_account(cluster, namespace), folder)
         finally:
             kubelet.forget(namespace)
 
@@ -134,22 +139,23 @@ def outcome(experiments: Experiments) -> dict[str, Any]:
     """What must be the same after every course of events: status, ledger and jobs, without times."""
     search = experiments.get("search")
     uid = search["metadata"]["uid"]
-    status = _without_times(search["status"])
+    status = without_times(search["status"])
     for condition in status["conditions"]:
         if condition["type"] == "Comparable":  # its message tells where the time went
             del condition["message"]
     status["ledger"] = [name.replace(uid[:8], "UID") for name in status["ledger"]]
     return {
         "status": status,
-        "ledger": {key: _without_times(json.loads(line)) for key, line in sorted(experiments.entries().items())},
+        "ledger": {key: without_times(json.loads(line)) for key, line in sorted(experiments.entries().items())},
         "jobs": sorted(job["metadata"]["name"] for job in experiments.jobs()),
     }
 
 
-def _without_times(value: Any) -> Any:
+def without_times(value: Any) -> Any:
+    """A record or a status without what follows from times."""
     if isinstance(value, dict):
-        return {name: _without_times(item) for name, item in value.items() if name not in _TIMES}
-    return [_without_times(item) for item in value] if isinstance(value, list) else value
+        return {name: without_times(item) for name, item in value.items() if name not in _TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
 
 
 def assert_same_outcome(
@@ -203,13 +209,15 @@ def assert_nothing_twice(
     """
     jobs = experiments.jobs()
     names = [job["metadata"]["name"] for job in jobs]
-    created = Counter(name for proxy in proxies for name in proxy.created.get("pytorchjobs", []))
+    backend = experiments.backend
+    created = Counter(name for proxy in proxies for name in proxy.created.get(backend.jobs.plural, []))
     assert created == Counter([*names, *deleted]), "no job was created twice"
     uid = experiments.get("search")["metadata"]["uid"]
     ledgers = experiments.ledgers()
     assert len(ledgers) == 1
-    assert {_owner(each) for each in [*jobs, *ledgers]} == {uid}
-    assert {_owner(pod) for pod in experiments.pods()} <= {job["metadata"]["uid"] for job in jobs}
+    assert {_owner(each) for each in [*jobs, *ledgers, *experiments.runtimes()]} == {uid}
+    places = [backend.place(pod["metadata"]) for pod in experiments.pods()]
+    assert {each and each.link for each in places} <= {backend.link(job["metadata"]) for job in jobs}
     told = [each for each in experiments.events() if each["involvedObject"].get("uid") == uid]
     # An Event's name follows from what it says, so that a crash can make none twice.
     reasons = Counter(each["reason"] for each in told)
@@ -228,7 +236,7 @@ def assert_leaves_nothing(experiments: Experiments) -> None:
     """Deletes the search; all that it has made goes with it."""
     experiments.api.delete_if_there(experiments.path("search"))
     eventually(
-        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
+        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers() or experiments.runtimes()),
         every_seconds=0.5,
         what="the search has left nothing",
     )

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.api import Json
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
+from cluster.kinds import over_both
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import OperatorProcess
 from cluster.rounds import side_by_side
@@ -31,6 +32,7 @@ from cluster.sweptsearch import (
 from cluster.testcluster import Cluster
 from conftest import TORTURE, Sweep
 from eventually import eventually
+from trialrun_operator.backends.backend import Backend
 
 pytestmark = pytest.mark.usefixtures("crds")
 
@@ -62,10 +64,15 @@ class Round:
 
 
 def run_once(
-    cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, undisturbed: dict[str, Any], crash: Crash | None
+    cluster: Cluster,
+    kubelet: KubeletPlayer,
+    workdir: Path,
+    undisturbed: dict[str, Any],
+    crash: Crash | None,
+    backend: Backend,
 ) -> Round:
     """Runs the search once, with a crash or without."""
-    with place(cluster, kubelet, workdir) as here:
+    with place(cluster, kubelet, workdir, backend=backend) as here:
         return run_in(here, SEARCH, crash, lambda: assert_same_outcome(here.experiments, undisturbed))
 
 
@@ -108,6 +115,7 @@ def run_in(here: Place, search: Json, crash: Crash | None, then: Callable[[], No
 
 
 @pytest.mark.torture
+@over_both
 def test_killed_before_and_after_any_write_it_comes_to_the_same_end(
     cluster: Cluster,
     kubelet: KubeletPlayer,
@@ -115,9 +123,10 @@ def test_killed_before_and_after_any_write_it_comes_to_the_same_end(
     tmp_path: Path,
     sweep: Sweep,
     say: Callable[[str], None],
+    backend: Backend,
 ) -> None:
     def run(crash: Crash | None) -> Round:
-        return run_once(cluster, kubelet, tmp_path, undisturbed, crash)
+        return run_once(cluster, kubelet, tmp_path, undisturbed, crash, backend)
 
     calm = run(None)
     most = Counter(calm.writes)
@@ -131,7 +140,7 @@ def test_killed_before_and_after_any_write_it_comes_to_the_same_end(
         for before in (True, False)
     ]:
         if not TORTURE:
-            points = [points[seed * 7919 % len(points)] for seed in sweep.seeds(sample=4, full=0)]
+            points = [points[seed * 7919 % len(points)] for seed in sweep.seeds(sample=2, full=0)]
         rounds |= side_by_side(dict.fromkeys(points), run, at_once=AT_ONCE, say=say)
         tried = Counter(most)
         for each in rounds.values() if TORTURE else ():
@@ -139,8 +148,9 @@ def test_killed_before_and_after_any_write_it_comes_to_the_same_end(
     killed = [crash for crash, each in rounds.items() if each.killed]
     lost = max(sum((calm.events - each.events).values()) for each in rounds.values())
     say(
-        f"{len(killed)} crashes in {len(rounds)} rounds ({_listed(most)}): always the same end, 0 jobs twice,"
-        f" 0 orphans, 0 records lost; Events: {sum(calm.events.values())} in a calm run, 0 twice, at most {lost} lost"
+        f"{len(killed)} crashes in {len(rounds)} rounds, {backend.jobs.kind}s ({_listed(most)}): always the same end,"
+        f" 0 jobs twice, 0 orphans, 0 records lost; Events: {sum(calm.events.values())} in a calm run, 0 twice,"
+        f" at most {lost} lost"
     )
     fewest = {kind: min(each.writes[kind] for each in (calm, *rounds.values())) for kind in most}
     assert {crash for crash in rounds if crash.number <= fewest[crash.kind]} <= set(killed)
@@ -216,6 +226,7 @@ def _listed(writes: Counter[str]) -> str:
 
 
 @pytest.mark.torture
+@over_both
 def test_two_operators_at_once_make_no_job_twice(
     cluster: Cluster,
     kubelet: KubeletPlayer,
@@ -223,10 +234,11 @@ def test_two_operators_at_once_make_no_job_twice(
     tmp_path: Path,
     sweep: Sweep,
     say: Callable[[str], None],
+    backend: Backend,
 ) -> None:
     def run(_seed: int) -> int:
         with (
-            place(cluster, kubelet, tmp_path) as here,
+            place(cluster, kubelet, tmp_path, backend=backend) as here,
             two_operators(cluster, here) as (apis, operators),
         ):
             here.experiments.create(SEARCH)

@@ -14,6 +14,7 @@ from cluster.api import Json
 from cluster.behaviours import Behaviour, Hangs
 from cluster.faultyapi import FaultyApi, WatchFault
 from cluster.gremlin import FAULTS, Gremlin
+from cluster.kinds import job_of
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, trial_of
 from cluster.rounds import side_by_side
@@ -28,6 +29,7 @@ from cluster.sweptsearch import (
 from cluster.testcluster import Cluster
 from conftest import TORTURE, Sweep
 from eventually import eventually
+from trialrun_operator.backends import BACKENDS
 
 pytestmark = pytest.mark.usefixtures("crds")
 
@@ -36,6 +38,17 @@ AT_ONCE = 14
 # What the operator says when kopf has ended; another process follows. kopf may also hang as it ends, and then it
 # kills the process.
 ENDED = "ending to be started anew: watches failed"
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What goes wrong in a round, by its seed, and the kind of job that trials run as."""
+
+    seed: int
+    kind: str
+
+    def __str__(self) -> str:
+        return f"seed {self.seed} with {self.kind}s"
 
 
 @dataclass(frozen=True)
@@ -66,19 +79,19 @@ class Ghost:
     def appear(self, experiments: Experiments, proxy: FaultyApi, gremlin: Gremlin) -> str:
         """Deletes the job once its pod runs; gives its name."""
         pod = eventually(self._running(experiments), every_seconds=0.5, what="the trial runs")
-        job, labels = pod["metadata"]["ownerReferences"][0], pod["metadata"]["labels"]
-        gremlin.hidden = frozenset({"pytorchjobs", "pods"})
-        experiments.api.delete(f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs/{job['name']}")
+        name, plural = job_of(pod), experiments.backend.jobs.plural
+        job = experiments.api.get(experiments.job_path(name))
+        gremlin.hidden = frozenset({plural, "pods"})
+        experiments.api.delete(experiments.job_path(name))
         eventually(
-            lambda: {job["uid"], self._uid}.isdisjoint(
+            lambda: {job["metadata"]["uid"], self._uid}.isdisjoint(
                 each["metadata"]["uid"] for each in (*experiments.jobs(), *experiments.pods())
             ),
             every_seconds=0.5,
-            what=f"the job of trial {labels['trialrun.dev/trial']} is gone, and its pod",
+            what=f"the job {name} is gone, and its pod",
         )
-        proxy.forget("pytorchjobs", "pods")
+        proxy.forget(plural, "pods")
         gremlin.hidden = frozenset()
-        name: str = job["name"]
         return name
 
     @staticmethod
@@ -107,12 +120,17 @@ class Ghost:
 
 
 def run_once(
-    cluster: Cluster, kubelet: KubeletPlayer, workdir: Path, undisturbed: dict[str, Any], seed: int
+    cluster: Cluster,
+    kubelet: KubeletPlayer,
+    workdir: Path,
+    undisturbed: dict[str, Any],
+    weather: Weather,
 ) -> Round:
     """Runs the search once in the weather of a seed; every other time a job is deleted behind a 410."""
-    gremlin, ghost, haunted = Gremlin(seed), Ghost(), seed % 2 == 1
+    gremlin, ghost, haunted = Gremlin(weather.seed), Ghost(), weather.seed % 2 == 1
+    undisturbed = undisturbed | {"status": undisturbed["status"] | {"backend": weather.kind}}
     with (
-        place(cluster, kubelet, workdir, ghost.script if haunted else script) as here,
+        place(cluster, kubelet, workdir, ghost.script if haunted else script, BACKENDS[weather.kind]) as here,
         FaultyApi(cluster.access, gremlin.on_request, gremlin.on_event) as proxy,
         here.operator(proxy) as process,
     ):
@@ -135,25 +153,28 @@ def run_once(
 
 
 @pytest.mark.torture
+@pytest.mark.usefixtures("trainer")
 def test_every_run_with_a_faulty_api_converges(
     cluster: Cluster,
     kubelet: KubeletPlayer,
-    undisturbed: dict[str, Any],
+    undisturbed_run: dict[str, Any],
     tmp_path: Path,
     sweep: Sweep,
     say: Callable[[str], None],
 ) -> None:
-    def run(seed: int) -> Round:
-        return run_once(cluster, kubelet, tmp_path, undisturbed, seed)
+    def run(weather: Weather) -> Round:
+        return run_once(cluster, kubelet, tmp_path, undisturbed_run, weather)
 
-    rounds = side_by_side(sweep.seeds(sample=4, full=100), run, at_once=AT_ONCE, say=say).values()
+    weathers = [Weather(seed, kind) for seed in sweep.seeds(sample=2, full=100) for kind in BACKENDS]
+    rounds = side_by_side(weathers, run, at_once=AT_ONCE, say=say).values()
     slowest = max(each.seconds for each in rounds)
     faults = sum((each.faults for each in rounds), Counter())
     exits = sum((each.exits for each in rounds), Counter())
     listed = ", ".join(f"{count} {name}" for name, count in sorted(faults.items()))
     say(
-        f"{len(rounds)} seeds: all converged, slowest {slowest:.0f} s, restarts by kopf {exits.total()},"
-        f" {exits[-SIGKILL]} of them by SIGKILL, 0 jobs twice, {faults.total()} faults ({listed})"
+        f"{len(rounds)} rounds, half of them with TrainJobs: all converged, slowest {slowest:.0f} s,"
+        f" restarts by kopf {exits.total()}, {exits[-SIGKILL]} of them by SIGKILL, 0 jobs twice,"
+        f" {faults.total()} faults ({listed})"
     )
     # Of a single seed it may be that no fault meets a watch in a way that kopf gives up.
     assert not TORTURE or (faults.keys() == FAULTS and exits.total() >= len(rounds) / 2)
@@ -201,7 +222,7 @@ def test_a_watch_that_stands_still_is_noticed_within_90_seconds(
         OperatorProcess(tmp_path, experiments.namespace, proxy.kubeconfig_of(account)) as process,
     ):
         process.wait_until_ready()
-        eventually(lambda: len(proxy.watches) == 4, what="all four kinds are watched")
+        eventually(lambda: len(proxy.watches) == 5, what="all five kinds are watched")
         before = dict(proxy.watches)
         proxy.on_event = stall
         began = time.monotonic()

@@ -16,7 +16,7 @@ from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.history import Ledger, by_run
 from trainer.scheduling.lessons import Lesson, lesson
 from trainer.suggesting.study import Study
-from trialrun_operator.backends.pytorchjob import JOBS
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.names import INDEX_LABEL, LEDGER_LABEL, SUGGESTIONS_LABEL
 
 Document = dict[str, Any]
@@ -51,7 +51,7 @@ class Replayed:
         """
         for each in seen:
             labels = each["metadata"].get("labels") or {}
-            if each.get("kind") == JOBS.kind and INDEX_LABEL in labels:
+            if each.get("kind") in BACKENDS and INDEX_LABEL in labels:
                 self.jobs.add(int(labels[INDEX_LABEL]))
                 points = self._first + len(self.suggestions)
                 assert int(labels[INDEX_LABEL]) < points * self._search.spec.repeats, "a job without its suggestion"
