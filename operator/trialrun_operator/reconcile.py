@@ -39,7 +39,7 @@ from trialrun_operator.workload import warm_start_of
 _log = logging.getLogger(__name__)
 _NAMED = 100  # trials whose pods are asked for by name, in place of all pods; a selector has its length
 _CODE_SECONDS = 10.0  # between looks for code that is not there
-_QUEUE_SECONDS = 11.0  # between looks at jobs that wait in a queue
+_QUEUE_SECONDS = 3.0  # after a job was created, its queue knows of it
 _TRIES = 4  # at a plan that rests on nothing that has changed meanwhile
 
 
@@ -484,17 +484,20 @@ class Reconciler:
         jobs = kueue.waiting(self._store.attempts(seen.key, seen.uid))
         if not jobs:
             state.queue_words = ""
-        elif state.may_ask_queue():
+            return 0
+        known = (jobs[0].created - self._now()) / 1000 + _QUEUE_SECONDS
+        if known <= 0 and state.may_ask_queue():
             try:
                 workloads: list[Mapping[str, Any]] = []
                 async for page, _ in self._kube.pages(kueue.WORKLOADS, seen.key.namespace, kueue.selector(jobs)):
                     workloads += page
                 state.queue_words = kueue.words(jobs, workloads) or ("" if workloads else conditions.NO_WORKLOAD)
             except Refused as refused:
-                if refused.code not in (403, 404):
+                if refused.code in (403, 404):
+                    state.queue_words = conditions.queue_unknown(refused.code)
+                elif refused.code < 500 or refused.retry_after is not None:
                     raise
-                state.queue_words = conditions.queue_unknown(refused.code)
-            self._queue.add(seen.key, _QUEUE_SECONDS)
+        self._queue.add(seen.key, max(known, state.until_ask_queue()))
         return len(jobs)
 
     async def _relist(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:

@@ -178,10 +178,14 @@ class ExperimentState:
 
     def may_ask_queue(self) -> bool:
         """Whether a queue may be asked now why jobs wait; if so, that is noted."""
-        if self.clock() < self._last_queue_ask + _ASK_INTERVAL_SECONDS:
+        if self.until_ask_queue() > 0:
             return False
         self._last_queue_ask = self.clock()
         return True
+
+    def until_ask_queue(self) -> float:
+        """Seconds until a queue may be asked again."""
+        return max(0.0, self._last_queue_ask + _ASK_INTERVAL_SECONDS - self.clock())
 
     def until_ask(self) -> float:
         """Seconds until Events may be listed again."""

@@ -52,6 +52,7 @@ from trialrun_operator.worker import look_at_next
 from unit.builders import START, a_document
 from unit.controllers import Controller, Trainer, TrainingOperator, has_ended, is_suspended, path
 from unit.fakekube import Document, FakeApi, FakeKube, Killed
+from unit.kueue import Kueue
 
 NAMESPACE = "team-a"
 # A process has one event loop all its life, to which its locks belong.
@@ -267,6 +268,7 @@ class Lookout:
         self.api.unknown = {each.jobs.plural for each in BACKENDS.values() if each is not self.backend}
         self.api.unknown |= {WORKLOADS.plural} | ({RUNTIMES.plural} if backend != "TrainJob" else set())
         self.controllers: tuple[Controller, ...] = (TrainingOperator(self.api), Trainer(self.api))
+        self.kueue: Kueue | None = None
         self.kube = FakeKube(self.api)
         self.operators = [Operator(self.kube, self.clock, allowed, enabled)]
         self.key = Key("HyperparamSearch", NAMESPACE, "search")
@@ -282,6 +284,11 @@ class Lookout:
         """One more operator, which has just started."""
         self.operators.append(Operator(FakeKube(self.api), self.clock, self.allowed, self.enabled))
         return self.operators[-1]
+
+    def with_kueue(self, quota: int) -> Kueue:
+        """Installs Kueue, with a queue for so many jobs at once."""
+        self.kueue = Kueue(self.api, quota, self.job_objects)
+        return self.kueue
 
     # --- time
 
@@ -346,7 +353,12 @@ class Lookout:
     # --- what controllers and kubelets do
 
     def pods_run(self) -> None:
-        """Every job that lacks pods gets them, and they run; of one that is suspended they are told to end."""
+        """Every job that lacks pods gets them, and they run; of one that is suspended they are told to end.
+
+        Before that a queue releases what there is quota for.
+        """
+        if self.kueue is not None:
+            self.kueue.look()
         for controller, job, pods in self._at_work():
             for pod in controller.look(job, pods, self._time()):
                 self._pod_becomes(pod, podstatus.running)
