@@ -100,12 +100,10 @@ def status(
         verdicts[c.ACCEPTED] = value, reason, f"{message}\n{learnt}"
     if queued[0] and verdicts[c.PROGRESSING][1] == c.RUNNING:
         value, reason, message = verdicts[c.PROGRESSING]
-        reason = c.QUEUED if queued[0] >= len(running) else reason
-        verdicts[c.PROGRESSING] = (
-            value,
-            reason,
-            f"{message} {c.queued(queued[0], work.experiment.spec.queue, queued[1])}",
-        )
+        if queued[0] >= len(running):
+            value, reason = "False", c.QUEUED
+        message = f"{message} {c.queued(queued[0], work.experiment.spec.queue, queued[1])}"
+        verdicts[c.PROGRESSING] = value, reason, message
     if makes_room:
         value, reason, message = verdicts[c.PROGRESSING]
         verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"

@@ -1,7 +1,6 @@
 """Trials that a queue of Kueue's admits: why they wait, and that being taken back costs them nothing."""
 
 import random
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import Any
@@ -14,7 +13,7 @@ from trialrun_operator import conditions as c
 from trialrun_operator.backends import BACKENDS
 from trialrun_operator.kube import Unreachable
 from trialrun_operator.names import PODS, QUEUE_LABEL
-from unit.controllers import has_ended, is_suspended
+from unit.controllers import has_ended, is_suspended, rank_of
 from unit.fakekube import Document, Fault, refused
 from unit.kueue import EVICTED, WAITS
 from unit.lookout import CRASHES, EITHER, Lookout, Stage, a_search, attempt, succeeds
@@ -78,7 +77,7 @@ def test_jobs_are_born_suspended_and_the_search_says_why_they_wait(backend: str)
     assert {job["metadata"]["labels"][QUEUE_LABEL] for job in here.job_objects()} == {"team-queue"}
     assert all(is_suspended(job) for job in here.job_objects())
     here.wait(15)
-    assert here.condition() == ("True", c.QUEUED)
+    assert here.condition() == ("False", c.QUEUED)
     assert f"3 jobs wait in queue team-queue; search-{here.trials()[0].id}-1: {WAITS}." in said(here)
     assert here.of(PODS) == []
     before = list(here.kube.writes)
@@ -110,7 +109,7 @@ def test_what_keeps_the_operator_from_knowing_why_is_told(backend: str, code: in
     here.kube.fails[LIST] = [Fault(refused(code))] * 9
     here.restart()
     here.wait(30)
-    assert here.condition() == ("True", c.QUEUED)
+    assert here.condition() == ("False", c.QUEUED)
     assert words in said(here)
     here.kube.fails.clear()
     here.wait(15)
@@ -122,7 +121,7 @@ def test_a_queue_that_nobody_manages_is_told(backend: str) -> None:
     here.with_kueue(0).blind = True
     here.apply(a_search(queue="team-queue"))
     here.wait(15)
-    assert (here.condition(), c.NO_WORKLOAD in said(here)) == (("True", c.QUEUED), True)
+    assert (here.condition(), c.NO_WORKLOAD in said(here)) == (("False", c.QUEUED), True)
 
 
 def test_workloads_that_can_not_be_listed_hold_up_nothing_else(backend: str) -> None:
@@ -132,7 +131,7 @@ def test_workloads_that_can_not_be_listed_hold_up_nothing_else(backend: str) -> 
     here.apply(a_search(3, queue="team-queue"))
     here.wait(30)
     assert (here.condition(), "3 jobs wait in queue team-queue, suspended." in said(here)) == (
-        ("True", c.QUEUED),
+        ("False", c.QUEUED),
         True,
     )
     assert len(here.kube.fails[LIST]) >= 995, "not with every look"
@@ -187,7 +186,7 @@ def test_more_parallel_trials_than_quota_do_no_harm(backend: str) -> None:
 def test_no_deadline_counts_while_a_job_waits(backend: str) -> None:
     here = queued(backend, pendingDeadlineSeconds=20, deadlineSeconds=20)
     here.wait(1000)
-    assert (here.records(), here.condition()) == ({}, ("True", c.QUEUED))
+    assert (here.records(), here.condition()) == ({}, ("False", c.QUEUED))
     quota(here, 3)
     here.play()
     assert here.records() == dict.fromkeys(("0.1", "1.1", "2.1"), "Succeeded")
@@ -238,7 +237,7 @@ def test_a_trial_that_is_taken_back_goes_on_with_the_same_attempt_in_another_pod
     here.pods_end(lambda _: None, told=ENDS[end])
     here.wait(40)
     assert (here.records(), here.jobs(), pods(here, "0.1")) == ({}, ["0.1"], [])
-    assert (here.condition(), EVICTED in said(here) or WAITS in said(here)) == (("True", c.QUEUED), True)
+    assert (here.condition(), EVICTED in said(here) or WAITS in said(here)) == (("False", c.QUEUED), True)
     quota(here, 1)
     here.wait(700)
     here.pods_run()
@@ -288,25 +287,13 @@ def test_taken_back_while_no_operator_ran(backend: str) -> None:
     assert here.records() == {"0.1": "Succeeded", "1.1": "Succeeded"}
 
 
-def of_rank(rank: int) -> Callable[[Document], bool]:
-    def is_it(pod: Document) -> bool:
-        labels = pod["metadata"]["labels"]
-        if "batch.kubernetes.io/job-completion-index" in labels:
-            return bool(labels["batch.kubernetes.io/job-completion-index"] == str(rank))
-        role = "worker" if rank else "master"
-        return bool(labels["training.kubeflow.org/replica-type"] == role)
-
-    return is_it
-
-
 @pytest.mark.parametrize("first", [0, 1])
 def test_taken_back_when_one_rank_of_two_had_succeeded(backend: str, first: int) -> None:
     here = queued(backend, trials=1, quota=1, workers=2)
     here.wait(5)
-    done = of_rank(first)
 
     def stage(pod: Document, now: str) -> Document:
-        return succeeds()(pod, now) if done(pod) else dict(pod["status"])
+        return succeeds()(pod, now) if rank_of(pod) == first else dict(pod["status"])
 
     here.pods_end(lambda _: stage)
     here.wait(3)
@@ -335,10 +322,9 @@ def test_a_trial_that_fails_by_itself_fails_though_its_job_was_taken_back_before
 def test_a_trial_that_had_failed_by_itself_before_it_was_taken_back_has_failed(backend: str) -> None:
     here = queued(backend, trials=1, quota=1, workers=2, maxFailedTrials=3)
     here.wait(5)
-    fails = of_rank(1)
 
     def stage(pod: Document, now: str) -> Document:
-        return CRASHES(pod, now) if fails(pod) else dict(pod["status"])
+        return CRASHES(pod, now) if rank_of(pod) == 1 else dict(pod["status"])
 
     here.pods_end(lambda _: stage)
     here.wait(4)
