@@ -257,11 +257,19 @@ def _true(condition: Document) -> bool:
 
 
 def _withdrawn(metadata: Document, terminated: Document) -> bool:
-    """Whether a pod was told to end, and has not ended in a second before that."""
+    """Whether a pod was told to end, and has not ended in a second before that.
+
+    Without a grace period it is not known when it was told: so a kubelet that has ended a pod lets it go, and the
+    time of the deletion becomes that moment.
+    """
     if "deletionTimestamp" not in metadata:
         return False
-    told = milliseconds(metadata["deletionTimestamp"]) - 1000 * (metadata.get("deletionGracePeriodSeconds") or 0)
-    return not (terminated.get("finishedAt") and milliseconds(terminated["finishedAt"]) < told)
+    if not terminated.get("finishedAt"):
+        return True
+    if not (grace := metadata.get("deletionGracePeriodSeconds") or 0):
+        return bool(terminated.get("exitCode") != 0)
+    told = milliseconds(metadata["deletionTimestamp"]) - 1000 * grace
+    return milliseconds(terminated["finishedAt"]) >= told
 
 
 def _bound_at(status: Document) -> int | None:

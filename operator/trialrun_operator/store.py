@@ -12,8 +12,8 @@ from trialrun_operator.names import Key
 from trialrun_operator.observe import Attempt, Job, Pod, noticed
 from trialrun_operator.pod_outcome import StartFailure
 
-# More than can be deleted between two LISTs; beyond it the oldest are forgotten.
-_REMEMBERED_DELETIONS = 100_000
+# What is deleted is remembered for so long: several LISTs have replaced what watches told late by then.
+_REMEMBERED_MILLISECONDS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class Store:
         self._families: dict[Owner, _Family] = {}
         self._confirmed: dict[str, int] = {}
         self._asked: dict[str, tuple[int, StartFailure | None]] = {}
-        self._deleted: dict[str, None] = {}
+        self._deleted: dict[str, int] = {}  # when, the oldest first
+        self._kept: set[str] = set()  # deleted pods that tell how they ended
 
     def put(self, value: Value) -> bool:
         """Takes in what was seen; says whether it was news."""
@@ -94,6 +95,8 @@ class Store:
         if isinstance(value, Pod) and value.exit is not None:
             before = known.noticed if isinstance(known, Pod) else None
             value = noticed(value, before or self._now())
+            if isinstance(known, Pod) and known.exit is not None:  # whatever its kubelet says when it lets it go
+                value = replace(value, withdrawn=known.withdrawn)
         self._values[value.uid] = value
         if isinstance(value, ExperimentObject):
             current = self._values.get(self._by_key.get(value.key, ""))
@@ -119,23 +122,25 @@ class Store:
         """
         if uid in self._deleted:
             return False
-        self._deleted[uid] = None
-        if len(self._deleted) > _REMEMBERED_DELETIONS:
-            del self._deleted[next(iter(self._deleted))]
+        self._deleted[uid] = self._now()
+        while self._deleted[oldest := next(iter(self._deleted))] < self._deleted[uid] - _REMEMBERED_MILLISECONDS:
+            del self._deleted[oldest]
         value = self._values.pop(uid, None)
         if isinstance(value, ExperimentObject):
             if self._by_key.get(value.key) == uid:
                 del self._by_key[value.key]
         elif isinstance(value, Pod) and value.exit is not None and self._job(_owner(value), value.link):
             self._values[uid] = replace(value, deleting=True)
+            self._kept.add(uid)
             self._families[_owner(value)].attempts.pop(value.link, None)
         elif isinstance(value, Job | Pod):
             if isinstance(value, Job):
                 self._confirmed.pop(uid, None)
                 self._asked.pop(uid, None)
                 pods = self._families[_owner(value)].pods
-                for pod in [pod for pod in pods.get(value.link, ()) if pod in self._deleted]:
+                for pod in [pod for pod in pods.get(value.link, ()) if pod in self._kept]:
                     self._values.pop(pod, None)
+                    self._kept.discard(pod)
                     del pods[value.link][pod]
             self._drop(value)
         return value is not None
@@ -155,7 +160,7 @@ class Store:
             value
             for value in self._values.values()
             if value.uid not in uids
-            and value.uid not in self._deleted
+            and value.uid not in self._kept
             and value.version <= version
             and concerns(value)
         ]

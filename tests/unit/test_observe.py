@@ -268,6 +268,16 @@ def test_a_pod_is_withdrawn_if_it_had_not_ended_before_it_was_told_to(ended: str
     assert observed(document).withdrawn == withdrawn
 
 
+@pytest.mark.parametrize(("code", "withdrawn"), [(0, False), (1, True), (137, True)])
+def test_of_a_pod_that_its_kubelet_lets_go_it_is_not_known_when_it_was_told_to_end(
+    code: int, withdrawn: bool
+) -> None:
+    document = after(RUNS, ends(code), deleting=True)
+    document["metadata"] |= {"deletionTimestamp": "2026-05-01T10:00:05Z", "deletionGracePeriodSeconds": 0}
+    document["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = "2026-05-01T10:00:04Z"
+    assert observed(document).withdrawn == withdrawn
+
+
 def test_the_first_end_of_a_rank_counts_when_its_pod_is_made_anew() -> None:
     first = replace(observed(after(RUNS, podstatus.orphaned)), uid="1", deleting=True)
     second = replace(observed(after(RUNS)), uid="2", created=first.created + 1)

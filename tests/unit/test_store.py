@@ -70,6 +70,15 @@ def test_how_a_pod_ended_is_remembered_until_its_job_is_gone() -> None:
     assert store.attempts(KEY, UID) == []
 
 
+def test_whether_a_pod_ended_by_itself_follows_from_how_its_end_was_first_seen() -> None:
+    for withdrawn in (True, False):
+        store = Store(lambda: NOW)
+        store.put(replace(an_ended_pod(T[0]), withdrawn=withdrawn))
+        store.put(replace(an_ended_pod(T[0]), withdrawn=not withdrawn, deleting=True, version=99))
+        (pod,) = store.attempts(KEY, UID)[0].pods
+        assert (pod.withdrawn, pod.deleting) == (withdrawn, True)
+
+
 def test_what_another_namespace_labels_as_ours_is_not_ours() -> None:
     store = Store(lambda: NOW)
     job, pod = a_job(T[0]), a_running_pod(T[0])
