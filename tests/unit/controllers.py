@@ -37,6 +37,15 @@ def is_suspended(job: Document) -> bool:
     return bool(job["spec"].get("suspend") or job["spec"].get("runPolicy", {}).get("suspend"))
 
 
+def rank_of(pod: Document) -> int:
+    """The rank of a pod, by the labels that its job's controller gives it."""
+    labels = pod["metadata"]["labels"]
+    if _INDEX in labels:
+        return int(labels[_INDEX])
+    index = int(labels["training.kubeflow.org/replica-index"])
+    return index if labels["training.kubeflow.org/replica-type"] == "master" else 1 + index
+
+
 def template_of(document: Document) -> Document | None:
     """The template of a trial's pods in what the operator creates for it; None where there is none."""
     spec = document.get("spec") or {}

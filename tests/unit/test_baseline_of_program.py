@@ -31,7 +31,7 @@ from trialrun_operator.orders import HOME, Code, Known, baseline_bytes
 from trialrun_operator.workload import workload
 from unit.builders import a_document
 from unit.fakekube import Document, Fault, Killed
-from unit.lookout import NAMESPACE, Lookout, Stage
+from unit.lookout import EITHER, NAMESPACE, Lookout, Stage
 from unit.objects import KEY, UID, observed, pod_document
 
 PROGRAM = {"command": ["python", "train.py", "--lr", "${parameters.lr}"]}
@@ -176,8 +176,8 @@ def test_a_trial_that_ran_out_of_memory_is_no_end_of_the_whole() -> None:
 # --- on a cluster in memory -----------------------------------------------------------------------------------------
 
 
-def applied(**spec: Any) -> Lookout:
-    here = Lookout()
+def applied(backend: str = "PyTorchJob", **spec: Any) -> Lookout:
+    here = Lookout(backend=backend)
     here.apply(a_search(**spec))
     return here
 
@@ -186,7 +186,7 @@ def tells(**report: Any) -> Stage:
     """The program of a trial reports so, and ends well."""
 
     def stage(pod: Document, now: str) -> Document:
-        variables = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
+        variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
         loss = json.loads(variables["TRIALRUN_TRIAL"])["parameters"]["lr"]
         told = {"metrics": {"loss": loss}, "environment": {"cpu": "A CPU"}} | report
         return podstatus.ended(pod, now, exit_code=0, message=json.dumps(told) + "\n")
@@ -226,8 +226,9 @@ def compared(here: Lookout, **differs: Any) -> tuple[str, str]:
     return here.condition("Comparable")
 
 
-def test_a_search_and_its_baseline_that_ran_alike_are_compared() -> None:
-    here = applied()
+@EITHER
+def test_a_search_and_its_baseline_that_ran_alike_are_compared(backend: str) -> None:
+    here = applied(backend)
     assert compared(here) == ("True", c.SAME), message(here)
     assert here.status()["summary"]["comparison"]["sameBest"] is True
     assert here.status()["summary"]["comparison"]["baselineWall"] == 30
@@ -258,9 +259,10 @@ def told_by(here: Lookout) -> list[Document]:
     return [each for each in here.of(CONFIG_MAPS) if "-baseline-run-" in each["metadata"]["name"]]
 
 
-def test_an_operator_that_is_killed_before_the_job_makes_it_with_the_same_config_map() -> None:
-    here = applied()
-    here.kube.fails["create pytorchjobs"] = [None, None, None, Fault(Killed())]
+@EITHER
+def test_an_operator_that_is_killed_before_the_job_makes_it_with_the_same_config_map(backend: str) -> None:
+    here = applied(backend)
+    here.kube.fails[f"create {here.backend.jobs.plural}"] = [None, None, None, Fault(Killed())]
     assert compared(here) == ("True", c.SAME)
     assert len(told_by(here)) == 1
     assert here.kube.writes.count("create configmaps") > 2

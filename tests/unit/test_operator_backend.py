@@ -81,15 +81,16 @@ def test_without_the_kind_the_status_names_how_to_install_it_and_trials_start_on
 
 def test_what_was_settled_stays_when_another_kind_appears_and_after_a_rerun() -> None:
     here = a_cluster("TrainJob")
-    here.apply(a_search(maxFailedTrials=3, parallelTrials=1))
+    here.apply(a_search(maxFailedTrials=3, parallelTrials=1, ttlSecondsAfterFinished=0))
     here.wait(3)
     has(here, "PyTorchJob", "TrainJob")
     here.wait(70)
     here.play(lambda name: CRASHES if name == "1.1" else succeeds())
-    assert here.status()["done"] == "3/3"
+    assert (here.status()["done"], here.jobs()) == ("3/3", []), "no job tells what they were"
+    here.restart()
     here.change(rerun=1)
-    here.play()
-    assert (kinds(here), here.status()["backend"], len(here.jobs())) == ({"TrainJob"}, "TrainJob", 4)
+    here.play(seconds=8)
+    assert (kinds(here), here.status()["backend"], here.jobs()) == ({"TrainJob"}, "TrainJob", ["1.2"])
     assert here.status()["summary"]["counts"]["succeeded"] == 3
 
 

@@ -9,7 +9,8 @@ from cluster import podstatus
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Charged, Memory, MemoryLimit
 from unit.builders import a_document
-from unit.lookout import RUNS_OUT_OF_MEMORY, Lookout, Stage, a_search, succeeds
+from unit.controllers import rank_of
+from unit.lookout import EITHER, RUNS_OUT_OF_MEMORY, Lookout, Stage, a_search, succeeds
 
 MIB = 2**20
 
@@ -58,14 +59,14 @@ def test_the_cause_that_a_pod_leaves_stands_in_ledger_and_status(stage: Stage, o
     assert row(here)["error"].startswith(here.ledger()[0].error[:40]), "the middle may be cut"
 
 
-def test_a_rank_other_than_the_first_is_named_with_what_it_left() -> None:
+@EITHER
+def test_a_rank_other_than_the_first_is_named_with_what_it_left(backend: str) -> None:
     search = a_search(1, workers=2)
-    here = Lookout()
+    here = Lookout(backend=backend)
     here.apply(search)
 
     def stage(pod: dict[str, Any], now: str) -> dict[str, Any]:
-        first = pod["metadata"]["labels"]["training.kubeflow.org/replica-type"] == "master"
-        return (succeeds() if first else leaves('{"rank": 1, "colour": 1}', 1))(pod, now)
+        return (succeeds() if rank_of(pod) == 0 else leaves('{"rank": 1, "colour": 1}', 1))(pod, now)
 
     here.play(lambda _: stage)
     assert row(here)["error"].startswith(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.health import MAX_SILENCE_SECONDS, Health
 from trialrun_operator.settings import Settings, from_environment
 
@@ -20,6 +21,12 @@ def test_switches_are_a_list_with_commas_and_all_off_where_there_is_none() -> No
     assert from_environment({"TRIALRUN_ALLOW": "secrets, serviceAccounts"}).allowed == {"secrets", "serviceAccounts"}
 
 
+def test_kinds_of_job_are_a_list_with_commas_and_all_on_where_there_is_none() -> None:
+    assert Settings().backends == from_environment({"TRIALRUN_BACKENDS": " "}).backends == set(BACKENDS)
+    assert from_environment({"TRIALRUN_BACKENDS": "TrainJob"}).backends == {"TrainJob"}
+    assert from_environment({"TRIALRUN_BACKENDS": "TrainJob, PyTorchJob"}).backends == set(BACKENDS)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -27,6 +34,7 @@ def test_switches_are_a_list_with_commas_and_all_off_where_there_is_none() -> No
         ("TRIALRUN_METRICS_PORT", "eighty"),
         ("TRIALRUN_LOG_LEVEL", "LOUD"),
         ("TRIALRUN_ALLOW", "secret"),
+        ("TRIALRUN_BACKENDS", "Auto"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
