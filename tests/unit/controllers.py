@@ -71,6 +71,7 @@ class Controller(ABC):
 
     def __init__(self, api: FakeApi) -> None:
         self.api = api
+        self.taken_back: set[str] = set()  # pods, by UID: nobody counts them
 
     def look(self, job: Document, pods: Sequence[Document], now: str) -> list[Document]:
         """Does what is due for a job that has not ended; gives the pods that it made."""
@@ -80,6 +81,7 @@ class Controller(ABC):
             self._say(job, "Suspended", "True", self.suspension[0], now)
             for pod in pods:
                 if self.takes_back(pod):
+                    self.taken_back.add(pod["metadata"]["uid"])
                     self.api.ask("DELETE", path(PODS, pod))
         elif was and not is_suspended(job):
             self._say(job, "Suspended", "False", self.suspension[1], now)
@@ -88,7 +90,7 @@ class Controller(ABC):
         return [self.api.ask("POST", PODS.path(job["metadata"]["namespace"]), pod) for pod in self.missing(job, pods)]
 
     def end(self, job: Document, pods: Sequence[Document], *, lost: bool, now: str) -> None:
-        """Says that a job has ended, if it has; one that has `lost` a pod was not suspended when it went."""
+        """Says that a job has ended, if it has; `lost` says that somebody else has deleted a pod."""
         phases = [pod["status"]["phase"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
         over = len(phases) == self.size(job) and set(phases) <= {"Succeeded", "Failed"}
         if over or (lost and not self.bears_losses):

@@ -50,7 +50,7 @@ from trialrun_operator.suggester import Suggester
 from trialrun_operator.suggesting_process import ProcessEnded, encoded
 from trialrun_operator.worker import look_at_next
 from unit.builders import START, a_document
-from unit.controllers import Controller, Trainer, TrainingOperator, has_ended, is_suspended, path
+from unit.controllers import Controller, Trainer, TrainingOperator, has_ended, path
 from unit.fakekube import Document, FakeApi, FakeKube, Killed
 from unit.kueue import Kueue
 
@@ -377,8 +377,9 @@ class Lookout:
         """
         self.api.collect()
         lost = set()
-        for _, job, pods in self._at_work():
-            if not is_suspended(job) and any("deletionTimestamp" in pod["metadata"] for pod in pods):
+        for controller, job, pods in self._at_work():
+            deleted = {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" in pod["metadata"]}
+            if deleted - controller.taken_back:
                 lost.add(job["metadata"]["uid"])
         for pod in self.of(PODS):
             stage = script(attempt(pod))

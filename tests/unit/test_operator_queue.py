@@ -343,7 +343,7 @@ def test_in_whatever_weather_trials_that_are_taken_back_run_to_their_end_once(ba
         here.operators[0].deaf = True
         for step in range(200):
             if step < 40 and luck.random() < 0.3:
-                running = [attempt(job) for job in here.job_objects() if not is_suspended(job)]
+                running = [attempt(job) for job in here.job_objects() if not (is_suspended(job) or has_ended(job))]
                 live = [name for name in running if name not in here.records()]
                 if live and any(
                     attempt(pod) in live and pod["status"]["phase"] == "Running" for pod in here.of(PODS)
