@@ -45,6 +45,8 @@ def main(place: Place, port: int, listener: int) -> None:
         components.append(containerd)
         plane = ControlPlane.start(place.state, port=port, node_address=ADDRESS, init_image=runtime.INIT_IMAGE)
         running.enter_context(plane)
+        plane.start_trainer()
+        plane.start_kueue()
         containerd.wait_until_ready()
         for component in (runtime.dns(plane), runtime.proxy(plane), runtime.kubelet(place, plane)):
             component.launch()
