@@ -131,3 +131,22 @@ def test_any_order_of_the_same_events_leaves_the_same_memory(seed: int) -> None:
     shuffled = list(events)
     random.Random(seed).shuffle(shuffled)
     assert memory(shuffled + shuffled[:5]) == memory(events)
+
+
+def test_deletions_are_forgotten_in_time_and_how_a_deleted_pod_had_ended_is_not() -> None:
+    moments = [NOW]
+    store = Store(lambda: moments[-1])
+    store.put(a_job(T[0], version=5))
+    ended = an_ended_pod(T[0], version=6)
+    store.put(ended)
+    store.remove(ended.uid)
+    store.put(a_job(T[1], version=7))
+    store.remove(a_job(T[1]).uid)
+    moments.append(NOW + 3_600_000)
+    store.put(a_job(T[2], version=8))
+    store.remove(a_job(T[2]).uid)
+    assert store.replace([a_job(T[0], version=5)], 20, lambda _: True) == set()
+    assert [pod.uid for pod in store.attempts(KEY, UID)[0].pods] == [ended.uid]
+    assert list(store._deleted) == [a_job(T[2]).uid]
+    store.remove(a_job(T[0]).uid)
+    assert store.attempts(KEY, UID) == []
