@@ -231,10 +231,11 @@ def _tidy(ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int
         if len(patient) == len(staying) > 0:
             wakes.append(min(patient))
             continue
-        lost = [pod for pod in attempt.pods if pod.exit is not None and pod.deleting]
+        ranks = attempt.ranks.values()
+        lost = [pod for pod in ranks if pod.exit is not None and pod.deleting]
         if job.ended is not None:
             deletes += [Delete(PODS, pod.name, pod.uid, "its job has ended without it") for pod in staying]
-        elif staying or lost or not attempt.pods:
+        elif staying or lost or not ranks:
             # Otherwise it would run on, or start pods anew. One whose pods all ended by themselves is about to end.
             deletes.append(_delete(job, "its trial is recorded and it has not ended"))
     return deletes

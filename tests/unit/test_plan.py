@@ -237,6 +237,16 @@ def test_a_job_whose_pods_all_ended_is_left_to_say_so_itself() -> None:
     assert plan_of([done], a_record(T[0])).deletes == ()
 
 
+def test_a_job_of_which_a_queue_took_pods_back_is_kept_when_its_trial_is_recorded() -> None:
+    killed = RankExit(0, exit_code=137, platform=Outcome.EVICTED)
+    taken = an_ended_pod(T[0], killed, deleting=True, withdrawn=True)
+    again = replace(an_ended_pod(T[0]), uid="again", created=START + 91_000)
+    released = a_job(T[0], released=START + 90_000)
+    assert plan_of([Attempt(released, (taken, again))], a_record(T[0])).deletes == (), "it is about to end"
+    left = plan_of([Attempt(released, (taken,))], a_record(T[0])).deletes
+    assert [each.resource for each in left] == [JOBS], "it would make another pod"
+
+
 def test_pods_that_outlive_their_ended_job_are_deleted_and_the_job_is_kept() -> None:
     left = Attempt(a_job(T[0], ended=START), (an_ended_pod(T[0], RankExit(0, 1)), a_pod(T[0], rank=1)))
     found = plan_of([left], failed(T[0]))
