@@ -159,10 +159,7 @@ class Store:
         gone = [
             value
             for value in self._values.values()
-            if value.uid not in uids
-            and value.uid not in self._kept
-            and value.version <= version
-            and concerns(value)
+            if value.uid not in uids and value.uid not in self._kept and value.version <= version and concerns(value)
         ]
         for value in gone:
             self.remove(value.uid)

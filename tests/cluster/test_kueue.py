@@ -7,72 +7,33 @@ import pytest
 from cluster.api import Api, Json
 from cluster.behaviours import Hangs, Succeeds
 from cluster.kubelet import KubeletPlayer
+from cluster.queues import Queue
 from cluster.testcluster import Cluster
 from cluster.trainjobs import TrainJobs, conditions
 from eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("trainer", "kueue")
 
-KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
-QUEUE = "kueue.x-k8s.io/queue-name"
-PRIORITY = "kueue.x-k8s.io/priority-class"
 
+class PyTorchJobs:
+    """PyTorchJobs of the namespace that wait in a queue."""
 
-class Queue:
-    """A queue of the namespace, with a quota of two CPUs, and the Workloads in it."""
-
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: Api, namespace: str, queue: Queue) -> None:
         self._api = api
-        self._place = f"{KUEUE}/namespaces/{namespace}"
-        self._pytorch_jobs = f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs"
-        self.labels = {QUEUE: namespace}
-        quota = {"name": namespace, "resources": [{"name": "cpu", "nominalQuota": "2"}]}
-        cluster_queue = {
-            "namespaceSelector": {},
-            "preemption": {"withinClusterQueue": "LowerPriority"},
-            "resourceGroups": [{"coveredResources": ["cpu"], "flavors": [quota]}],
-        }
-        # All are of the cluster but the last; the namespace's name makes them this test's.
-        self._made = [
-            self._create("ResourceFlavor", f"{KUEUE}/resourceflavors", namespace),
-            self._create("WorkloadPriorityClass", f"{KUEUE}/workloadpriorityclasses", namespace, value=1000),
-            self._create("ClusterQueue", f"{KUEUE}/clusterqueues", namespace, spec=cluster_queue),
-            self._create("LocalQueue", f"{self._place}/localqueues", namespace, spec={"clusterQueue": namespace}),
-        ]
-        eventually(
-            lambda: conditions(api.get(self._made[2])).get("Active", ("",))[0] == "True", what="the queue is active"
-        )
+        self._jobs = f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs"
+        self._labels = queue.labels
 
-    def delete(self) -> None:
-        for path in reversed(self._made):
-            self._api.delete_if_there(path)
-
-    def start_pytorch_job(self, name: str) -> None:
+    def start(self, name: str) -> None:
         container = {"name": "pytorch", "image": "trainer:1", "resources": {"requests": {"cpu": "1"}}}
         pods = {"spec": {"containers": [container], "terminationGracePeriodSeconds": 1}}
         master = {"replicas": 1, "restartPolicy": "Never", "template": pods}
         spec = {"runPolicy": {"suspend": True}, "pytorchReplicaSpecs": {"Master": master}}
-        metadata = {"name": name, "labels": self.labels}
+        metadata = {"name": name, "labels": self._labels}
         job = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
-        self._api.create(self._pytorch_jobs, job)
+        self._api.create(self._jobs, job)
 
-    def pytorch_job(self, name: str) -> Json:
-        return self._api.get(f"{self._pytorch_jobs}/{name}")
-
-    def conditions(self, job: str) -> dict[str, tuple[str, str]]:
-        """The status and the reason of each condition of the Workload that a job owns."""
-        for workload in self._api.list(f"{self._place}/workloads"):
-            if workload["metadata"]["ownerReferences"][0]["name"] == job:
-                return conditions(workload)
-        return {}
-
-    def is_admitted(self, job: str) -> bool:
-        return self.conditions(job).get("Admitted", ("",))[0] == "True"
-
-    def _create(self, kind: str, collection: str, name: str, **fields: object) -> str:
-        version = "kueue.x-k8s.io/v1beta2"
-        self._api.create(collection, {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **fields})
-        return f"{collection}/{name}"
+    def get(self, name: str) -> Json:
+        return self._api.get(f"{self._jobs}/{name}")
 
 
 @pytest.fixture
@@ -89,14 +50,15 @@ def jobs(cluster: Cluster, namespace: str) -> TrainJobs:
 
 
 def test_what_the_quota_allows_is_admitted_and_a_third_waits_its_turn(
-    queue: Queue, jobs: TrainJobs, namespace: str, kubelet: KubeletPlayer
+    queue: Queue, jobs: TrainJobs, cluster: Cluster, namespace: str, kubelet: KubeletPlayer
 ) -> None:
+    pytorch_jobs = PyTorchJobs(cluster.api, namespace, queue)
     jobs.start("first", suspend=True, labels=queue.labels, pod_labels={"trialrun.dev/attempt": "1"})
     (pod,) = jobs.run("first", 1)
     assert pod["metadata"]["labels"]["trialrun.dev/attempt"] == "1"
-    queue.start_pytorch_job("second")
+    pytorch_jobs.start("second")
     eventually(
-        lambda: conditions(queue.pytorch_job("second")).get("Running", ("",))[0] == "True", what="the PyTorchJob runs"
+        lambda: conditions(pytorch_jobs.get("second")).get("Running", ("",))[0] == "True", what="the PyTorchJob runs"
     )
     jobs.start("third", suspend=True, labels=queue.labels)
     eventually(
@@ -117,7 +79,7 @@ def test_what_is_preempted_is_suspended_and_comes_back_with_new_pods(
 ) -> None:
     jobs.start("low", ranks=2, labels=queue.labels)
     before = {pod["metadata"]["uid"] for pod in jobs.run("low", 2)}
-    jobs.start("high", labels={**queue.labels, PRIORITY: namespace})
+    jobs.start("high", labels=queue.urgent)
     (urgent,) = jobs.run("high", 1)
     eventually(lambda: queue.conditions("low").get("Evicted") == ("True", "Preempted"), what="the other is evicted")
     eventually(lambda: jobs.pods("low") == [], what="its pods are gone")
