@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from cluster import conftest as simulated
 from cluster import kubeconfig
-from cluster.operatorprocess import Experiments
+from cluster.operatorprocess import PREFERRED, Experiments
 from cluster.programs import build
 from cluster.testcluster import Cluster
 from eventually import eventually
 from node import host, machine, place
 from node.__main__ import down, up
 from node.release import RESTRICTED
+from trialrun_operator.backends.backend import Backend
+
+# On a cluster of someone else's they say what is missing.
+trainer, kueue, backend = simulated.trainer, simulated.kueue, simulated.backend
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,20 +59,20 @@ def our_node(cluster: Cluster) -> Cluster:
 
 
 @contextmanager
-def restricted_namespace(cluster: Cluster) -> Iterator[Experiments]:
+def restricted_namespace(cluster: Cluster, backend: Backend = PREFERRED) -> Iterator[Experiments]:
     """A new namespace that takes only pods that Pod Security restricted lets pass; its end is not waited for."""
     name = f"test-{secrets.token_hex(4)}"
     cluster.api.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": RESTRICTED}})
     account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
     eventually(lambda: cluster.api.get_if_there(account), what="the namespace has its service account")
     try:
-        yield Experiments(cluster, name)
+        yield Experiments(cluster, name, backend)
     finally:
         cluster.api.delete_if_there(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
-def experiments(cluster: Cluster) -> Iterator[Experiments]:
+def experiments(cluster: Cluster, backend: Backend) -> Iterator[Experiments]:
     """A namespace for this test, and the experiments in it."""
-    with restricted_namespace(cluster) as made:
+    with restricted_namespace(cluster, backend) as made:
         yield made

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.api import Json
+from cluster.kinds import over_both, rank_of
 from cluster.operatorprocess import Experiments, a_search
 from cluster.testcluster import Cluster
 from eventually import eventually
@@ -16,6 +17,18 @@ from trainer.experiment.record import Record
 FOR_EVER = 1_000_000  # epochs
 UNTIL_IT_TRAINS = 180  # seconds: on a busy machine a pod needs more than 40 until it trains
 TOO_LARGE, LIMIT = 20_000, "700Mi"  # the base set so many times, in memory
+# What each of two ranks does, by the parameter.
+FAILS = """
+import os, time
+import trialrun
+
+trial = trialrun.trial()
+if os.environ["RANK"] == "0":
+    time.sleep(600)
+if trial.parameters["how"] == "memory":
+    held = [bytearray(b"x" * 2**20) for _ in range(1024)]
+raise ValueError("no such row: 17")
+"""
 WITHOUT_AN_IMAGE = "nowhere.invalid/none:1"
 
 
@@ -72,19 +85,38 @@ def test_a_trial_that_hangs_is_out_of_time(our_node: Cluster) -> None:
         assert record.outcome == "TimedOut"
 
 
-def test_a_rank_that_dies_ends_its_trial_and_is_named(our_node: Cluster) -> None:
-    with restricted_namespace(our_node) as experiments:
-        endless = pods.a_small_training(epochs=FOR_EVER)
-        experiments.create(_search("ranks", training=endless, workers=2))
-        for pod in pods.running(experiments, 2):
-            if pod["metadata"]["name"].endswith("worker-0"):
-                pods.send(pod, signal.SIGKILL)
-        (record,) = _records(experiments, "ranks")
-        assert (record.outcome, record.failed_rank, record.exit_code) == ("Crashed", 1, 137)
-        eventually(
-            lambda: all(pod["status"]["phase"] not in ("Running", "Pending") for pod in experiments.pods()),
-            what="no pod of it runs any more",
+@over_both
+@pytest.mark.usefixtures("our_node")
+def test_a_rank_that_dies_ends_its_trial_and_is_named(experiments: Experiments) -> None:
+    endless = pods.a_small_training(epochs=FOR_EVER)
+    experiments.create(_search("ranks", training=endless, workers=2))
+    for pod in pods.running(experiments, 2):
+        if rank_of(pod) == 1:
+            pods.send(pod, signal.SIGKILL)
+    (record,) = _records(experiments, "ranks")
+    assert (record.outcome, record.failed_rank, record.exit_code) == ("Crashed", 1, 137)
+    eventually(
+        lambda: all(pod["status"]["phase"] not in ("Running", "Pending") for pod in experiments.pods()),
+        what="no pod of it runs any more",
+    )
+
+
+@over_both
+def test_of_two_ranks_the_one_that_fails_is_named_with_what_it_said(experiments: Experiments) -> None:
+    """The other waits for it, as one that trains does."""
+    memory = {"limits": {"memory": "128Mi"}}
+    experiments.create(
+        a_search(
+            "fails", program={"command": ["python", "-c", FAILS]}, workers=2, pod={"resources": memory},
+            parameters=[{"name": "how", "choices": ["memory", "exception"]}],
+            objective={"metric": "loss", "direction": "Minimize"},
         )
+    )  # fmt: skip
+    of_memory, of_exception = _records(experiments, "fails")
+    assert (of_memory.outcome, of_memory.failed_rank, of_memory.exit_code) == ("HostOOM", 1, 137)
+    assert "OOMKilled" in of_memory.error
+    assert (of_exception.outcome, of_exception.failed_rank, of_exception.exit_code) == ("Crashed", 1, 1)
+    assert of_exception.error.endswith("ended with exit code 1; it said: ValueError: no such row: 17")
 
 
 def test_a_trial_without_end_is_out_of_time(at_once: Experiments) -> None:
