@@ -11,6 +11,7 @@ import pytest
 
 from cluster.api import Json
 from cluster.behaviours import Fails, Hangs, Succeeds
+from cluster.kinds import rank_of
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, a_search, trial_of
 from conftest import Sweep
@@ -129,12 +130,6 @@ def compare(experiments: Experiments, kubelet: KubeletPlayer, search: Json, seed
     assert summary["timing"].keys() == summed_here["timing"].keys()
     print(f"{name}: {summary['state']}, {summary['counts']['outcomes']}")
     experiments.api.delete(experiments.path(name))
-
-
-def rank_of(pod: Json) -> int:
-    labels = pod["metadata"]["labels"]
-    master = labels["training.kubeflow.org/replica-type"] == "master"
-    return 0 if master else 1 + int(labels["training.kubeflow.org/replica-index"])
 
 
 def running(experiments: Experiments, name: str, count: int) -> list[Json] | None:

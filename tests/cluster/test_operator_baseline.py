@@ -14,6 +14,7 @@ from cluster import podstatus
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, Hangs, IsEvicted, RunsOutOfMemory, Succeeds
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
+from cluster.kinds import job_of, over_both
 from cluster.kubelet import KubeletPlayer, Script
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, report
 from cluster.testcluster import Cluster
@@ -77,6 +78,7 @@ def config_maps(experiments: Experiments) -> list[Json]:
     return [each for each in found if each["metadata"]["name"].endswith("-baseline")]
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_the_search_runs_once_more_when_it_is_over_and_the_two_are_compared(
     experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster
@@ -111,8 +113,9 @@ def test_the_search_runs_once_more_when_it_is_over_and_the_two_are_compared(
 
     # One pod, with what one trial gets, and kept where the ledger's command does not print it.
     jobs = {job["metadata"]["name"]: job for job in experiments.jobs()}
-    trial, ours = next(job for name, job in jobs.items() if "-baseline-" not in name), jobs["search-baseline-1"]
-    specs = [job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"] for job in (trial, ours)]
+    pods = sorted(experiments.pods(), key=is_baseline)
+    specs = [pod["spec"] for pod in (pods[0], pods[-1])]
+    assert (job_of(pods[-1]), len(pods)) == ("search-baseline-1", len(jobs))
     assert specs[0]["containers"][0]["resources"] == specs[1]["containers"][0]["resources"]
     assert specs[1]["activeDeadlineSeconds"] == 3 * specs[0]["activeDeadlineSeconds"]
     (kept,) = config_maps(experiments)

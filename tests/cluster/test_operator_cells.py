@@ -18,6 +18,7 @@ from cluster.behaviours import (
 )
 from cluster.commandline import trainer
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
+from cluster.kinds import over_both, rank_of
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, a_scale_test, a_search, report, trial_of
 from cluster.testcluster import Cluster
@@ -80,10 +81,6 @@ def size_of(pod: Json) -> int:
     return int(trial_of(pod)["parameters"]["data.multiplier"])
 
 
-def rank_of(pod: Json) -> int:
-    return 0 if "-master-" in pod["metadata"]["name"] else 1
-
-
 def runs_out(pod: Json) -> Behaviour:
     """Beyond 50 MB for each worker, as InMemory does where 64 MB fit; a pod without a limit has room for it."""
     if limit_of(pod) is None or size_of(pod) / trial_of(pod)["workers"] <= 50:
@@ -102,6 +99,7 @@ def started(experiments: Experiments) -> list[str]:
     return [job["metadata"]["labels"]["trialrun.dev/trial"] for job in created]
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_cells_run_above_a_measured_floor_and_stop_where_memory_runs_out(
     experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster, tmp_path: Path
@@ -177,6 +175,7 @@ def assert_figures(scale: Json, lines: list[Json]) -> None:
             assert one.get("speedup") is None
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_five_ways_to_fail_are_five_outcomes_each_with_its_evidence(
     experiments: Experiments, kubelet: KubeletPlayer

@@ -10,6 +10,7 @@ import pytest
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Hangs, Succeeds
 from cluster.faultyapi import FaultyApi, WatchFault
+from cluster.kinds import over_both
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, report, trial_of
 from cluster.testcluster import Cluster
@@ -35,10 +36,6 @@ def runs_on(experiments: Experiments, done: str) -> bool:
     return experiments.get("search").get("status", {}).get("done") == done and "Running" in phases
 
 
-def job_path(experiments: Experiments, job: Json) -> str:
-    return f"/apis/kubeflow.org/v1/namespaces/{experiments.namespace}/pytorchjobs/{job['metadata']['name']}"
-
-
 def uids(objects: list[Json]) -> set[str]:
     return {each["metadata"]["uid"] for each in objects}
 
@@ -46,6 +43,7 @@ def uids(objects: list[Json]) -> set[str]:
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_a_job_deleted_by_hand_is_run_again(experiments: Experiments, kubelet: KubeletPlayer) -> None:
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
@@ -53,11 +51,12 @@ def test_a_job_deleted_by_hand_is_run_again(experiments: Experiments, kubelet: K
     jobs = eventually(lambda: experiments.jobs() if len(experiments.pods()) == 2 else None)
     kubelet.play(experiments.namespace, succeeds)
     for job in jobs:
-        experiments.api.delete(job_path(experiments, job))
+        experiments.api.delete(experiments.job_path(job["metadata"]["name"]))
     assert experiments.finished("search")["status"]["done"] == "2/2"
     assert not uids(jobs) & uids(experiments.jobs())
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_finished_jobs_go_by_their_ttl_and_the_ledger_stays(experiments: Experiments, kubelet: KubeletPlayer) -> None:
     kubelet.play(experiments.namespace, succeeds)
@@ -71,10 +70,10 @@ def test_finished_jobs_go_by_their_ttl_and_the_ledger_stays(experiments: Experim
 def test_what_was_deleted_while_watches_were_away_leaves_no_ghosts(
     cluster: Cluster, experiments: Experiments, account: Path, kubelet: KubeletPlayer, tmp_path: Path
 ) -> None:
-    hidden = False
+    hidden, plural = False, experiments.backend.jobs.plural
 
     def hide(path: str, _event: dict[str, Any]) -> WatchFault:
-        return WatchFault(drop=hidden and path.endswith(("/pytorchjobs", "/pods")))
+        return WatchFault(drop=hidden and path.rpartition("/")[2] in (plural, "pods"))
 
     kubelet.play(experiments.namespace, lambda pod: Hangs())  # noqa: ARG005
     with (
@@ -89,12 +88,12 @@ def test_what_was_deleted_while_watches_were_away_leaves_no_ghosts(
         watches = dict(proxy.watches)
         hidden = True
         for job in before[:2]:
-            experiments.api.delete(job_path(experiments, job))
+            experiments.api.delete(experiments.job_path(job["metadata"]["name"]))
         eventually(lambda: len(experiments.jobs()) == len(experiments.pods()) == 1, what="two are gone")
-        proxy.forget("pytorchjobs", "pods")
+        proxy.forget(plural, "pods")
         hidden = False
         eventually(
-            lambda: all(proxy.watches[plural] > watches[plural] for plural in ("pytorchjobs", "pods")),
+            lambda: all(proxy.watches[each] > watches[each] for each in (plural, "pods")),
             what="kopf has listed and watches again, and was told of no deletion",
         )
         assert experiments.get("search")["status"]["running"] == 3, "it believes in ghosts"
@@ -103,13 +102,14 @@ def test_what_was_deleted_while_watches_were_away_leaves_no_ghosts(
         status = experiments.get("search")["status"]
         assert (status["running"], status["failed"]) == (1, 0)
         assert len(uids(experiments.jobs()) & uids(before)) == 1, "the one that was left alone"
-        assert process.figures()['trialrun_watch_missed_total{resource="pytorchjobs"}'] >= 1
+        assert process.figures()[f'trialrun_watch_missed_total{{resource="{plural}"}}'] >= 1
         assert process.starts == 1
 
 
 # --- experiments ----------------------------------------------------------------------------------------------------
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_deleted_in_mid_run_and_applied_again_at_once_nothing_of_the_old_one_appears(
     experiments: Experiments, kubelet: KubeletPlayer
@@ -134,6 +134,7 @@ def test_deleted_in_mid_run_and_applied_again_at_once_nothing_of_the_old_one_app
 
 
 @pytest.mark.torture
+@over_both
 def test_an_experiment_deleted_while_the_operator_is_down_leaves_nothing_not_even_what_runs(
     operator: OperatorProcess, experiments: Experiments, kubelet: KubeletPlayer, say: Callable[[str], None]
 ) -> None:
@@ -145,7 +146,7 @@ def test_an_experiment_deleted_while_the_operator_is_down_leaves_nothing_not_eve
     began = time.monotonic()
     assert experiments.api.get_if_there(experiments.path("search")) is None
     eventually(
-        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers()),
+        lambda: not (experiments.jobs() or experiments.pods() or experiments.ledgers() or experiments.runtimes()),
         within_seconds=5 if TORTURE else PATIENCE_SECONDS,  # a sample shares the machine with other tests
         what="jobs, pods and ledgers are gone",
     )

@@ -12,6 +12,7 @@ import yaml
 
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Hangs, Succeeds
+from cluster.kinds import over_both
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, a_search, report
 from cluster.testcluster import Cluster
@@ -25,7 +26,7 @@ from unit.objects import a_workload
 from unit.test_pod_fields import EXAMPLES
 
 ALL = ",".join(SWITCHES)
-LABEL = "kueue.x-k8s.io/queue-name"
+LABEL = "example.com/team"
 TOKEN = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}}
 CHOSEN = {
     "image": "registry.example/team/trainer:2",
@@ -103,6 +104,7 @@ def allowing(namespace: str, account: Path, crds: None, tmp_path: Path) -> Itera
         yield process
 
 
+@over_both
 @pytest.mark.usefixtures("allowing")
 def test_every_job_passes_restricted_and_has_what_the_user_chose(
     experiments: Experiments, kubelet: KubeletPlayer, cluster: Cluster
@@ -132,7 +134,7 @@ def test_every_job_passes_restricted_and_has_what_the_user_chose(
     for pod in pods:
         assert_as_chosen(pod)
     jobs = [job for job in experiments.jobs() if job["metadata"]["labels"].get(LABEL) == "team-a"]
-    assert len(jobs) == 1 + 2 + 1, "Kueue looks at the job"
+    assert len(jobs) == 1 + 2 + 1, "a job has them too"
     limits = [
         pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
         for pod in pods

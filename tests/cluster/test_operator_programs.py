@@ -15,6 +15,7 @@ from cluster.behaviours import (
     RunsOutOfMemory,
     Succeeds,
 )
+from cluster.kinds import TRAIN_JOBS, over_both, rank_of
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, trial_of
 from cluster.testcluster import Cluster
@@ -76,6 +77,7 @@ def copies(experiments: Experiments) -> dict[str, Json]:
     return {each["metadata"]["name"]: each for each in found if "-code-" in each["metadata"]["name"]}
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_a_command_runs_in_its_image_and_the_last_line_that_it_appends_counts(
     experiments: Experiments, kubelet: KubeletPlayer
@@ -106,7 +108,9 @@ def test_a_command_runs_in_its_image_and_the_last_line_that_it_appends_counts(
         told = trial_of(pod)
         assert told["reports"] == "/dev/termination-log"
         assert told["pod"] is True
-        assert (variables["PET_NPROC_PER_NODE"], variables["RANK"], variables["WORLD_SIZE"]) == ("1", "0", "1")
+        # A TrainJob's pods are told their rank by a label of theirs.
+        rank = None if experiments.backend is TRAIN_JOBS else "0"
+        assert (variables["PET_NPROC_PER_NODE"], variables["RANK"], variables["WORLD_SIZE"]) == ("1", rank, "1")
 
 
 @pytest.mark.usefixtures("operator")
@@ -239,13 +243,11 @@ def test_each_end_of_a_program_has_its_outcome_and_says_why(experiments: Experim
         assert record.metrics == {} or record.outcome in (Outcome.METRICS_MISSING, Outcome.DIVERGED)
 
 
+@over_both
 @pytest.mark.usefixtures("operator")
 def test_of_two_ranks_the_one_that_failed_is_named_and_lost_ones_are_run_again(
     experiments: Experiments, kubelet: KubeletPlayer
 ) -> None:
-    def rank_of(pod: Json) -> int:
-        return 0 if pod["metadata"]["labels"]["training.kubeflow.org/replica-type"] == "master" else 1
-
     def script(pod: Json) -> Behaviour:
         told = trial_of(pod)
         how = told["parameters"]["how"]
@@ -267,8 +269,6 @@ def test_of_two_ranks_the_one_that_failed_is_named_and_lost_ones_are_run_again(
     assert "rank 1: ended with exit code 1; it said: ValueError: rank 1" in records[1].error
     assert [records[number].attempt for number in (2, 3)] == [2, 2]
     assert [memory is not None for memory in records[0].memory] == [False, True]
-    for job in experiments.jobs():
-        assert job["spec"]["nprocPerNode"] == "2"
     variables = {each["name"]: each.get("value") for each in container_of(experiments.pods()[0])["env"]}
     assert (variables["PET_NPROC_PER_NODE"], variables["OMP_NUM_THREADS"]) == ("2", "2")
     assert "LOCAL_RANK" not in variables
