@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
+from cluster import kubeflow_trainer, kueue
 from cluster.api import Json
 from cluster.behaviours import Behaviour, Hangs, Succeeds
+from cluster.controller import install_crd
 from cluster.controlplane import ControlPlane
+from cluster.kinds import TRAIN_JOBS
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import (
     Experiments,
@@ -25,6 +28,7 @@ from cluster.watch import Watch
 from conftest import TORTURE, Sweep
 from eventually import eventually, throughout, unchanged
 from trainer.experiment.record import decode
+from trialrun_operator.backends import BACKENDS
 from trialrun_operator.health import MAX_SILENCE_SECONDS
 
 GRACE_SECONDS = 30  # a pod's, by default
@@ -119,7 +123,7 @@ def test_stopped_in_the_middle_of_work_it_ends_in_order_and_the_next_one_goes_on
 
 @pytest.fixture
 def bare_plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    """A control plane without any controller, and with no PyTorchJobs, that a test may do anything to."""
+    """A control plane without any controller, and with no kind of job, that a test may do anything to."""
     build.programs()
     plane = ControlPlane(tmp_path)
     try:
@@ -134,17 +138,19 @@ def bare_plane(tmp_path: Path) -> Iterator[ControlPlane]:
 
 
 @pytest.mark.torture
-def test_without_pytorch_jobs_it_says_so_and_recovers_and_a_hanging_api_server_is_told_by_livez(
+def test_with_no_kind_of_job_it_says_so_takes_what_comes_and_keeps_to_it_and_livez_tells_of_a_hanging_api_server(
     bare_plane: ControlPlane, tmp_path: Path
 ) -> None:
     experiments = Experiments(bare_plane, "bare")
+    train_jobs = Experiments(bare_plane, "bare", TRAIN_JOBS)
     with OperatorProcess(tmp_path, "bare", service_account(bare_plane, "bare")) as process:
         process.wait_until_ready()
         experiments.create(a_search(trials=2))
         eventually(
             lambda: experiments.condition("search", "Progressing").get("reason") == "BackendMissing",
         )
-        assert "kubectl apply" in experiments.condition("search", "Progressing")["message"]
+        message = experiments.condition("search", "Progressing")["message"]
+        assert all(backend.install in message for backend in BACKENDS.values())
         assert process.starts == 1
 
         bare_plane.api_server.pause()
@@ -158,10 +164,40 @@ def test_without_pytorch_jobs_it_says_so_and_recovers_and_a_hanging_api_server_i
         eventually(lambda: process.ask("livez") == (200, "ok"), every_seconds=1)
         assert process.starts == 1
 
+        kubeflow_trainer.install_kinds(bare_plane.api)
+        for kind in ("trainjobs", "trainingruntimes"):
+            path = f"/apis/trainer.kubeflow.org/v1alpha1/{kind}"
+            eventually(partial(is_served, bare_plane.api, path), what=f"{kind} are served")
+        eventually(lambda: len(train_jobs.jobs()) == 2, every_seconds=0.5, what="it recovers, with TrainJobs")
+
         crd = build.training_operator_manifests() / "crds" / "kubeflow.org_pytorchjobs.yaml"
-        document = yaml.safe_load(crd.read_text())
-        name = document["metadata"]["name"]
-        bare_plane.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", document)
+        install_crd(bare_plane.api, crd)
         jobs = "/apis/kubeflow.org/v1/pytorchjobs"
         eventually(lambda: is_served(bare_plane.api, jobs), what="PyTorchJobs are served")
-        eventually(lambda: len(experiments.jobs()) == 2, every_seconds=0.5, what="it recovers")
+        process.kill()  # the next process sees them at once
+        eventually(lambda: process.starts == 3, what="the next process starts")
+        process.wait_until_ready()
+        experiments.create(a_search("second", trials=2))
+        eventually(lambda: len(experiments.jobs()) == 2, what="it prefers PyTorchJobs")
+        experiments.change("search", parallelTrials=1)
+        eventually(lambda: experiments.get("search")["status"]["observedGeneration"] == 2, what="it looks again")
+        kept = [experiments.get(name)["status"]["backend"] for name in ("search", "second")]
+        assert kept == ["TrainJob", "PyTorchJob"]
+        assert (len(train_jobs.jobs()), len(experiments.jobs())) == (2, 2)
+
+
+def test_a_queue_that_nothing_looks_after_is_told(bare_plane: ControlPlane, tmp_path: Path) -> None:
+    experiments = Experiments(bare_plane, "bare", TRAIN_JOBS)
+    kubeflow_trainer.install_kinds(bare_plane.api)
+    with OperatorProcess(tmp_path, "bare", service_account(bare_plane, "bare")) as process:
+        process.wait_until_ready()
+        experiments.create(a_search(trials=2, queue="team"))
+
+        def says(words: str) -> bool:
+            condition = experiments.condition("search", "Progressing")
+            return condition.get("reason") == "Queued" and words in condition["message"]
+
+        eventually(lambda: says("2 jobs wait in queue team; this cluster has no Kueue"), every_seconds=0.2)
+        kueue.install_kinds(bare_plane.api)
+        eventually(lambda: says("2 jobs wait in queue team; Kueue has made no Workload for them"), every_seconds=0.2)
+        assert all(job["spec"]["suspend"] for job in experiments.jobs())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cluster.api import Json
 from cluster.behaviours import Behaviour, Fails, Hangs, IsEvicted, Succeeds, WaitsInInit
 from cluster.controlplane import ControlPlane
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
+from cluster.kinds import TRAIN_JOBS, rank_of
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import (
     ROOT,
@@ -27,6 +29,7 @@ from cluster.operatorprocess import (
     trial_of,
 )
 from cluster.testcluster import Cluster
+from cluster.trainjobs import TrainJobs
 from eventually import eventually
 from trainer.experiment.expand import expand
 from trainer.experiment.load import load
@@ -95,8 +98,10 @@ def what_happens(pod: Json) -> Behaviour:
     if name is None:
         return Hangs()
     told = trial_of(pod)
+    if name == "modern":
+        return Succeeds(report(pod)) if told["attempt"] > 1 or told["index"] else WaitsInInit()
     if name == "pair":
-        return Fails(1, "boom") if "-master-" in pod["metadata"]["name"] else WaitsInInit()
+        return Fails(1, "boom") if rank_of(pod) == 0 else WaitsInInit()
     trouble = {1: IsEvicted(), 2: Fails(1, "boom"), 3: WaitsInInit()}
     if name == "search" and told["attempt"] == 1 and told["index"] in trouble:
         return trouble[told["index"]]
@@ -117,6 +122,10 @@ def change_before_its_first_status(experiments: Experiments) -> Callable[[Reques
     return on_request
 
 
+def _is(experiments: Experiments, name: str, reason: str) -> bool:
+    return bool(experiments.condition(name, "Progressing").get("reason") == reason)
+
+
 def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     """A course of events in which the operator has to do everything that it ever does."""
     taken = a_search("taken", trials=1)
@@ -126,6 +135,9 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
         "metadata": {"name": f"taken-{expand(load(taken))[0].id}-1"},
         "spec": {"pytorchReplicaSpecs": {"Master": {"replicas": 1, "restartPolicy": "Never", "template": template}}},
     })  # fmt: skip
+    modern = Experiments(experiments.cluster, experiments.namespace, TRAIN_JOBS)
+    taken_too = a_search("taken-too", trials=1)
+    TrainJobs(experiments.cluster, experiments.namespace).start(f"taken-too-{expand(load(taken_too))[0].id}-1")
     scale = yaml.safe_load((ROOT / "examples" / "scaletest.yaml").read_text())
     scale["spec"]["axes"] = {"multipliers": [1, 10], "workers": [1]}
     scale["spec"]["cell"] = {"memoryLimit": "1Gi"}
@@ -136,9 +148,15 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     experiments.create(a_search("invalid", objective={"metric": "validMsee"}))
     experiments.create(taken)
     experiments.create(scale)
+    modern.create(a_search("modern", trials=2, pendingDeadlineSeconds=5))
+    modern.create(a_search("queued", trials=1, queue="nowhere"))
+    modern.create(taken_too)
+    assert experiments.finished("modern")["status"]["failed"] == 1
     assert experiments.finished("search")["status"]["failed"] == 2
     process.kill()
-    experiments.change("search", rerun=1)
+    for name in ("search", "modern"):
+        experiments.change(name, rerun=1)
+    eventually(lambda: experiments.get("modern")["status"]["failed"] == 0)
     eventually(lambda: experiments.get("search")["status"]["failed"] == 0)
     assert experiments.finished("search")["status"]["done"] == "4/4"
     assert experiments.finished("invalid")["status"]["phase"] == "Invalid"
@@ -148,13 +166,16 @@ def do_everything(experiments: Experiments, process: OperatorProcess) -> None:
     (row,) = experiments.finished("refused")["status"]["trials"]
     assert row["state"] == "InvalidConfig"
     assert "no PriorityClass with name missing was found" in row["error"]
-    eventually(lambda: experiments.condition("taken", "Progressing").get("reason") == "NameConflict")
+    for name in ("taken", "taken-too"):
+        eventually(partial(_is, experiments, name, "NameConflict"), what=f"the name of {name}'s job is taken")
+    eventually(partial(_is, experiments, "queued", "Queued"), what="its job waits in a queue")
     eventually(
         lambda: not [job for job in experiments.jobs() if job["metadata"]["name"].startswith("search-")],
         what="the search's jobs are gone by their TTL",
     )
 
 
+@pytest.mark.usefixtures("trainer")
 def test_the_operator_uses_all_that_its_roles_allow_and_asks_for_nothing_else(
     control_plane: ControlPlane, namespace: str, mode: Mode, kubelet: KubeletPlayer, tmp_path: Path
 ) -> None:
