@@ -34,11 +34,15 @@ _OURS = ("experiment", "kind", "uid", "trial", "index", "attempt", "ledger")
 
 
 class Hostile:
-    """The searches of one seed; `elsewhere` is a namespace that none of them has any business in."""
+    """The searches of one seed; `elsewhere` is a namespace that none of them has any business in.
 
-    def __init__(self, seed: int, elsewhere: str) -> None:
+    `backend` is the kind of job that they ask for.
+    """
+
+    def __init__(self, seed: int, elsewhere: str, backend: str) -> None:
         self._rng = random.Random(seed)
         self._elsewhere = elsewhere
+        self._backend = backend
         self._depth = 0
 
     def search(self, name: str) -> bytes:
@@ -46,6 +50,7 @@ class Hostile:
         rng = self._rng
         made = a_search(name, trials=rng.randint(1, 4), parallelTrials=rng.randint(1, 4))
         made["spec"]["pendingDeadlineSeconds"] = 5
+        made["spec"]["backend"] = self._backend
         ways = [
             self._any, self._space, self._any_size, self._pod, self._asking, self._scheduling, self._elsewhere_too
         ]  # fmt: skip

@@ -15,6 +15,7 @@ from cluster.api import ApiError, Json
 from cluster.behaviours import Succeeds
 from cluster.faultyapi import NO_FAULT, Fault, FaultyApi, Request
 from cluster.hostile import Hostile
+from cluster.kinds import TRAIN_JOBS
 from cluster.kubelet import KubeletPlayer
 from cluster.operatorprocess import Experiments, OperatorProcess, report, service_account, trial_of
 from cluster.rounds import side_by_side
@@ -23,11 +24,12 @@ from cluster.watch import Watch
 from conftest import Sweep
 from eventually import eventually, throughout
 from trainer.experiment.errors import InvalidExperiment
+from trialrun_operator.backends import BACKENDS, backend_of_pod
 from trialrun_operator.permits import not_permitted
 from trialrun_operator.store import experiment_object
 from trialrun_operator.workload import workload
 
-pytestmark = pytest.mark.usefixtures("crds")
+pytestmark = pytest.mark.usefixtures("crds", "trainer")
 
 AT_ONCE = 8
 # One write of the status and one of the ledger each second, and some reads; each job is created, told of and deleted.
@@ -39,6 +41,8 @@ FEW_TRIALS = 20
 API_SERVER_TAKES = 3 * 2**20
 # The chart's switches that are on. Without the third no pod has an account.
 ALLOWED = ("secrets", "volumes")
+# What a TrainJob's pods are told by a label of theirs.
+RANKS = ("RANK", "PET_NODE_RANK", "JOB_COMPLETION_INDEX")
 # Why a search may go no further, and what became of it then.
 WAITING = {
     "CreationRefused": "refused with its jobs, by a condition",
@@ -56,7 +60,7 @@ class RunProgress:
     def on_request(self, request: Request) -> Fault:
         said = f"{request.path} {unquote(request.query)} {request.body[:2000].decode(errors='replace')}"
         if about := re.search(r"\bh\d+\b|(?<=uid=)[-0-9a-f]{36}", said):
-            is_job = request.kind == "POST pytorchjobs"
+            is_job = request.kind in ("POST pytorchjobs", "POST trainjobs")
             self._calls[about.group()].append((time.monotonic(), is_job))
         return NO_FAULT
 
@@ -115,7 +119,8 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
         operator.wait_until_ready()
 
         def run(seed: int) -> str:
-            return _fate(experiments, Hostile(seed, other_namespace).search(f"h{seed}"), f"h{seed}", progress)
+            kind = list(BACKENDS)[seed % len(BACKENDS)]
+            return _fate(experiments, Hostile(seed, other_namespace, kind).search(f"h{seed}"), f"h{seed}", progress)
 
         fates = side_by_side(sweep.seeds(sample=40, full=500), run, at_once=AT_ONCE, say=say)
         looks = _looks(operator)
@@ -136,6 +141,8 @@ def test_generated_specs_are_refused_or_run_and_never_spin(
     assert {pod["metadata"]["namespace"] for pod in ours} == {here}
     assert not {pod["metadata"]["name"]: rights for pod in ours if (rights := _privileges(pod))}
     assert not [*elsewhere.jobs(), *elsewhere.pods(), *elsewhere.ledgers(), *elsewhere.events()]
+    others = Experiments(cluster, other_namespace, TRAIN_JOBS)
+    assert not [*others.jobs(), *others.runtimes()]
     assert _copies(elsewhere) == {}
     copies = _copies(experiments)
     assert {file for files in copies.values() for file in files.values()} <= {"print('code')"}
@@ -220,7 +227,7 @@ def _copies(experiments: Experiments) -> dict[str, Json]:
 
 
 def _is_of_a_job(pod: Json) -> bool:
-    return any(owner["kind"] == "PyTorchJob" for owner in pod["metadata"].get("ownerReferences", ()))
+    return backend_of_pod(pod) is not None
 
 
 def _privileges(pod: Json) -> list[str]:
@@ -243,7 +250,8 @@ def _privileges(pod: Json) -> list[str]:
         if rights.get("runAsUser") == 0:
             found.append("root")
         found += ["a port of the node" for port in container.get("ports", ()) if "hostPort" in port]
-        sources = {source for variable in container.get("env", ()) for source in variable.get("valueFrom", ())}
+        chosen = [each for each in container.get("env", ()) if each["name"] not in RANKS]
+        sources = {source for variable in chosen for source in variable.get("valueFrom", ())}
         found += sorted(sources - {"secretKeyRef", "configMapKeyRef"})
     if not (spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"]):
         found.append("root")
