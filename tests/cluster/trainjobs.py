@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.api import Api, ApiError, Json
+from cluster.kinds import TRAIN_JOBS
 from cluster.testcluster import Cluster
 from eventually import eventually
 
@@ -28,9 +29,9 @@ class TrainJobs:
             try:
                 self.create(train_job(name, ranks=ranks, **job))
             except ApiError as error:
-                if "must be created before" not in str(error):
+                if not TRAIN_JOBS.is_early(str(error)):
                     raise
-                return False  # The webhook looks at a cache, which has not heard of the runtime.
+                return False  # A webhook looks at a cache, which has not heard of the runtime.
             return True
 
         eventually(is_taken, what=f"TrainJob {name} is taken")

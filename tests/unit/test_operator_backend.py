@@ -237,9 +237,16 @@ def test_a_runtime_that_belongs_to_somebody_else_is_named() -> None:
     assert here.status()["phase"] == "Succeeded"
 
 
-def test_a_job_that_comes_before_its_runtime_was_seen_is_tried_again_without_a_word() -> None:
+@pytest.mark.parametrize(
+    "early",
+    [
+        "TrainingRuntime not found: specified trainingRuntime must be created before the TrainJob is created",
+        """admission webhook "vtrainjob.kb.io" denied the request: runtime 'search-0a0b0c-1' not found""",
+    ],
+    ids=["Trainer", "Kueue"],
+)
+def test_a_job_that_comes_before_its_runtime_was_seen_is_tried_again_without_a_word(early: str) -> None:
     here = a_cluster("TrainJob")
-    early = "TrainingRuntime not found: specified trainingRuntime must be created before the TrainJob is created"
     here.kube.fails["create trainjobs"] = [Fault(refused(403, "Forbidden", early))] * 2
     here.apply(a_search())
     here.wait(1)

@@ -34,6 +34,8 @@ _ROLE = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _PORT = 29500  # that of the Service which Trainer makes
 _MANAGER = f"{GROUP}/operator"
+# How Trainer's webhook words it, and Kueue's.
+_EARLY = ("must be created before the TrainJob", 'webhook "vtrainjob.kb.io" denied the request: runtime ')
 
 
 class TrainJobs(Backend):
@@ -130,8 +132,8 @@ class TrainJobs(Backend):
         ]
 
     def is_early(self, refusal: str) -> bool:
-        """Its webhook knows of a runtime what the controller has seen."""
-        return "must be created before the TrainJob" in refusal
+        """Its webhook knows of a runtime what the controller has seen, and that of Kueue, where it runs, too."""
+        return any(words in refusal for words in _EARLY)
 
     def state(self, document: Mapping[str, Any]) -> JobState:
         """Its condition Suspended is there once it was suspended, and false after that."""
