@@ -4,6 +4,7 @@ import base64
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ from cluster.api import Api, Json
 from cluster.component import Component, free_port
 from cluster.programs import build
 from cluster.testcluster import Cluster
+from eventually import eventually
 
 CORE = "/api/v1/namespaces"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -126,6 +128,20 @@ class Controller:
 def install_crd(api: Api, file: Path) -> None:
     """Creates the kind. Its file goes as it is: some are of a megabyte, which Python would read for seconds."""
     api.request("POST", CRDS, file.read_bytes(), kind="application/yaml")
+
+
+def await_kinds(api: Api, files: Iterable[Path]) -> None:
+    """Returns when the API server tells of the kinds in the files; a controller that looks for one before ends."""
+    for file in files:
+        group, _, plural = file.stem.partition("_")
+        eventually(partial(_is_told, api, group, plural), what=f"the API server tells of {plural}.{group}")
+
+
+def _is_told(api: Api, group: str, plural: str) -> bool:
+    if (found := api.get_if_there(f"/apis/{group}")) is None:
+        return False
+    resources = api.get(f"/apis/{found['preferredVersion']['groupVersion']}")["resources"]
+    return plural in {each["name"] for each in resources}
 
 
 def read(file: Path) -> Json:

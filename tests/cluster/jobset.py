@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluster.api import Api
 from cluster.component import Component
-from cluster.controller import Account, Controller, install_crd, read, read_all
+from cluster.controller import Account, Controller, await_kinds, install_crd, read, read_all
 from cluster.programs import build
 from cluster.testcluster import Cluster
 
@@ -26,6 +26,7 @@ class JobSet(Controller):
                 if webhook["rules"][0]["resources"] == ["pods"]:
                     webhook["objectSelector"] = OF_A_JOBSET
             self.install_webhooks(api, configuration, f"jobset-{configuration['metadata']['name']}")
+        await_kinds(api, [_kind()])
 
     def process(self, cluster: Cluster) -> Component:
         config = {
@@ -38,4 +39,8 @@ class JobSet(Controller):
 
 def install_kinds(api: Api) -> None:
     """Creates its CRD. It has one version, so that what converts between versions is left out."""
-    install_crd(api, build.manifests(PROGRAM) / "crd" / "bases" / "jobset.x-k8s.io_jobsets.yaml")
+    install_crd(api, _kind())
+
+
+def _kind() -> Path:
+    return build.manifests(PROGRAM) / "crd" / "bases" / "jobset.x-k8s.io_jobsets.yaml"

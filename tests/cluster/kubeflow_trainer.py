@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluster.api import Api
 from cluster.component import Component
-from cluster.controller import Account, Controller, install_crd, read, read_all
+from cluster.controller import Account, Controller, await_kinds, install_crd, read, read_all
 from cluster.programs import build
 from cluster.testcluster import Cluster
 
@@ -34,6 +34,7 @@ class Trainer(Controller):
                 if "trainingruntime" in webhook["name"]:
                     webhook["objectSelector"] = UNLESS_DISABLED
             self.install_webhooks(api, configuration, CONFIGURATIONS[configuration["kind"]])
+        await_kinds(api, _kinds())
 
     def process(self, cluster: Cluster) -> Component:
         config = {
@@ -47,5 +48,10 @@ class Trainer(Controller):
 
 def install_kinds(api: Api) -> None:
     """Creates its CRDs."""
-    for kind in ("trainjobs", "trainingruntimes", "clustertrainingruntimes"):
-        install_crd(api, build.manifests(PROGRAM) / "crds" / f"trainer.kubeflow.org_{kind}.yaml")
+    for kind in _kinds():
+        install_crd(api, kind)
+
+
+def _kinds() -> list[Path]:
+    kinds = ("trainjobs", "trainingruntimes", "clustertrainingruntimes")
+    return [build.manifests(PROGRAM) / "crds" / f"trainer.kubeflow.org_{kind}.yaml" for kind in kinds]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluster.api import Api, Json
 from cluster.component import Component
-from cluster.controller import CRDS, Account, Controller, install_crd, read, read_all
+from cluster.controller import CRDS, Account, Controller, await_kinds, install_crd, read, read_all
 from cluster.programs import build
 from cluster.testcluster import Cluster
 
@@ -48,6 +48,7 @@ class Kueue(Controller):
         for configuration in configurations:
             configuration["webhooks"] = [each for each in configuration["webhooks"] if _is_kept(each)]
             self.install_webhooks(api, configuration, names[configuration["metadata"]["name"]])
+        await_kinds(api, _kinds())
 
     def process(self, cluster: Cluster) -> Component:
         config = {
@@ -67,8 +68,12 @@ class Kueue(Controller):
 
 def install_kinds(api: Api) -> None:
     """Creates its CRDs."""
-    for file in sorted((build.manifests(PROGRAM) / "crd" / "bases").glob("*.yaml")):
-        install_crd(api, file)
+    for kind in _kinds():
+        install_crd(api, kind)
+
+
+def _kinds() -> list[Path]:
+    return sorted((build.manifests(PROGRAM) / "crd" / "bases").glob("*.yaml"))
 
 
 def _is_kept(webhook: Json) -> bool:
