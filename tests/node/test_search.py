@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from cluster.api import Json
+from cluster.kinds import TRAIN_JOBS
 from cluster.operatorprocess import Experiments
 from cluster.testcluster import Cluster
 from node import pods
@@ -38,6 +39,15 @@ def on_the_cluster(applied: Experiments) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
+def as_train_jobs(cluster: Cluster, applied: Experiments, trainer: None) -> Iterator[Experiments]:  # noqa: ARG001
+    """The namespace in which it has finished as TrainJobs, after the other had."""
+    with restricted_namespace(cluster, TRAIN_JOBS) as experiments:
+        experiments.create(yaml.safe_load(EXAMPLE.read_text()))
+        experiments.finished(NAME)
+        yield experiments
+
+
+@pytest.fixture(scope="module")
 def on_one_machine(applied: Experiments) -> list[Record]:
     """The same file, one trial after another, in a pod of the same image with as many threads."""
     said = pods.run(applied, ["sh", "-c", LOCALLY], {"search.yaml": EXAMPLE.read_text()})
@@ -67,9 +77,24 @@ def test_the_best_trial_is_the_same(applied: Experiments, on_one_machine: list[R
     assert (said["id"], said["value"]) == (best.id, best.metrics["validMse"])
 
 
-def test_no_pod_is_root_or_writes_to_its_root(applied: Experiments, cluster: Cluster) -> None:
-    made = applied.pods() + cluster.api.list("/api/v1/namespaces/trialrun-system/pods")
-    assert len(made) >= 19
+def test_train_jobs_come_to_the_same_bit_for_bit(
+    applied: Experiments, on_the_cluster: list[Record], as_train_jobs: Experiments
+) -> None:
+    found = pods.records(as_train_jobs, NAME)
+    assert len(as_train_jobs.jobs()) == 18
+    assert [(each.id, each.attempt, each.outcome, each.metrics) for each in found] == [
+        (each.id, each.attempt, each.outcome, each.metrics) for each in on_the_cluster
+    ]
+    one, other = (experiments.get(NAME)["status"] for experiments in (applied, as_train_jobs))
+    assert (one["backend"], other["backend"]) == ("PyTorchJob", "TrainJob")
+    assert one["summary"]["best"] == other["summary"]["best"]
+
+
+def test_no_pod_is_root_or_writes_to_its_root(
+    applied: Experiments, as_train_jobs: Experiments, cluster: Cluster
+) -> None:
+    made = applied.pods() + as_train_jobs.pods() + cluster.api.list("/api/v1/namespaces/trialrun-system/pods")
+    assert len(made) >= 37
     for pod in made:
         spec = pod["spec"]
         containers = [*spec["containers"], *spec.get("initContainers", [])]
@@ -77,19 +102,23 @@ def test_no_pod_is_root_or_writes_to_its_root(applied: Experiments, cluster: Clu
         assert spec["securityContext"]["runAsUser"] > 0
         assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in spec["containers"])
         assert all(not each["securityContext"]["allowPrivilegeEscalation"] for each in containers)
-    namespace = cluster.api.get(f"/api/v1/namespaces/{applied.namespace}")
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for namespace in (applied.namespace, as_train_jobs.namespace):
+        labels = cluster.api.get(f"/api/v1/namespaces/{namespace}")["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+@pytest.mark.usefixtures("trainer")
 def test_two_workers_train_what_one_trains(experiments: Experiments) -> None:
     """Each trial of two is two pods that meet by name; the same batches give the same figures."""
-    for workers in (1, 2):
-        experiments.create(_search(f"workers-{workers}", workers))
-    for workers in (1, 2):
-        experiments.finished(f"workers-{workers}")
-    alone, together = (pods.records(experiments, f"workers-{workers}") for workers in (1, 2))
-    assert [record.outcome for record in together] == ["Succeeded"] * 2
-    assert [len(record.memory) for record in together] == [2, 2]
+    as_train_jobs = _search("train-jobs", 2)
+    as_train_jobs["spec"]["backend"] = "TrainJob"
+    for search in (_search("alone", 1), _search("together", 2), as_train_jobs):
+        experiments.create(search)
+    alone, together, train_jobs = (_records(experiments, name) for name in ("alone", "together", "train-jobs"))
+    for found in (together, train_jobs):
+        assert [record.outcome for record in found] == ["Succeeded"] * 2
+        assert [len(record.memory) for record in found] == [2, 2]
+    assert [record.metrics for record in train_jobs] == [record.metrics for record in together]
     for one, two in zip(alone, together, strict=True):
         assert two.metrics == pytest.approx(one.metrics, rel=1e-9)
         assert two.samples == one.samples
@@ -112,6 +141,11 @@ def test_a_search_that_learns_gets_its_points_from_the_operators_image(experimen
         assert suggested is not None
         assert suggested.parameters == record.parameters
         study.learn([Lesson(record.index, record.parameters, record.metrics["validMse"])])
+
+
+def _records(experiments: Experiments, name: str) -> list[Record]:
+    experiments.finished(name)
+    return pods.records(experiments, name)
 
 
 def _search(name: str, workers: int) -> Json:
