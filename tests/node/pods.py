@@ -60,7 +60,7 @@ def start(experiments: Experiments, command: list[str], files: dict[str, str]) -
     """Runs a command in a pod of the trials' image and under a trial's restrictions, with files in /given."""
     cluster, where = experiments.cluster, f"/api/v1/namespaces/{experiments.namespace}"
     cluster.api.create(f"{where}/configmaps", {"metadata": {"name": "given"}, "data": files})
-    cluster.api.create(f"{where}/pods", _pod(trainer_image(cluster), command))
+    cluster.api.create(f"{where}/pods", a_pod(trainer_image(cluster), command))
 
 
 def run(experiments: Experiments, command: list[str], files: dict[str, str] | None = None) -> str:
@@ -78,7 +78,8 @@ def run(experiments: Experiments, command: list[str], files: dict[str, str] | No
     return said
 
 
-def _pod(image: str, command: list[str]) -> Json:
+def a_pod(image: str, command: list[str], **fields: object) -> Json:
+    """One that runs a command so; `fields` are more of its container's."""
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     container = {
         "name": NAME,
@@ -91,6 +92,7 @@ def _pod(image: str, command: list[str]) -> Json:
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "given", "mountPath": "/given"}],  # noqa: S108
+        **fields,
     }
     return {
         "metadata": {"name": NAME, "labels": {"app": NAME}},
@@ -101,7 +103,9 @@ def _pod(image: str, command: list[str]) -> Json:
                 "runAsNonRoot": True, "runAsUser": USER, "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [container],
-            "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "given", "configMap": {"name": "given"}}],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}}, {"name": "given", "configMap": {"name": "given", "optional": True}},
+            ],
         },
     }  # fmt: skip
 

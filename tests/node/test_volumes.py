@@ -5,17 +5,24 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from cluster.api import Json
+from cluster.kinds import over_both
 from cluster.operatorprocess import Experiments, a_search
 from cluster.programs import build
+from cluster.queues import Queue
+from cluster.testcluster import Cluster
+from eventually import eventually
+from node.conftest import restricted_namespace
 from node.place import ROOT
-from node.pods import evict, records, running
+from node.pods import a_pod, evict, records, running, trainer_image
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record
 from trainer.local.ledger import read_ledger
 from trainer.training.checkpoint import CHECKPOINT
 
@@ -28,10 +35,16 @@ began = next((int((folder / "step").read_text()) for folder in trial.checkpoints
 for step in range(began, 60):
     (trial.folder / "step").write_text(str(step))
     trial.report(step, loss=1, began=began)
+    print(step, flush=True)
     time.sleep(0.25)
 """
 DATA, OUTPUT, JOB = "data", "output", "job/data-build"
 EPOCHS = 400
+TRAINING = {
+    "data": {"source": "synthetic", "rows": 3_000, "window": 20},
+    "model": {"hiddenSize": 64, "layers": 2, "dropout": 0.2},
+    "train": {"epochs": EPOCHS, "batchSize": 32, "checkpointEvery": 1},
+}
 
 
 @pytest.fixture
@@ -39,6 +52,25 @@ def volumes(experiments: Experiments) -> Experiments:
     """A namespace with the two claims of examples/volumes.yaml."""
     experiments.cluster.kubectl("apply", "-n", experiments.namespace, "-f", str(ROOT / "examples" / "volumes.yaml"))
     return experiments
+
+
+@pytest.fixture
+def queue(volumes: Experiments, kueue: None) -> Iterator[Queue]:  # noqa: ARG001
+    """A queue with room for one trial."""
+    made = Queue(volumes.api, volumes.namespace, cpus=1)
+    yield made
+    made.delete()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster) -> Record:
+    """The record of a trial that nothing disturbed."""
+    with restricted_namespace(cluster) as experiments:
+        experiments.create(a_search(trials=1, training=TRAINING))
+        experiments.finished("search")
+        (record,) = records(experiments, "search")
+    assert (record.outcome, record.epochs) == (Outcome.SUCCEEDED, EPOCHS), record.error
+    return record
 
 
 def trainer(experiments: Experiments, *arguments: str | Path, cwd: Path) -> str:
@@ -109,40 +141,55 @@ def wait_for_checkpoint(pod: Json, experiments: Experiments) -> None:
     )
 
 
-def test_an_evicted_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(volumes: Experiments) -> None:
-    training = {
-        "data": {"source": "synthetic", "rows": 3_000, "window": 20},
-        "model": {"hiddenSize": 64, "layers": 2, "dropout": 0.2},
-        "train": {"epochs": EPOCHS, "batchSize": 32, "checkpointEvery": 1},
-    }
-    for name in ("disturbed", "undisturbed"):
-        search = a_search(name, trials=1, training=training, pod={"outputClaim": OUTPUT})
-        volumes.create(search)
-        if name == "disturbed":
-            (pod,) = running(volumes)
-            wait_for_checkpoint(pod, volumes)
-            evict(volumes.cluster, pod)
-        volumes.finished(name)
-    (evicted, resumed), (undisturbed,) = records(volumes, "disturbed"), records(volumes, "undisturbed")
-    assert [record.outcome for record in (evicted, resumed, undisturbed)] == [
-        Outcome.EVICTED, Outcome.SUCCEEDED, Outcome.SUCCEEDED
-    ], resumed.error  # fmt: skip
+def test_an_evicted_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(
+    volumes: Experiments, undisturbed: Record
+) -> None:
+    volumes.create(a_search(trials=1, training=TRAINING, pod={"outputClaim": OUTPUT}))
+    (pod,) = running(volumes)
+    wait_for_checkpoint(pod, volumes)
+    evict(volumes.cluster, pod)
+    volumes.finished("search")
+    evicted, resumed = records(volumes, "search")
+    assert [evicted.outcome, resumed.outcome] == [Outcome.EVICTED, Outcome.SUCCEEDED], resumed.error
     assert (evicted.final, resumed.attempt) == (False, 2)
     assert 0 < resumed.resumed_from < EPOCHS
-    assert resumed.epochs == undisturbed.epochs == EPOCHS
+    assert resumed.epochs == EPOCHS
     assert resumed.metrics == undisturbed.metrics
 
 
+@over_both
+def test_what_a_queue_takes_back_for_urgent_work_goes_on_from_its_checkpoint_as_the_same_attempt(
+    volumes: Experiments, queue: Queue, undisturbed: Record
+) -> None:
+    resources = {"requests": {"cpu": "1"}}
+    pod = {"outputClaim": OUTPUT, "resources": resources}
+    volumes.create(a_search(trials=1, training=TRAINING, queue=queue.name, maxFailedTrials=0, pod=pod))
+    (pod,) = running(volumes)
+    wait_for_checkpoint(pod, volumes)
+    pods = a_pod(trainer_image(volumes.cluster), ["sleep", "3"], resources=resources)
+    urgent = {"metadata": {"name": "urgent", "labels": queue.urgent}, "spec": {"suspend": True, "template": pods}}
+    volumes.api.create(f"/apis/batch/v1/namespaces/{volumes.namespace}/jobs", urgent)
+    eventually(lambda: queue.conditions("urgent").get("Finished"), what="the urgent work is done")
+    status = volumes.finished("search")["status"]
+    assert (status["phase"], status["failed"]) == ("Succeeded", 0)
+    (record,) = records(volumes, "search")
+    assert (record.outcome, record.attempt) == (Outcome.SUCCEEDED, 1), record.error
+    assert 0 < record.resumed_from < EPOCHS
+    assert record.epochs == EPOCHS
+    assert record.metrics == undisturbed.metrics
+
+
+@over_both
 def test_a_program_goes_on_from_what_it_left_and_fetch_brings_that(volumes: Experiments, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "count.py").write_text(COUNTS)
-    (tmp_path / "search.yaml").write_text(json.dumps({
+    (tmp_path / "search.yaml").write_text(json.dumps(volumes.asking({
         "apiVersion": "trialrun.dev/v1alpha1", "kind": "HyperparamSearch", "metadata": {"name": "count"},
         "spec": {
             "objective": {"metric": "loss", "direction": "Minimize"}, "parameters": [{"name": "x", "choices": [1]}],
             "program": {"command": ["python", "count.py"], "code": "src"}, "pod": {"outputClaim": OUTPUT},
         },
-    }))  # fmt: skip
+    })))  # fmt: skip
     namespace = volumes.namespace
     said = trainer(volumes, "apply", "search.yaml", "-n", namespace, cwd=tmp_path)
     assert "configmap/count-code created" in said
@@ -151,11 +198,18 @@ def test_a_program_goes_on_from_what_it_left_and_fetch_brings_that(volumes: Expe
     volumes.cluster.kubectl("exec", "-n", namespace, pod["metadata"]["name"], "--", "python", "-c", wait)
     time.sleep(2)  # a few steps
     evict(volumes.cluster, pod)
+
+    def is_next(other: Json) -> bool:
+        return bool(other["metadata"]["uid"] != pod["metadata"]["uid"])
+
+    eventually(lambda: any(map(is_next, running(volumes))), every_seconds=0.2, what="it runs again")
+    steps = trainer(volumes, "logs", "hps/count", "0", "--follow", "-n", namespace, cwd=tmp_path).split()
     volumes.finished("count")
     evicted, resumed = records(volumes, "count")
     assert [evicted.outcome, resumed.outcome] == [Outcome.EVICTED, Outcome.SUCCEEDED], resumed.error
     assert 0 < resumed.metrics["began"] < 59
     assert resumed.evidence["step"] == 59
+    assert [int(step) for step in steps] == list(range(int(resumed.metrics["began"]), 60))
 
     trainer(volumes, "fetch", "hps/count", "out", "-n", namespace, cwd=tmp_path)
     assert (tmp_path / "out" / "trials" / resumed.id / "files" / "step").read_text() == "59"
