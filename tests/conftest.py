@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from version_0_1 import Version01, unpacked
@@ -31,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "service: needs a control plane, Kafka, Spark or the package index")
     config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
+    hypothesis.settings.register_profile("trialrun", deadline=None)  # a slow machine is no mistake
+    hypothesis.settings.load_profile("trialrun")
     if config.option.sweep_seed is None:
         config.option.sweep_seed = secrets.randbelow(1_000_000)
 

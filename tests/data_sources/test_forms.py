@@ -32,7 +32,7 @@ def change(earlier: float, later: float) -> float:
     return later / larger - earlier / larger if larger else 0.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(column=st.lists(values, min_size=2, max_size=20))
 def test_a_change_is_the_difference_by_the_larger_of_the_two_whatever_their_signs(column: list[float]) -> None:
     one = series(len(column))
@@ -46,7 +46,7 @@ def test_a_change_is_the_difference_by_the_larger_of_the_two_whatever_their_sign
     assert all(np.sign(each) in (0, rise) for each, rise in zip(found[1:], rises, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(target=positive)
 def test_returns_their_sizes_and_differences_are_those_of_neighbouring_rows(target: list[float]) -> None:
     pairs = list(itertools.pairwise(target))
@@ -84,7 +84,7 @@ def test_two_classes_of_a_size_part_at_its_median() -> None:
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.2, 0.35])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(40, 90), window=st.integers(1, 12), other=st.integers(1, 12), valid=FRACTIONS, test=FRACTIONS,
     features=st.sampled_from(["Values", "Changes"]),

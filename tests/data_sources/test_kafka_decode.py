@@ -105,7 +105,7 @@ def records(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 @given(records())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_record_decodes_as_fastavro_reads_it(case: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
     schema, made = case
     data = a_data(message={"preset": "Plain", "avroSchema": json.dumps(schema)})
@@ -119,7 +119,7 @@ def test_any_record_decodes_as_fastavro_reads_it(case: tuple[dict[str, Any], lis
 
 
 @given(st.binary(max_size=60) | st.integers(0, 3000).map(lambda end: payloads.AVRO[:end]))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_bytes_that_fastavro_cannot_read_are_refused_and_no_others_get_through(value: bytes) -> None:
     data = a_data(window=2)
     try:
@@ -141,7 +141,7 @@ def test_an_array_may_come_in_several_blocks_with_or_without_their_sizes() -> No
 
 
 @given(st.lists(st.floats() | st.integers(-(2**70), 2**70), min_size=1, max_size=20), st.integers(1, 25))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_numbers_of_json_are_those_of_the_standard_library(numbers: list[float], digits: int) -> None:
     for text in (json.dumps(numbers), f"[{', '.join(f'{float(number):.{digits}e}' for number in numbers)}]"):
         spelt = text.replace("nan", "NaN").replace("inf", "Infinity")
@@ -310,7 +310,7 @@ def by_label_first() -> tuple[Data, dict[str, Any]]:
     st.lists(st.integers(0, 2), min_size=1, max_size=6),
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=12, max_size=12),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_unframed_records_that_begin_like_a_frame_are_read_as_they_stand(labels: list[int], x: list[float]) -> None:
     data, schema = by_label_first()
     plain = [written(schema, {"y": label, "x": x}) for label in labels]
@@ -385,7 +385,7 @@ SCHEMAS = [None, TEXTS, json.dumps({"type": "record", "name": "S", "fields": [
     st.sampled_from(["Classification", "Regression"]),
     st.data(),
 )
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_whatever_bytes_come_they_are_samples_or_refused_in_a_sentence(
     form: str, schema: str | None, task: str, data: st.DataObject
 ) -> None:

@@ -53,7 +53,7 @@ def test_without_a_split_the_fractions_decide_as_they_do_with_rows() -> None:
     st.lists(st.integers(1, 1000), min_size=1, max_size=3),
     st.integers(0, 2),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_every_message_is_in_exactly_one_part(messages: int, weights: list[int], filling: int) -> None:
     whole = sum(weights)
     exact = [round(weight / whole, 6) for weight in weights]
@@ -77,7 +77,7 @@ def layouts(draw: st.DrawFn) -> Layout:
 
 
 @given(layouts(), st.integers(1, 7))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_ranks_read_each_message_once_and_know_its_place(found: Layout, ranks: int) -> None:
     read: list[tuple[int, int]] = []
     samples: dict[int, list[int]] = {0: [], 1: [], 2: []}

@@ -206,7 +206,7 @@ def test_iso_dates_and_eight_digits_are_read_alike_in_csv_and_parquet(
         assert one.features[:, 0].tolist() == [100, 101]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.from_regex(r"[0-9]{1,19}(\.[0-9]{1,3})?", fullmatch=True))
 def test_a_plain_number_is_a_date_only_with_eight_digits_that_are_one(text: str) -> None:
     try:
@@ -217,7 +217,7 @@ def test_a_plain_number_is_a_date_only_with_eight_digits_that_are_one(text: str)
     assert np.datetime64(moment, "us") == np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     moment=st.datetimes(),
     separator=st.sampled_from("T "),

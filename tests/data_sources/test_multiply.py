@@ -44,7 +44,7 @@ def test_the_first_fold_of_many_is_the_base_to_the_bit():
     assert y.tobytes() == base.y[0].tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 349), min_size=1, max_size=150), st.randoms())
 def test_a_sample_is_the_same_in_any_batch_and_order(indices, random):
     many = Multiplied(part(), 7)

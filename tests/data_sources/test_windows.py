@@ -27,7 +27,7 @@ def windows_of(series_list, data):
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(3, 60), min_size=1, max_size=3),
     window=st.integers(1, 8),

@@ -201,7 +201,7 @@ def searches(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(searches())
 def test_its_figures_are_those_of_a_run_here(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]
@@ -259,7 +259,6 @@ def ledgers(draw: st.DrawFn) -> tuple[dict[str, Any], list[Record]]:
 EVIDENCE = ("data", "validation", "inputs", "code")
 
 
-@settings(deadline=None)
 @given(ledgers())
 def test_what_it_makes_of_trials_is_what_is_made_of_their_records(
     given_: tuple[dict[str, Any], list[Record]],

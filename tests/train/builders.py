@@ -17,7 +17,7 @@ from trainer.training.loop import Result, train
 from trainer.training.trial import RankContext
 
 # Enough for what a test of properties is to find, and a limit of time would fail on a machine that is busy.
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=30)
 
 # Synthetic rows: 126 of 175 train, so 121 windows of 5 rows; 9 in the validation part, 30 in the test.
 TRAIN_SAMPLES = 121

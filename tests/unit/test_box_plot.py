@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.benchmark.box_plot import BoxPlot, box_plot, quantile
@@ -38,13 +38,11 @@ def test_one_value_has_no_variance_and_equal_values_have_none_to_speak_of() -> N
     assert box_plot([0.1] * 7).variance == 0
 
 
-@settings(deadline=None)
 @given(finite, st.sampled_from([0.25, 0.5, 0.75]))
 def test_quartiles_are_numpys_to_the_bit(values: list[float], share: float) -> None:
     assert quantile(sorted(values), share) == np.quantile(values, share)
 
 
-@settings(deadline=None)
 @given(finite)
 def test_every_value_is_within_the_whiskers_or_an_outlier(values: list[float]) -> None:
     box = box_plot(values)
@@ -53,7 +51,6 @@ def test_every_value_is_within_the_whiskers_or_an_outlier(values: list[float]) -
     assert box.min <= box.low_whisker <= box.high_whisker <= box.max
 
 
-@settings(deadline=None)
 @given(finite)
 def test_the_order_of_values_does_not_matter_and_json_keeps_every_bit(values: list[float]) -> None:
     box = box_plot(values)

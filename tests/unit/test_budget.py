@@ -204,7 +204,7 @@ def recorded(search: HyperparamSearch, ledger: Sequence[Sequence[Any]]) -> list[
 BUDGETS = ({"plateau": 2}, {"target": 0.2}, {"maxSeconds": 60}, {"maxCost": 0.02})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ledger=ledgers, shuffle=st.randoms(use_true_random=False), budget=st.sampled_from(BUDGETS))
 def test_the_order_of_records_makes_no_difference(ledger: Any, shuffle: Any, budget: dict[str, float]) -> None:
     points = [{"name": "model.layers", "choices": [1, 2, 3]}]
@@ -221,7 +221,7 @@ def test_the_order_of_records_makes_no_difference(ledger: Any, shuffle: Any, bud
     assert spending.ended() == told(search, records)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ledger=ledgers, since=st.integers(0, 60), lasts=st.integers(1, 30))
 def test_the_seconds_that_count_are_the_milliseconds_in_which_something_ran(
     ledger: Any, since: int, lasts: int

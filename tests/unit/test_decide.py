@@ -121,7 +121,7 @@ def run(place: Place, slots: int) -> None:
     raise AssertionError("every experiment comes to an end")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), slots=st.integers(1, 6))
 def test_any_course_of_events_keeps_the_rules_also_when_it_is_run_again(seed: int, slots: int) -> None:
     rng = random.Random(seed)
@@ -147,7 +147,7 @@ def test_any_course_of_events_keeps_the_rules_also_when_it_is_run_again(seed: in
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), slots=st.integers(1, 6), steps=st.integers(0, 12))
 def test_a_cluster_starts_what_this_machine_would(seed: int, slots: int, steps: int) -> None:
     rng = random.Random(seed)

@@ -245,7 +245,7 @@ FIELDS = [
     workers=st.integers(1, 2),
     metric=st.sampled_from(["validMse", "trainSeconds"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_varies_a_doubt_is_a_sentence_and_without_one_each_seed_trains_a_point_once(
     parameters: list[dict[str, Any]], repeats: int, workers: int, metric: str
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_linear_range_draws_evenly() -> None:
 @given(
     st.floats(1e-9, 1e9), st.floats(1e-9, 1e9), st.sampled_from(["Linear", "Log"]), st.integers(0, 2**31 - 1)
 )  # fmt: skip
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_every_draw_lies_in_its_range(one: float, other: float, scale: str, seed: int) -> None:
     low, high = sorted((one, other))
     if high <= low * 1.001:

@@ -86,7 +86,7 @@ def with_cases(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(some)
 @with_cases
 def test_a_mean_is_the_exact_one_and_lies_between_the_least_and_the_greatest(values: list[float]) -> None:
@@ -95,7 +95,7 @@ def test_a_mean_is_the_exact_one_and_lies_between_the_least_and_the_greatest(val
     assert min(values) <= found <= max(values)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(two_or_more)
 def test_a_variance_and_a_deviation_are_the_exact_ones_or_there_is_none(values: list[float]) -> None:
     exact = exact_variance(values)
@@ -132,7 +132,7 @@ def test_a_deviation_is_there_also_where_the_variance_has_no_float(
     assert box.deviation == (None if deviation is None else pytest.approx(deviation, rel=1e-15))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(some, st.sampled_from([Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)]))
 def test_a_quartile_is_the_exact_one(values: list[float], share: Fraction) -> None:
     found, exact = quantile(sorted(values), float(share)), exact_quantile(values, share)
@@ -142,7 +142,7 @@ def test_a_quartile_is_the_exact_one(values: list[float], share: Fraction) -> No
     assert abs(Fraction(found) - exact) <= 2 * Fraction(math.ulp(greatest))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(some)
 @with_cases
 def test_a_box_plot_is_in_order_and_its_outliers_are_those_beyond_the_exact_fences(values: list[float]) -> None:
@@ -173,7 +173,7 @@ def test_minus_zero_is_zero_in_every_figure(values: list[float]) -> None:
     assert {math.copysign(1, value) for value in suite.samples["a"].values} == {1}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(two_or_more)
 @with_cases
 def test_the_interval_of_a_mean_holds_it_and_reaches_as_far_as_students_t_says(values: list[float]) -> None:
@@ -200,7 +200,7 @@ def t(freedom: float) -> float:
     return float(intervals.scipy_stats().t.ppf(0.975, freedom))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(two_or_more, two_or_more)
 @example([0.0, -1.0], [MOST, MOST])  # beyond the largest float by so little that it is the nearest
 def test_a_difference_of_means_is_the_exact_one_and_so_is_its_p(a: list[float], b: list[float]) -> None:
@@ -225,7 +225,7 @@ def as_t_says(square: Fraction, freedom: float) -> float:
     return 2 * float(intervals.scipy_stats().t.sf(root, freedom))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(two_or_more_above_zero, two_or_more_above_zero)
 @example([LEAST, LEAST], [MOST, MOST])
 @example([MOST, MOST], [LEAST, LEAST])
@@ -260,7 +260,7 @@ def test_a_ratio_and_its_interval_are_the_same_in_whatever_unit_the_figures_are(
     assert hedges_g(*scaled) == pytest.approx(hedges_g(a, b))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(two_or_more, two_or_more)
 def test_hedges_g_is_a_number_with_the_sign_of_the_difference_or_there_is_none(
     a: list[float], b: list[float]
@@ -275,7 +275,7 @@ def test_hedges_g_is_a_number_with_the_sign_of_the_difference_or_there_is_none(
         assert (found > 0) - (found < 0) == (exact_mean(a) > exact_mean(b)) - (exact_mean(a) < exact_mean(b))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(two_or_more, two_or_more)
 def test_ranks_count_which_of_two_figures_is_greater_however_far_apart_they_are(
     a: list[float], b: list[float]
@@ -286,7 +286,7 @@ def test_ranks_count_which_of_two_figures_is_greater_however_far_apart_they_are(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=15)  # each bootstraps
+@settings(max_examples=15)  # each bootstraps
 @given(st.lists(above_zero, min_size=5, max_size=8), st.lists(above_zero, min_size=5, max_size=8))
 @example([LEAST] * 4 + [MOST], [1.0, 2.0, 3.0, 4.0, 5.0])
 @example([1e308, 1.2e308, 1.4e308, 1.6e308, MOST], [1e308, 1e308, 1.1e308, 1.3e308, MOST])

@@ -147,14 +147,14 @@ documents = st.fixed_dictionaries(
 
 
 @given(documents | st.dictionaries(st.text(max_size=6) | st.integers(), junk, max_size=4))
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_junk_is_an_experiment_or_an_invalid_one(document: dict[Any, Any]) -> None:
     with contextlib.suppress(InvalidExperiment):
         expand(load(document))
 
 
 @given(specs)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_path_is_told_of_twice_and_every_sentence_is_one_line(spec: dict[str, Any]) -> None:
     try:
         load(a_document(**spec))
@@ -171,7 +171,7 @@ numbers = st.integers(-5, 2**40) | st.floats(allow_nan=False, allow_infinity=Fal
 
 
 @given(st.lists(numbers, min_size=1, max_size=4), numbers)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_text_and_object_are_taken_or_refused_alike(values: list[float], rate: float) -> None:
     document = a_document(
         parameters=[{"name": "train.learningRate", "choices": values}], training={"model": {"dropout": rate}}

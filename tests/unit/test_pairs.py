@@ -69,7 +69,6 @@ def test_a_ratio_of_means_has_welchs_p_of_the_logarithms() -> None:
 
 
 @given(values, values)
-@settings(deadline=None)
 def test_an_interval_that_leaves_out_one_is_a_p_below_five_in_a_hundred(a: list[float], b: list[float]) -> None:
     estimate, p = ratio(a, b), by_means(a, b)
     assert estimate is not None
@@ -128,7 +127,6 @@ def test_values_that_do_not_overlap_have_the_least_p_there_is(n: int, m: int, le
     assert (found.cliffs_delta, found.magnitude) == (1, "large")
 
 
-@settings(deadline=None)
 @given(values, values)
 def test_cliffs_delta_counts_which_of_two_values_is_greater(a: list[float], b: list[float]) -> None:
     counted = sum((x > y) - (x < y) for x, y in itertools.product(a, b)) / (len(a) * len(b))
@@ -156,7 +154,7 @@ def test_hedges_g_is_that_of_statsmodels_but_for_its_rounded_factor() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)  # each bootstraps twice
+@settings(max_examples=10)  # each bootstraps twice
 @given(values, values)
 def test_the_sides_of_a_pair_can_be_swapped(a: list[float], b: list[float]) -> None:
     there, back = pair(a, b), pair(b, a)

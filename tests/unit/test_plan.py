@@ -335,7 +335,7 @@ class World:
             self.jobs[uid] = (replace(job, ended=self.now), {})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), parallel=st.integers(1, 20), budget=st.integers(0, 20), workers=st.integers(1, 2))
 def test_any_course_of_events_keeps_the_rules(seed: int, parallel: int, budget: int, workers: int) -> None:
     work = a_workload(parallelTrials=parallel, maxFailedTrials=budget, workers=workers)

@@ -38,13 +38,13 @@ def taken(schema: dict[str, Any], text: str | bytes) -> None:
     jsonschema.Draft202012Validator(schema).validate(json.loads(text))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(report=reports)
 def test_version_0_1_reads_the_reports_of_this_version(report: RankReport) -> None:
     taken(REPORT, encode_report(report))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(report=reports)
 def test_version_0_1_reads_the_records_of_this_version(report: RankReport) -> None:
     (trial, *_) = expand(an_experiment())

@@ -106,7 +106,7 @@ def test_a_record_from_before_a_field_is_read_as_one_with_its_default(later: str
 
 
 @given(records)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_record_comes_back_as_it_was(record: Record) -> None:
     line = encode(record)
     again = decode(line.encode())
@@ -118,7 +118,7 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
 
 
 @given(st.text())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_error_text_is_one_line(text: str) -> None:
     line = encode(a_record(outcome=Outcome.CRASHED, error=cut_error(text))).encode()
     assert len(line.splitlines()) == 1
@@ -130,7 +130,7 @@ def test_a_name_that_is_not_utf8_is_written_as_escapes() -> None:
 
 
 @given(st.text(max_size=60), st.integers(0, 50))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_an_error_is_cut_to_its_limit(text: str, limit: int) -> None:
     assert len(cut_error(text, limit)) <= limit
 
@@ -188,7 +188,7 @@ reports = made(
 
 
 @given(reports)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_report_that_fits_comes_back_as_it_was(report: RankReport) -> None:
     assert decode_report(encode_report(report)) == report
 
@@ -204,7 +204,7 @@ ONE_OF_EACH_WIDTH = ["a", '"', "\0", "\u2028", "ß", "😀"]  # 1, 2, 6, 3, 2 an
     st.integers(0, 300),
     st.sampled_from([0, 5000]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_report_of_any_size_fits_into_a_termination_message(
     report: RankReport, character: str, error: int, metrics: int, packages: int, cpu: int
 ) -> None:

@@ -40,7 +40,7 @@ def test_each_direction_number_has_its_last_digit_where_the_next_one_goes_on(dim
 
 
 @given(seeds, st.integers(0, 8), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_part_of_every_dimension_holds_one_point(seed: int, m: int, block: int) -> None:
     there = points(32, seed, 2**m, first=block * 2**m)
     for coordinates in zip(*there, strict=True):
@@ -48,7 +48,7 @@ def test_each_part_of_every_dimension_holds_one_point(seed: int, m: int, block: 
 
 
 @given(seeds, st.integers(0, 9), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_rectangle_of_the_first_two_dimensions_holds_one_point(seed: int, m: int, block: int) -> None:
     there = points(2, seed, 2**m, first=block * 2**m)
     for across in range(m + 1):
@@ -57,7 +57,7 @@ def test_each_rectangle_of_the_first_two_dimensions_holds_one_point(seed: int, m
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_scrambling_leaves_every_pair_of_dimensions_as_balanced_as_it_was(seed: int) -> None:
     columns = [sobol.directions(dimension) for dimension in range(6)]
     plain = list(islice(sobol.in_gray_order(columns, [0] * 6), 64))
@@ -72,7 +72,7 @@ def test_scrambling_leaves_every_pair_of_dimensions_as_balanced_as_it_was(seed: 
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_first_1024_points_lie_one_in_each_of_the_halves_of_ten_dimensions(seed: int) -> None:
     found = cells(points(10, seed, 1024), (1,) * 10)
     assert (len(found), set(found.values())) == (1024, {1})

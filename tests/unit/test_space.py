@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.experiment.algorithms import draws, grid, sobol
@@ -69,7 +69,6 @@ def test_values_inside() -> None:
     assert not holds(spec, kind, 1)
 
 
-@settings(deadline=None)
 @given(
     algorithm=st.sampled_from([draws, sobol]),
     seed=st.integers(0, 1000),

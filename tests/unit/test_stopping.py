@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.experiment.bounds import EarlyStopping
@@ -222,7 +222,6 @@ def test_an_attempt_that_passes_a_rung_again_makes_no_entry() -> None:
     assert course.tells(one, 9, 0.5, attempt=2) is not None
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     rule=st.sampled_from(["ASHA", "Median"]),
@@ -304,7 +303,6 @@ def decided(course: Course, trial: Trial, step: int, value: float) -> tuple[int,
     return rung, len(others) >= 5 and Fraction(best) > statistics.median(others)
 
 
-@settings(deadline=None)
 @given(
     rng=st.randoms(use_true_random=True),
     rule=st.sampled_from(["ASHA", "Median"]),

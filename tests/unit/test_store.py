@@ -109,7 +109,7 @@ def test_a_pod_whose_labels_were_changed_by_hand_goes_over() -> None:
     assert store.attempts(KEY, "another") == [Attempt(None, (moved,))]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32))
 def test_any_order_of_the_same_events_leaves_the_same_memory(seed: int) -> None:
     versions = itertools.count(1)

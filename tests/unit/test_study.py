@@ -342,7 +342,7 @@ def parameters(draw: st.DrawFn) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(parameters(), st.integers(0, 2**31 - 1))
 def test_what_is_suggested_lies_in_the_space_and_is_taken_back(space: list[dict[str, Any]], seed: int) -> None:
     search = a_search(space, seed=seed, trials=1)

@@ -269,7 +269,7 @@ def records_of(drawn: Sequence[tuple[int, float | Outcome, int, int, int, bool]]
 # Two attempts at a trial that end at the same moment.
 @example([*[(0, 0.1, 0, 0, 0, False)] * 5, (1, 0.1, 18, 20, 0, False), (1, 0.1, 0, 8, 30, True)], [], Random(1))
 @given(record_sets, record_sets, st.randoms())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_order_of_records_does_not_matter(ours: Any, theirs: Any, rng: Any) -> None:
     records, baseline = records_of(ours), records_of(theirs)
     before = summary_of(four(), records, baseline)
@@ -279,7 +279,7 @@ def test_the_order_of_records_does_not_matter(ours: Any, theirs: Any, rng: Any) 
 
 
 @given(record_sets)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_records_read_back_make_the_same_summary(ours: Any) -> None:
     records = records_of(ours)
     before = summary_of(four(), records, one_by_one())
@@ -288,7 +288,7 @@ def test_records_read_back_make_the_same_summary(ours: Any) -> None:
 
 
 @given(record_sets)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_counts_add_up_and_times_fit_each_other(ours: Any) -> None:
     summary = summary_of(four(), records_of(ours))
     counts = summary.counts

@@ -215,20 +215,20 @@ json_values = st.recursive(
 
 
 @given(json_values)
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_json_is_read_as_json_reads_it(value: Any) -> None:
     assert parse(json.dumps({"a": value}, ensure_ascii=False)) == {"a": value}
 
 
 @given(st.text(st.sampled_from("01289+-._eExXoObBfF~yYnN"), max_size=12))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_plain_scalar_is_a_number_a_word_or_the_text_itself(text: str) -> None:
     value = plain_scalar(text)
     assert value is None or isinstance(value, bool | int | float) or value == text
 
 
 @given(st.text(max_size=60) | st.text(st.sampled_from("ab: \n-[]{},&*!<#'\"|>?%\t1"), max_size=60))
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidExperiment):
         parse(text)
