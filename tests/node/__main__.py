@@ -1,4 +1,4 @@
-"""`python -m node up` and `down`: a one-node cluster with the training operator and the chart, and its end.
+"""`python -m node up` and `down`: a cluster of one node with all controllers and the chart, and its end.
 
 PYTHONPATH=tests python -m node up
 """

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cluster.api import Json
+from cluster.kinds import TRAIN_JOBS, over_both, rank_of
 from cluster.operatorprocess import Experiments
 from cluster.testcluster import Cluster
 from eventually import eventually
@@ -36,6 +37,24 @@ for name in shell ddp text; do
 done
 """
 
+# torchrun itself, but that the torch of Debian, which is in these images, lacks the library that it asks for.
+TORCHRUN = """
+import functools
+from torch.distributed.elastic.rendezvous import static_tcp_rendezvous
+from torch.distributed.run import main
+
+static_tcp_rendezvous.TCPStore = functools.partial(static_tcp_rendezvous.TCPStore, use_libuv=False)
+main()
+"""
+# What each of its processes does.
+IN_TORCHRUN = """
+import os
+import trialrun
+
+trial = trialrun.trial()
+os.write(1, f"process {os.environ['LOCAL_RANK']} of pod {os.environ['GROUP_RANK']}\\n".encode())
+trial.report(1, processes=int(os.environ["WORLD_SIZE"]))
+"""
 # How a program ends, by its parameter.
 FAILS = """
 import ctypes, time
@@ -64,6 +83,12 @@ def example(name: str) -> dict[str, Any]:
     return document
 
 
+def give_ddp(experiments: Experiments) -> None:
+    """The code of that example, as a ConfigMap."""
+    code = ["create", "configmap", "ddp", "-n", experiments.namespace, f"--from-file={PROGRAMS / 'ddp.py'}"]
+    experiments.cluster.kubectl(*code)
+
+
 @pytest.fixture(scope="module")
 def own_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:  # noqa: ARG001 - it has the base
     where = place.default()
@@ -80,8 +105,7 @@ def own_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str
 def applied(cluster: Cluster, own_image: str) -> Iterator[Experiments]:
     """The namespace in which the three examples were applied and have finished."""
     with restricted_namespace(cluster) as experiments:
-        code = ["create", "configmap", "ddp", "-n", experiments.namespace, f"--from-file={PROGRAMS / 'ddp.py'}"]
-        cluster.kubectl(*code)
+        give_ddp(experiments)
         shell, ddp, text = map(example, NAMES)
         ddp["spec"]["program"]["code"] = "configmap/ddp"
         text["spec"] |= {"pod": {"image": own_image}, "baseline": "Measure"}
@@ -132,6 +156,40 @@ def test_each_tells_what_it_ran_and_what_it_took(applied: Experiments) -> None:
             assert memory.peak_bytes > 100 * 2**20
 
 
+@pytest.mark.usefixtures("our_node", "trainer")
+def test_as_train_jobs_ranks_meet_too_by_hand_and_under_torchrun(applied: Experiments, cluster: Cluster) -> None:
+    ddp, torchrun = example("ddp"), example("ddp")
+    ddp["spec"]["parameters"] = [{"name": "lr", "choices": [0.03]}, {"name": "width", "choices": [32]}]
+    ddp["spec"]["program"]["code"] = "configmap/ddp"
+    torchrun["metadata"]["name"] = "torchrun"
+    torchrun["spec"] |= {
+        "objective": {"metric": "processes", "direction": "Maximize"},
+        "parameters": [{"name": "x", "choices": [1]}],
+        "program": {
+            "command": ["python", "-c", TORCHRUN, "--no-python", "python", "-c", IN_TORCHRUN],
+            "processesPerWorker": 2,
+        },
+    }
+    with restricted_namespace(cluster, TRAIN_JOBS) as experiments:
+        give_ddp(experiments)
+        for search in (ddp, torchrun):
+            experiments.create(search)
+        for search in (ddp, torchrun):
+            experiments.finished(search["metadata"]["name"])
+        (of_ddp,), (of_torchrun,) = pods.records(experiments, "ddp"), pods.records(experiments, "torchrun")
+        assert of_ddp.outcome is Outcome.SUCCEEDED, of_ddp.error
+        as_pytorch_job = {record.id: record for record in pods.records(applied, "ddp")}[of_ddp.id]
+        assert of_ddp.metrics == as_pytorch_job.metrics
+        assert of_torchrun.outcome is Outcome.SUCCEEDED, of_torchrun.error
+        assert of_torchrun.metrics == {"processes": 4}
+        started = {}
+        for pod in experiments.pods():
+            if pod["metadata"]["labels"]["trialrun.dev/trial"] == of_torchrun.id:
+                said = cluster.kubectl("logs", "-n", experiments.namespace, pod["metadata"]["name"])
+                started[rank_of(pod)] = sorted(line for line in said.splitlines() if line.startswith("process "))
+        assert started == {rank: [f"process {local} of pod {rank}" for local in (0, 1)] for rank in (0, 1)}
+
+
 @pytest.mark.usefixtures("our_node")
 def test_a_baseline_is_measured_in_the_program_s_own_image(applied: Experiments) -> None:
     def verdict() -> Json:
@@ -145,6 +203,7 @@ def test_a_baseline_is_measured_in_the_program_s_own_image(applied: Experiments)
     assert comparison["speedup"] > 0
 
 
+@over_both
 @pytest.mark.usefixtures("our_node")
 def test_however_a_program_fails_its_record_says_how(experiments: Experiments) -> None:
     configmap = {"metadata": {"name": "fails"}, "data": {"fails.py": FAILS}}
