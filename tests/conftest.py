@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "service: needs a control plane, Kafka, Spark or the package index")
     config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
+    # A shell has what it starts in the background ignore Ctrl-C, and so would the programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("trialrun", deadline=None)  # a slow machine is no mistake
     hypothesis.settings.load_profile("trialrun")
     if config.option.sweep_seed is None:
