@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.api import Json
-from cluster.kinds import over_both, rank_of
+from cluster.kinds import rank_of
 from cluster.operatorprocess import Experiments, a_search
 from cluster.testcluster import Cluster
 from eventually import eventually
 from node import pods
 from node.conftest import restricted_namespace
 from trainer.experiment.record import Record
+from trialrun_operator.backends import BACKENDS
 
 FOR_EVER = 1_000_000  # epochs
 UNTIL_IT_TRAINS = 180  # seconds: on a busy machine a pod needs more than 40 until it trains
@@ -85,38 +86,44 @@ def test_a_trial_that_hangs_is_out_of_time(our_node: Cluster) -> None:
         assert record.outcome == "TimedOut"
 
 
-@over_both
-@pytest.mark.usefixtures("our_node")
+@pytest.mark.usefixtures("our_node", "trainer")
 def test_a_rank_that_dies_ends_its_trial_and_is_named(experiments: Experiments) -> None:
+    """One trial of each kind of job, at the same time: they mostly wait."""
     endless = pods.a_small_training(epochs=FOR_EVER)
-    experiments.create(_search("ranks", training=endless, workers=2))
-    for pod in pods.running(experiments, 2):
+    searches = {kind: _search(f"of-{kind.lower()}s", training=endless, workers=2, backend=kind) for kind in BACKENDS}
+    for search in searches.values():
+        experiments.create(search)
+    for pod in pods.running(experiments, 2 * len(searches)):
         if rank_of(pod) == 1:
             pods.send(pod, signal.SIGKILL)
-    (record,) = _records(experiments, "ranks")
-    assert (record.outcome, record.failed_rank, record.exit_code) == ("Crashed", 1, 137)
+    for kind, search in searches.items():
+        (record,) = _records(experiments, search["metadata"]["name"])
+        assert (record.outcome, record.failed_rank, record.exit_code) == ("Crashed", 1, 137), kind
     eventually(
         lambda: all(pod["status"]["phase"] not in ("Running", "Pending") for pod in experiments.pods()),
         what="no pod of it runs any more",
     )
 
 
-@over_both
+@pytest.mark.usefixtures("trainer")
 def test_of_two_ranks_the_one_that_fails_is_named_with_what_it_said(experiments: Experiments) -> None:
     """The other waits for it, as one that trains does."""
-    memory = {"limits": {"memory": "128Mi"}}
-    experiments.create(
-        a_search(
-            "fails", program={"command": ["python", "-c", FAILS]}, workers=2, pod={"resources": memory},
+    searches = {
+        kind: a_search(
+            f"of-{kind.lower()}s", program={"command": ["python", "-c", FAILS]}, workers=2, backend=kind,
             parameters=[{"name": "how", "choices": ["memory", "exception"]}],
-            objective={"metric": "loss", "direction": "Minimize"},
+            objective={"metric": "loss", "direction": "Minimize"}, pod={"resources": {"limits": {"memory": "128Mi"}}},
         )
-    )  # fmt: skip
-    of_memory, of_exception = _records(experiments, "fails")
-    assert (of_memory.outcome, of_memory.failed_rank, of_memory.exit_code) == ("HostOOM", 1, 137)
-    assert "OOMKilled" in of_memory.error
-    assert (of_exception.outcome, of_exception.failed_rank, of_exception.exit_code) == ("Crashed", 1, 1)
-    assert of_exception.error.endswith("ended with exit code 1; it said: ValueError: no such row: 17")
+        for kind in BACKENDS
+    }  # fmt: skip
+    for search in searches.values():
+        experiments.create(search)
+    for kind, search in searches.items():
+        of_memory, of_exception = _records(experiments, search["metadata"]["name"])
+        assert (of_memory.outcome, of_memory.failed_rank, of_memory.exit_code) == ("HostOOM", 1, 137), kind
+        assert "OOMKilled" in of_memory.error
+        assert (of_exception.outcome, of_exception.failed_rank, of_exception.exit_code) == ("Crashed", 1, 1), kind
+        assert of_exception.error.endswith("ended with exit code 1; it said: ValueError: no such row: 17")
 
 
 def test_a_trial_without_end_is_out_of_time(at_once: Experiments) -> None:
