@@ -94,7 +94,7 @@ images: ## Build both images with docker, podman or buildah (REGISTRY, BUILDER, 
 push: ## Push both images to REGISTRY
 	scripts/images push
 
-cluster: .venv/dev.stamp ## Start a Kubernetes with the training operator and the chart: kind, or a node of our own
+cluster: .venv/dev.stamp ## Start a Kubernetes with what runs jobs, and the chart: kind, or a node of our own
 	PYTHONPATH=tests $(BIN)/python -m node up
 
 cluster-down: .venv/dev.stamp ## End it; nothing of it stays

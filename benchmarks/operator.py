@@ -167,7 +167,7 @@ async def plain_loop(access: Access, search: dict[str, Any], count: int, backend
     """Jobs per second that a loop with a few requests in flight creates."""
     work, key = workload(search), Key("HyperparamSearch", PLAIN, "bench")
     bodies = [
-        backend.job(job_parts(work, key, "0" * 36, trial, 1, backend, "trainer:1", f"link-{trial.id}"))
+        backend.make(job_parts(work, key, "0" * 36, trial, 1, backend, "trainer:1", f"link-{trial.id}"))[0]
         for trial in work.trials[:count]
     ]
     slots = asyncio.Semaphore(IN_FLIGHT)
@@ -361,12 +361,12 @@ def measure_controllers(folder: Path) -> list[str]:
                 job_parts(work, key, "0" * 36, trial, 1, backend, "trainer:1", f"link-{trial.id}")
                 for trial in work.trials[:JOBS]
             ]
-            jobs = [backend.job(each) for each in parts]
-            if (shared := backend.shares(parts[0])) is not None:
+            made = [backend.make(each) for each in parts]
+            if (shared := made[0][1]) is not None:
                 plane.api.create(shared[0].path(namespace), _without_owner(shared[1]))
                 time.sleep(2)  # until its webhook knows
             began = time.perf_counter()
-            for job in jobs:
+            for job, _ in made:
                 plane.api.create(backend.jobs.path(namespace), _without_owner(job))
             created = time.perf_counter() - began
             eventually(

@@ -24,7 +24,7 @@ def pytorch_job(
 ) -> dict[str, Any]:
     """The PyTorchJob of an attempt."""
     parts = job_parts(work, key, uid, trial, attempt, PYTORCH_JOBS, image, "a-link", memory, known)
-    return PYTORCH_JOBS.job(parts)
+    return PYTORCH_JOBS.make(parts)[0]
 
 
 def train_job(
@@ -40,6 +40,6 @@ def train_job(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The TrainJob of an attempt, and the TrainingRuntime that it refers to."""
     parts = job_parts(work, key, uid, trial, attempt, TRAIN_JOBS, image, link, memory, known)
-    shared = TRAIN_JOBS.shares(parts)
+    job, shared = TRAIN_JOBS.make(parts)
     assert shared is not None, "the template of its pods is in another object"
-    return TRAIN_JOBS.job(parts), shared[1]
+    return job, shared[1]

@@ -45,19 +45,16 @@ class Applier:
         await all_of(*(self._find(seen, state, backend, name) for name in tuple(state.unanswered)))
 
     async def _find(self, seen: ExperimentObject, state: ExperimentState, backend: Backend, name: str) -> None:
-        try:
-            self._take_in(backend, await self._kube.get(backend.jobs.path(seen.key.namespace, name)))
-        except Refused as refused:
-            if refused.code != 404:
-                raise
+        await self._read(backend, seen.key.namespace, name)
         state.unanswered.discard(name)
 
     async def read(self, job: Job) -> None:
         """Asks for a job as it is now; one that is gone is left to the watches."""
+        await self._read(BACKENDS[job.resource.kind], job.key.namespace, job.name)
+
+    async def _read(self, backend: Backend, namespace: str, name: str) -> None:
         try:
-            self._take_in(
-                BACKENDS[job.resource.kind], await self._kube.get(job.resource.path(job.key.namespace, job.name))
-            )
+            self._take_in(backend, await self._kube.get(backend.jobs.path(namespace, name)))
         except Refused as refused:
             if refused.code != 404:
                 raise
@@ -118,11 +115,11 @@ class Applier:
             return False
         link = secrets.token_hex(8)
         parts = job_parts(work, key, seen.uid, trial, attempt, backend, self._image, link, start.memory, known)
-        shared = backend.shares(parts)
+        document, shared = backend.make(parts)
         if shared is not None and not await self._provide(seen, state, start, *shared):
             return False
         try:
-            made = await self._kube.create(backend.jobs.path(key.namespace), backend.job(parts))
+            made = await self._kube.create(backend.jobs.path(key.namespace), document)
         except ApiFailure as failure:
             if not isinstance(failure, Refused) or not failure.final:
                 state.unanswered.add(name)

@@ -186,7 +186,7 @@ class Reconciler:
             computed += time.thread_time() - began
             if found.relists:
                 await self._relist(found.relists, attempts)
-            elif found.podless and state.may_ask():
+            elif found.podless and state.may_ask(EVENTS):
                 await self._ask_why(found.podless)
             elif not await self._refresh(seen, state, work, found):
                 return found, computed
@@ -305,7 +305,7 @@ class Reconciler:
         if found.wake is not None:
             self._queue.add(key, max(0.0, (found.wake - self._now()) / 1000))
         if found.podless:
-            self._queue.add(key, state.until_ask())
+            self._queue.add(key, state.until_ask(EVENTS))
         if (wait := state.until_retry()) is not None:
             self._queue.add(key, wait)
 
@@ -486,7 +486,7 @@ class Reconciler:
             state.queue_words = ""
             return 0
         known = (jobs[0].created - self._now()) / 1000 + _QUEUE_SECONDS
-        if known <= 0 and state.may_ask_queue():
+        if known <= 0 and state.may_ask(kueue.WORKLOADS):
             try:
                 workloads: list[Mapping[str, Any]] = []
                 async for page, _ in self._kube.pages(kueue.WORKLOADS, seen.key.namespace, kueue.selector(jobs)):
@@ -497,7 +497,7 @@ class Reconciler:
                     state.queue_words = conditions.queue_unknown(refused.code)
                 elif refused.code < 500 or refused.retry_after is not None:
                     raise
-        self._queue.add(seen.key, max(known, state.until_ask_queue()))
+        self._queue.add(seen.key, max(known, state.until_ask(kueue.WORKLOADS)))
         return len(jobs)
 
     async def _relist(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:

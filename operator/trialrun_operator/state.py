@@ -17,7 +17,7 @@ from trialrun_operator.conditions import Problem
 from trialrun_operator.kube import Kube
 from trialrun_operator.ledger_store import LedgerStore, imported_data
 from trialrun_operator.lessons import Lessons
-from trialrun_operator.names import Key
+from trialrun_operator.names import Key, Resource
 from trialrun_operator.orders import Code, Known
 from trialrun_operator.store import ExperimentObject
 from trialrun_operator.workload import differs, take_in, workload
@@ -29,7 +29,7 @@ _STATUS_SHARE = 0.05
 _FIRST_BACKOFF_SECONDS = 2.0
 _MAX_BACKOFF_SECONDS = 60.0
 _DELETION_SECONDS = 30.0
-# Events, of which a namespace may have thousands, are listed at most once in so long.
+# Events and Workloads, of which a namespace may have thousands, are listed at most once in so long.
 _ASK_INTERVAL_SECONDS = 10.0
 _NEVER = float("-inf")
 
@@ -68,8 +68,7 @@ class ExperimentState:
     _last_write: float = _NEVER
     _last_suggestion: float = _NEVER
     _status_seconds: float = 0.0
-    _last_ask: float = _NEVER
-    _last_queue_ask: float = _NEVER
+    _last_asked: dict[Resource, float] = field(default_factory=dict)
     queue_words: str = ""  # why jobs wait in a queue, as it was told last
     _blocked: dict[tuple[str, int], _Backoff] = field(default_factory=dict)
     _backoff: _Backoff | None = None
@@ -169,27 +168,16 @@ class ExperimentState:
         """Notes how long the status took to be worked out."""
         self._status_seconds = seconds
 
-    def may_ask(self) -> bool:
-        """Whether Events may be listed now; if so, that is noted."""
-        if self.until_ask() > 0:
+    def may_ask(self, kind: Resource) -> bool:
+        """Whether what else happens, told by objects of this kind, may be listed now; if so, that is noted."""
+        if self.until_ask(kind) > 0:
             return False
-        self._last_ask = self.clock()
+        self._last_asked[kind] = self.clock()
         return True
 
-    def may_ask_queue(self) -> bool:
-        """Whether a queue may be asked now why jobs wait; if so, that is noted."""
-        if self.until_ask_queue() > 0:
-            return False
-        self._last_queue_ask = self.clock()
-        return True
-
-    def until_ask_queue(self) -> float:
-        """Seconds until a queue may be asked again."""
-        return max(0.0, self._last_queue_ask + _ASK_INTERVAL_SECONDS - self.clock())
-
-    def until_ask(self) -> float:
-        """Seconds until Events may be listed again."""
-        return max(0.0, self._last_ask + _ASK_INTERVAL_SECONDS - self.clock())
+    def until_ask(self, kind: Resource) -> float:
+        """Seconds until they may be listed again."""
+        return max(0.0, self._last_asked.get(kind, _NEVER) + _ASK_INTERVAL_SECONDS - self.clock())
 
     def block(self, start: Start, problem: Problem | None) -> None:
         """Keeps an attempt's job from being created for a while: its name is taken."""

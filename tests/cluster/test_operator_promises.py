@@ -170,7 +170,7 @@ def test_with_no_kind_of_job_it_says_so_takes_what_comes_and_keeps_to_it_and_liv
             eventually(partial(is_served, bare_plane.api, path), what=f"{kind} are served")
         eventually(lambda: len(train_jobs.jobs()) == 2, every_seconds=0.5, what="it recovers, with TrainJobs")
 
-        crd = build.training_operator_manifests() / "crds" / "kubeflow.org_pytorchjobs.yaml"
+        crd = build.manifests("training-operator") / "crds" / "kubeflow.org_pytorchjobs.yaml"
         install_crd(bare_plane.api, crd)
         jobs = "/apis/kubeflow.org/v1/pytorchjobs"
         eventually(lambda: is_served(bare_plane.api, jobs), what="PyTorchJobs are served")

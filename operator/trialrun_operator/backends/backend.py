@@ -81,12 +81,8 @@ class Backend(ABC):
     complaints: Sequence[Complaint]
 
     @abstractmethod
-    def job(self, parts: Parts) -> Document:
-        """The job."""
-
-    @abstractmethod
-    def shares(self, parts: Parts) -> tuple[Resource, Document] | None:
-        """What must be there before the job is, and may be for others already, with its kind; None for nothing."""
+    def make(self, parts: Parts) -> tuple[Document, tuple[Resource, Document] | None]:
+        """The job, and what must be there before it is, and may be for others already, with its kind."""
 
     @abstractmethod
     def state(self, document: Mapping[str, Any]) -> JobState:

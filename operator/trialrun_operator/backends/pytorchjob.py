@@ -34,13 +34,13 @@ class PyTorchJobs(Backend):
     longest_name = 39
     complaints = (Complaint(JOBS.kind, "FailedCreatePod"),)
 
-    def job(self, parts: Parts) -> Document:
+    def make(self, parts: Parts) -> tuple[Document, None]:
         """No backoffLimit and no deadline in runPolicy: with either the failed pod is deleted, and the evidence."""
         container = {**parts.pod["containers"][0], "ports": [_PORT]}
         template = {"metadata": metadata_of(parts), "spec": {**parts.pod, "containers": [container]}}
         replicas = {"Master": 1} if parts.workers == 1 else {"Master": 1, "Worker": parts.workers - 1}
         queued = {} if parts.queue is None else {QUEUE_LABEL: parts.queue}
-        return {
+        made = {
             "apiVersion": JOBS.api_version,
             "kind": JOBS.kind,
             "metadata": {**parts.metadata, **metadata_of(parts, **queued)},
@@ -54,9 +54,7 @@ class PyTorchJobs(Backend):
                 },
             },
         }
-
-    def shares(self, parts: Parts) -> None:
-        """Nothing: a job has the whole template."""
+        return made, None
 
     def state(self, document: Mapping[str, Any]) -> JobState:
         """Its condition Suspended comes after `runPolicy.suspend`, which the training operator may not have seen."""

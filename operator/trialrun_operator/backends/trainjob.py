@@ -54,7 +54,21 @@ class TrainJobs(Backend):
         Complaint("Job", "FailedCreate", f"-{_NODE}-0"),
     )
 
-    def job(self, parts: Parts) -> Document:
+    def make(self, parts: Parts) -> tuple[Document, tuple[Resource, Document]]:
+        """The TrainJob, and its TrainingRuntime, named by what is in it: the experiment's, never changed."""
+        spec, owner = self._runtime(parts), parts.metadata["ownerReferences"][0]
+        digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:10]
+        name = f"{owner['name']}-{owner['uid'][:8]}-{digest}"
+        labels = {label: parts.labels[label] for label in (PART_OF, EXPERIMENT_LABEL, KIND_LABEL)}
+        runtime = {
+            "apiVersion": RUNTIMES.api_version,
+            "kind": RUNTIMES.kind,
+            "metadata": {**parts.metadata, "name": name, "labels": labels},
+            "spec": spec,
+        }
+        return self._job(parts, name), (RUNTIMES, runtime)
+
+    def _job(self, parts: Parts, runtime: str) -> Document:
         """No deadline in it: it would take the pods away, and the evidence with them."""
         container = parts.pod["containers"][0]
         trainer = {
@@ -71,7 +85,7 @@ class TrainJobs(Backend):
             "kind": JOBS.kind,
             "metadata": {**parts.metadata, **metadata_of(parts, **{LINK_LABEL: parts.link}, **queued)},
             "spec": {
-                "runtimeRef": {"apiGroup": JOBS.group, "kind": RUNTIMES.kind, "name": self._runtime_name(parts)},
+                "runtimeRef": {"apiGroup": JOBS.group, "kind": RUNTIMES.kind, "name": runtime},
                 "trainer": trainer,
                 "runtimePatches": [
                     {
@@ -82,22 +96,6 @@ class TrainJobs(Backend):
                 **({"suspend": True} if queued else {}),
             },
         }
-
-    def shares(self, parts: Parts) -> tuple[Resource, Document]:
-        """The TrainingRuntime, by the hash of what is in it; it belongs to the experiment and never changes."""
-        metadata = {name: value for name, value in parts.metadata.items() if name != "name"}
-        labels = {name: parts.labels[name] for name in (PART_OF, EXPERIMENT_LABEL, KIND_LABEL)}
-        return RUNTIMES, {
-            "apiVersion": RUNTIMES.api_version,
-            "kind": RUNTIMES.kind,
-            "metadata": {**metadata, "name": self._runtime_name(parts), "labels": labels},
-            "spec": self._runtime(parts),
-        }
-
-    def _runtime_name(self, parts: Parts) -> str:
-        owner, content = parts.metadata["ownerReferences"][0], json.dumps(self._runtime(parts), sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:10]
-        return f"{owner['name']}-{owner['uid'][:8]}-{digest}"
 
     def _runtime(self, parts: Parts) -> Document:
         container = {

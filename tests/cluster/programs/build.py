@@ -126,11 +126,6 @@ def manifests(name: str) -> Path:
     return program(name).parent / "manifests"
 
 
-def training_operator_manifests() -> Path:
-    """The folder with the CRDs, RBAC and webhook configuration that belong to the built training operator."""
-    return manifests("training-operator")
-
-
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trialrun" / "programs"
 
