@@ -1,6 +1,6 @@
 """What Kueue says of jobs that wait in its queues: the words of their Workloads. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trialrun_operator.names import Resource
@@ -8,7 +8,7 @@ from trialrun_operator.observe import Attempt, Job
 
 WORKLOADS = Resource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload")
 _JOB = "kueue.x-k8s.io/job-uid"
-_ASKED = 20  # of thousands that may wait, those that began first tell enough; a selector has its length
+_ASKED = 100  # at once: a selector has its length
 
 
 def waiting(attempts: Iterable[Attempt]) -> list[Job]:
@@ -17,9 +17,14 @@ def waiting(attempts: Iterable[Attempt]) -> list[Job]:
     return sorted((job for job in found if job.ended is None), key=lambda job: (job.created, job.name))
 
 
-def selector(jobs: Sequence[Job]) -> str:
-    """The label selector of the Workloads of the first of these jobs."""
-    return f"{_JOB} in ({','.join(job.uid for job in jobs[:_ASKED])})"
+def asked(jobs: Sequence[Job]) -> Iterator[tuple[Sequence[Job], str]]:
+    """Some of the jobs at a time, with the label selector of their Workloads.
+
+    Of Workloads that are alike Kueue tries one and tells only that one why it waits, often but not always an old one.
+    """
+    for first in range(0, len(jobs), _ASKED):
+        some = jobs[first : first + _ASKED]
+        yield some, f"{_JOB} in ({','.join(job.uid for job in some)})"
 
 
 def words(jobs: Sequence[Job], workloads: Sequence[Mapping[str, Any]]) -> str:

@@ -488,10 +488,7 @@ class Reconciler:
         known = (jobs[0].created - self._now()) / 1000 + _QUEUE_SECONDS
         if known <= 0 and state.may_ask(kueue.WORKLOADS):
             try:
-                workloads: list[Mapping[str, Any]] = []
-                async for page, _ in self._kube.pages(kueue.WORKLOADS, seen.key.namespace, kueue.selector(jobs)):
-                    workloads += page
-                state.queue_words = kueue.words(jobs, workloads) or ("" if workloads else conditions.NO_WORKLOAD)
+                state.queue_words = await self._words_of_queue(seen.key.namespace, jobs)
             except Refused as refused:
                 if refused.code in (403, 404):
                     state.queue_words = conditions.queue_unknown(refused.code)
@@ -499,6 +496,18 @@ class Reconciler:
                     raise
         self._queue.add(seen.key, max(known, state.until_ask(kueue.WORKLOADS)))
         return len(jobs)
+
+    async def _words_of_queue(self, namespace: str, jobs: Sequence[Job]) -> str:
+        """Why jobs wait, as the first Workload tells of which it is known; empty where none tells anything."""
+        for some, selector in kueue.asked(jobs):
+            workloads: list[Mapping[str, Any]] = []
+            async for page, _ in self._kube.pages(kueue.WORKLOADS, namespace, selector):
+                workloads += page
+            if not workloads:
+                return conditions.NO_WORKLOAD
+            if words := kueue.words(some, workloads):
+                return words
+        return ""
 
     async def _relist(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:
         """Reads some jobs and their pods, before an end is believed that rests on what was not seen."""

@@ -13,13 +13,17 @@ EVICTED = "Preempted to accommodate a workload (UID: a, JobUID: b) due to priori
 
 
 class Kueue:
-    """It lets so many jobs at once have pods; `quota` may change. `blind` has it make no Workloads."""
+    """It lets so many jobs at once have pods; `quota` may change.
+
+    `blind` has it make no Workloads, `laconic` tell only the newest of them why it waits, as it may.
+    """
 
     def __init__(self, api: FakeApi, quota: int, jobs: Callable[[], list[Document]]) -> None:
         self._api = api
         self._jobs = jobs
         self.quota = quota
         self.blind = False
+        self.laconic = False
         api.unknown.discard(WORKLOADS.plural)
         for backend in BACKENDS.values():
             api.webhooks.setdefault(backend.jobs.plural, []).append(self._admit)
@@ -28,12 +32,14 @@ class Kueue:
         """Releases what there is quota for, the oldest first, and says why the others wait."""
         queued = [job for job in self._jobs() if QUEUE_LABEL in job["metadata"]["labels"] and not has_ended(job)]
         running = sum(not is_suspended(job) for job in queued)
-        for job in sorted(queued, key=lambda each: int(each["metadata"]["resourceVersion"])):
-            if not is_suspended(job):
-                continue
+        waiting = sorted(filter(is_suspended, queued), key=lambda each: int(each["metadata"]["resourceVersion"]))
+        for job in waiting:
             fits = running < self.quota
             running += fits
-            self._says(job, QuotaReserved="" if fits else WAITS)
+            if fits or not self.laconic or job is waiting[-1]:
+                self._says(job, QuotaReserved="" if fits else WAITS)
+            else:
+                self._says(job)
             if fits:
                 self._suspend(job, suspend=False)
 

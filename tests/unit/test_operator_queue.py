@@ -100,6 +100,16 @@ def test_of_jobs_some_of_which_wait_the_search_runs_and_says_how_many(backend: s
     assert "2 jobs wait in queue team-queue; " in said(here)
 
 
+def test_of_many_jobs_the_one_is_found_that_is_told_why_it_waits(backend: str) -> None:
+    here = Lookout(backend=backend)
+    here.with_kueue(1).laconic = True
+    here.apply(a_search(50, queue="team-queue", repeats=5, parallelTrials=250))
+    here.wait(30)
+    here.pods_run()
+    here.wait(15)
+    assert f"249 jobs wait in queue team-queue; search-{here.trials()[-1].id}-1: {WAITS}." in said(here)
+
+
 @pytest.mark.parametrize(("code", "words"), [
     (404, "this cluster has no Kueue (kueue.x-k8s.io/v1beta2), which would release them"),
     (403, "the operator may not read Workloads (the chart's kueue.enabled)"),
