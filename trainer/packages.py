@@ -9,9 +9,12 @@ from trainer.experiment.errors import UserError
 # By the name under which it is imported. What is not here has a sentence of its own where it is needed.
 _EXTRAS = {
     **dict.fromkeys(("torch", "numpy", "safetensors"), "trainer"),
-    **dict.fromkeys(("rich", "matplotlib"), "report"),
-    **dict.fromkeys(("scipy", "statsmodels"), "statistics"),
+    **dict.fromkeys(("rich", "plotly"), "report"),
+    **dict.fromkeys(("scipy", "statsmodels", "matplotlib"), "statistics"),
     "optuna": "search",
+    "optuna_dashboard": "dashboard",
+    "tensorboard": "tensorboard",
+    "pyarrow": "data",
     "pyspark": "spark",
 }
 

@@ -47,9 +47,9 @@ def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summ
         from trainer.report.repeats import leave_statistics
 
         statistics = leave_statistics(folder, results)
-    if not have("matplotlib"):
+    if not have("plotly"):
         print(
-            f"report: its plots need the package matplotlib, found none; {advice('matplotlib')}, then "
+            f"report: its plots need the package plotly, found none; {advice('plotly')}, then "
             f"`trialrun report {folder}`",
             file=sys.stderr,
         )
