@@ -1,9 +1,24 @@
-"""Aligns rows of text in columns."""
+"""Tables of text, and their rows aligned in columns."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from unicodedata import combining, east_asian_width
 
 GAP = "  "
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's caption, heads and rows; the first cell of a row is its head. `left` columns are text.
+
+    A row whose first cell is in `marked` stands out.
+    """
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: tuple[int, ...] = (0,)
+    marked: Collection[str] = ()
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:

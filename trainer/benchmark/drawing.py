@@ -1,9 +1,8 @@
-"""Draws box plots, and means as bars, as PNG files or on any axes: a treatment a row, the best on top."""
+"""Draws box plots, and means as bars, as PNG files: a treatment a row, the best on top."""
 
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,7 @@ _MOST = 1e300  # of an axis: beyond, matplotlib has no room for margins and tick
 _HALF = 0.3  # of a box's or a bar's height, in rows
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Colours as matplotlib takes them."""
-
-    ink: str
-    series: str
-    light: str
-    best: str
-
-
-_LIGHT = Palette(ink="#3d444d", series="#2f66c8", light="#9db8e8", best="#c8500a")
+_INK, _SERIES, _LIGHT, _BEST = "#3d444d", "#2f66c8", "#9db8e8", "#c8500a"
 
 
 def draw(findings: Findings, folder: str | os.PathLike[str]) -> list[Path]:
@@ -66,7 +55,7 @@ def draw(findings: Findings, folder: str | os.PathLike[str]) -> list[Path]:
     size = len(compared)
     means = [(treatment.name, treatment.mean) for treatment in compared if treatment.mean is not None]
     return [
-        _save(folder / BOXES, title, size, lambda axes: boxes(axes, compared, _LIGHT)),
+        _save(folder / BOXES, title, size, lambda axes: _boxes(axes, compared)),
         draw_means(findings.quantity, means, folder / MEANS),
     ]
 
@@ -85,7 +74,7 @@ def draw_means(quantity: Quantity, named: Sequence[tuple[str, Estimate]], path: 
         UserError: the file can't be written.
     """
     title = f"{quantity.titled}: mean, and its 95 % confidence interval"
-    return _save(Path(path), title, len(named), lambda axes: bars(axes, named, _LIGHT))
+    return _save(Path(path), title, len(named), lambda axes: _bars(axes, named))
 
 
 def _save(path: Path, title: str, rows: int, paint: Callable[[Any], None]) -> Path:
@@ -112,52 +101,66 @@ def _save(path: Path, title: str, rows: int, paint: Callable[[Any], None]) -> Pa
     return path
 
 
-def boxes(axes: Any, treatments: Sequence[Treatment], palette: Palette) -> None:
+def _boxes(axes: Any, treatments: Sequence[Treatment]) -> None:
     """A box plot for each treatment that has a box; with few treatments also a dot for each run."""
-    rows = [(y, treatment, treatment.box) for y, treatment in enumerate(treatments) if treatment.box is not None]
-    every = len(rows) <= _MOST_WITH_DOTS
-    outlier = {"markerfacecolor": "none", "markeredgecolor": palette.ink, "markersize": 6}
-    if all(box.min > 0 for _, _, box in rows) and max(b.max for _, _, b in rows) > _LOG_FROM * min(
-        b.min for _, _, b in rows
+    found = [(treatment, treatment.box) for treatment in treatments if treatment.box is not None]
+    every = len(found) <= _MOST_WITH_DOTS
+    if all(box.min > 0 for _, box in found) and max(b.max for _, b in found) > _LOG_FROM * min(
+        b.min for _, b in found
     ):
         axes.set_xscale("log")
-    for y, treatment, box in rows:
-        colour = palette.best if y == 0 else palette.series
-        places = [(value, y + _scatter(i) if every else y) for i, value in enumerate(treatment.sample.values)]
-        if every:
-            axes.plot(*zip(*places, strict=True), ".", color=palette.light, markersize=5)
-        edges = [box.q1, box.q3, box.q3, box.q1, box.q1]
-        axes.plot(edges, [y - _HALF, y - _HALF, y + _HALF, y + _HALF, y - _HALF], color=colour, linewidth=1.5)
-        axes.plot([box.median] * 2, [y - _HALF, y + _HALF], color=colour, linewidth=3, solid_capstyle="butt")
-        for inner, outer in ((box.q1, box.low_whisker), (box.q3, box.high_whisker)):
-            axes.plot([inner, outer], [y, y], color=colour, linewidth=1.5)
-            axes.plot([outer] * 2, [y - _HALF / 2, y + _HALF / 2], color=colour, linewidth=1.5)
-        for value, at in places:
-            if not box.low_whisker <= value <= box.high_whisker:
-                axes.plot([value], [at], "o", **outlier)
-        axes.plot([box.mean], [y], "D", color=palette.ink, markersize=4)
-    axes.plot([], [], "D", color=palette.ink, markersize=4, label="mean")
-    if any(box.outliers for _, _, box in rows):
-        axes.plot([], [], "o", label="outlier", **outlier)
+    stats = [
+        {
+            "q1": box.q1, "med": box.median, "q3": box.q3, "mean": box.mean,
+            "whislo": box.low_whisker, "whishi": box.high_whisker, "fliers": box.outliers,
+        }
+        for _, box in found
+    ]  # fmt: skip
     if every:
-        axes.plot([], [], ".", color=palette.light, markersize=8, label="run")
+        for y, (treatment, _) in enumerate(found):
+            places = [y + _scatter(i) for i in range(len(treatment.sample.values))]
+            axes.plot(treatment.sample.values, places, ".", color=_LIGHT, markersize=5, label="_" if y else "run")
+    drawn = axes.bxp(
+        stats,
+        positions=range(len(found)),
+        widths=2 * _HALF,
+        orientation="horizontal",
+        showmeans=True,
+        manage_ticks=False,
+        boxprops={"linewidth": 1.5},
+        medianprops={"linewidth": 3, "solid_capstyle": "butt"},
+        whiskerprops={"linewidth": 1.5},
+        capprops={"linewidth": 1.5},
+        meanprops={"marker": "D", "markerfacecolor": _INK, "markeredgecolor": _INK, "markersize": 4},
+        flierprops={"markerfacecolor": "none", "markeredgecolor": _INK, "markersize": 6},
+    )
+    for part, lines in drawn.items():
+        for i, line in enumerate(lines):
+            # Two whiskers and two caps to a box.
+            place = i // 2 if part in ("whiskers", "caps") else i
+            if part not in ("means", "fliers"):
+                line.set_color(_BEST if place == 0 else _SERIES)
+    drawn["means"][0].set_label("mean")
+    outliers = [line for line, (_, box) in zip(drawn["fliers"], found, strict=True) if box.outliers]
+    if outliers:
+        outliers[0].set_label("outlier")
     axes.margins(x=0.04)
     _rows(axes, [treatment.name for treatment in treatments])
 
 
-def bars(axes: Any, named: Sequence[tuple[str, Estimate]], palette: Palette) -> None:
+def _bars(axes: Any, named: Sequence[tuple[str, Estimate]]) -> None:
     """A bar from zero to each mean, its interval as an error bar, the figure beside it. The first is the best."""
     least = min(0.0, *(estimate.ends[0] for _, estimate in named))
     most = max(0.0, *(estimate.ends[1] for _, estimate in named))
     gap = 0.02 * (most - least)
     for y, (_, estimate) in enumerate(named):
         low, high = estimate.ends
-        axes.barh(y, estimate.value, 2 * _HALF, color=palette.best if y == 0 else palette.light, linewidth=0)
+        axes.barh(y, estimate.value, 2 * _HALF, color=_BEST if y == 0 else _LIGHT, linewidth=0)
         if estimate.interval is not None:
-            axes.plot([low, high], [y, y], color=palette.ink, linewidth=1.5)
+            axes.plot([low, high], [y, y], color=_INK, linewidth=1.5)
             for end in (low, high):
-                axes.plot([end] * 2, [y - _HALF / 2, y + _HALF / 2], color=palette.ink, linewidth=1.5)
-        axes.text(max(high, 0.0) + gap, y, figure(estimate.value), va="center", ha="left", color=palette.ink)
+                axes.plot([end] * 2, [y - _HALF / 2, y + _HALF / 2], color=_INK, linewidth=1.5)
+        axes.text(max(high, 0.0) + gap, y, figure(estimate.value), va="center", ha="left", color=_INK)
     axes.set_xlim(least - (gap if least < 0 else 0), most + 0.16 * (most - least) or 1.0)
     _rows(axes, [name for name, _ in named])
 

@@ -1,27 +1,16 @@
 """Treatments as tables of text: their ranking, their box plots, and each pair."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from trainer.benchmark.findings import Findings, Treatment
 from trainer.benchmark.intervals import Estimate
-from trainer.columns import aligned
+from trainer.columns import Table, aligned
 
 ABSENT = "–"
 _INDENT = "  "
 _LEAST_P = 0.0001
 _WHOLE = (1e3, 1e15)  # from and below which figures are written without decimals
 _MOST_NAMED = 12  # runs without a result
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table's caption, heads and rows; the first cell of a row is its head. `left` columns are text."""
-
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: tuple[int, ...] = (0,)
 
 
 def written(findings: Findings) -> str:
@@ -38,7 +27,7 @@ def written(findings: Findings) -> str:
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def lines(grid: Grid, most: int | None = None) -> Iterator[str]:
+def lines(grid: Table, most: int | None = None) -> Iterator[str]:
     """A table's caption, heads and rows, or the first `most` of these, aligned."""
     yield _INDENT + grid.caption
     yield from (_INDENT * 2 + line for line in aligned([grid.heads, *grid.rows[:most]], left=grid.left))
@@ -46,7 +35,7 @@ def lines(grid: Grid, most: int | None = None) -> Iterator[str]:
         yield f"{_INDENT * 2}and {len(grid.rows) - most} more, in statistics.json"
 
 
-def ranking(findings: Findings, named_by: str) -> Grid:
+def ranking(findings: Findings, named_by: str) -> Table:
     """Means with their intervals, and how they stand to the best."""
     rows = [
         (
@@ -69,10 +58,10 @@ def ranking(findings: Findings, named_by: str) -> Grid:
         "95 % interval",
         "told apart",
     )
-    return Grid(f"{findings.quantity.titled}, ranked by the mean", heads, tuple(rows), (1,))
+    return Table(f"{findings.quantity.titled}, ranked by the mean", heads, tuple(rows), (1,))
 
 
-def spread(findings: Findings, named_by: str) -> Grid:
+def spread(findings: Findings, named_by: str) -> Table:
     """What the box plots show."""
     rows = []
     for treatment in findings.compared:
@@ -83,10 +72,10 @@ def spread(findings: Findings, named_by: str) -> Grid:
         rows.append((treatment.name, *map(_cell, figures), outliers, _cell(box.deviation), _cell(box.variance)))
     heads = (named_by, "min", "Q1", "median", "Q3", "max", "IQR", "low fence", "high fence", "outliers")
     caption = f"Spread of {findings.quantity.titled}"
-    return Grid(caption, (*heads, "deviation", "variance"), tuple(rows))
+    return Table(caption, (*heads, "deviation", "variance"), tuple(rows))
 
 
-def pairs(findings: Findings) -> Grid:
+def pairs(findings: Findings) -> Table:
     """Every pair that is listed: by how much, and how sure. Differences stand in for ratios where there are none."""
     found = findings.comparison.pairs
     ratios = all(pair.ratio is not None for pair in found)
@@ -104,10 +93,10 @@ def pairs(findings: Findings) -> Grid:
         for pair in found
     )
     caption = f"Pairs: the mean {findings.quantity.titled} of A against that of B"
-    return Grid(caption, (*heads, "told apart"), rows, (0, 1))
+    return Table(caption, (*heads, "told apart"), rows, (0, 1))
 
 
-def more_of_pairs(findings: Findings) -> Grid:
+def more_of_pairs(findings: Findings) -> Table:
     """The same pairs by their differences, their medians and their ranks."""
     heads = ("A", "B", "A − B", "95 % interval", "median A / median B", "95 % interval", "U", "p of ranks corrected")
     rows = tuple(
@@ -121,7 +110,7 @@ def more_of_pairs(findings: Findings) -> Grid:
         )
         for pair in findings.comparison.pairs
     )
-    return Grid(
+    return Table(
         "The same pairs: differences of means, ratios of medians, and what their ranks say", heads, rows, (0, 1)
     )
 

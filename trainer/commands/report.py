@@ -44,21 +44,22 @@ def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summ
     begun = time.monotonic()
     statistics = None
     if experiment.spec.repeats > 1 and isinstance(experiment, HyperparamSearch):
-        from trainer.report.repeats import leave_statistics
+        from trainer.report.treatment_view import leave_statistics
 
         statistics = leave_statistics(folder, results)
     if not have("plotly"):
         print(
-            f"report: its plots need the package plotly, found none; {advice('plotly')}, then "
+            f"report: its charts need the package plotly, found none; {advice('plotly')}, then "
             f"`trialrun report {folder}`",
             file=sys.stderr,
         )
         return summary
-    # Imported late: what was found is on the screen before the plots are drawn.
-    from trainer.report.page import write_page
+    # Imported late: what was found is on the screen before the page is made.
+    from trainer.report.page import NAME, render
+    from trainer.report.sections import experiment_page
 
-    page = write_page(folder, experiment, trials, records, summary, statistics)
-    print(f"report: {page} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
+    write_text(folder / NAME, render(experiment_page(results, folder, statistics)))
+    print(f"report: {folder / NAME} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
     return summary
 
 

@@ -1,4 +1,4 @@
-"""Learning curves: reads what each epoch left behind and draws the best trial's among the others'."""
+"""Learning curves: reads what each epoch left behind and shows the best trial's among the others'."""
 
 import json
 import math
@@ -10,8 +10,9 @@ from typing import Any
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.record import NAIVE
-from trainer.report.canvas import BEST, LIGHT, Chart, draw, figures_axis, legend, whole_axis
+from trainer.report.charts import BEST, LIGHT, axis, figure, trace
 from trainer.report.results import Results
+from trainer.report.view import Chart
 from trainer.report.wording import count
 
 HISTORY, REPORTS = "history.jsonl", "reports.jsonl"
@@ -50,8 +51,8 @@ def read_curve(path: Path, step: str, names: Sequence[str], nested: str = "") ->
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
         steps.append(at)
-        for name, figure in found.items():
-            figures[name].append(figure)
+        for name, value in found.items():
+            figures[name].append(value)
     return Curve(tuple(steps), {name: tuple(each) for name, each in figures.items()}) if steps else None
 
 
@@ -67,8 +68,8 @@ def learning_curves(results: Results, folder: Path) -> list[Chart]:
     curves = [(trial, curve) for trial, curve in read if curve is not None]
     if not curves:
         reason = f"No trial left a history of its {step}s." if chosen else "No trial has ended yet."
-        return [Chart(f"{'Losses' if ours else 'Metrics'} by {step}", reason)]
-    words = f"A line is a trial, from {step} to {step}."
+        return [Chart("curves", f"{'Losses' if ours else 'Metrics'} by {step}", reason)]
+    words = f"A line is a trial, from {step} to {step}; pointed at, it tells which."
     if len(chosen) < len(results.records):
         words += f" Drawn are {count(len(chosen), 'trial')}, the best first, of {len(results.records):,}."
     if len(curves) < len(chosen):
@@ -90,10 +91,7 @@ def _metrics(results: Results) -> list[str]:
     return [*named, *others][:_MOST_METRICS]
 
 
-_TITLES = {
-    "validLoss": ("Validation loss", "valid-loss", "loss"),
-    "trainLoss": ("Training loss", "train-loss", "loss"),
-}
+_TITLES = {"validLoss": ("Validation loss", "loss"), "trainLoss": ("Training loss", "loss")}
 
 
 def _chart(
@@ -105,48 +103,43 @@ def _chart(
     step: str,
 ) -> Chart:
     """The curves of a figure, on the scale of the figures `scaled_with`."""
-    called, file, axis = _TITLES.get(name, (name, f"curve-{re.sub('[^A-Za-z0-9]', '-', name)}", name))
-    title = f"{called} by {step}"
+    called, unit = _TITLES.get(name, (name, name))
+    title, file = f"{called} by {step}", f"curve-{re.sub('[^A-Za-z0-9]', '-', name)}"
     drawn = [
-        figure
-        for _, curve in curves
-        for each in scaled_with
-        for figure in curve.figures[each]
-        if math.isfinite(figure)
+        value for _, curve in curves for each in scaled_with for value in curve.figures[each] if math.isfinite(value)
     ]
-    if not any(math.isfinite(figure) for _, curve in curves for figure in curve.figures[name]):
-        return Chart(title, "The histories hold no finite figure of it.")
+    if not any(math.isfinite(value) for _, curve in curves for value in curve.figures[name]):
+        return Chart(file, title, "The histories hold no finite figure of it.")
     low, high = min(drawn), max(drawn)
     log = low > 0 and high > 4 * low
     if log:
         words += " The vertical axis is logarithmic."
-
-    def paint(axes: Any) -> None:
-        axes.set_yscale("log" if log else "linear")
-        rest = "others" if results.best_ids else "trial"
-        once = {"best", rest}
-        for trial, curve in reversed(curves):  # the best last, on top
-            best = trial.id in results.best_ids
-            label = "best" if best else rest
-            axes.plot(
-                curve.steps,
-                curve.figures[name],
-                # A single point makes no line.
-                marker="o" if len(curve.steps) == 1 else "",
-                color=BEST if best else LIGHT,
-                linewidth=2.2 if best else 1.2,
-                label=label if label in once else "_",
-            )
-            once.discard(label)
-        margin = 0.05 * (high - low) or abs(high) or 1.0
-        axes.set_ylim(*((low / 1.15, high * 1.15) if log else (low - margin, high + margin)))
-        figures_axis(axes.yaxis, log=log)
-        whole_axis(axes.xaxis)
-        axes.set_xlabel(step)
-        axes.set_title(axis)
-        legend(axes)
-
-    return draw(file, title, words, paint)
+    place = {trial.id: row for row, trial in enumerate(results.trials)}
+    once = {"best", "others"}
+    traces = []
+    for trial, curve in reversed(curves):  # the best last, on top
+        best = trial.id in results.best_ids
+        group = "best" if best else "others"
+        hover = f"%{{text}}<br>{step} %{{x}}: %{{y:.5g}}<extra></extra>"
+        line = trace(
+            # A single point makes no line.
+            "markers" if len(curve.steps) == 1 else "lines",
+            curve.steps,
+            [value if math.isfinite(value) else None for value in curve.figures[name]],
+            BEST if best else LIGHT,
+            group,
+            legendgroup=group,
+            text={"column": "label", "row": place[trial.id]},
+            hovertemplate=hover,
+        )
+        line["showlegend"] = group in once
+        if len(curve.steps) > 1:
+            line["line"]["width"] = 2.5 if best else 1.2
+        once.discard(group)
+        traces.append(line)
+    bounds = [math.log10(low / 1.15), math.log10(high * 1.15)] if log else None
+    found = figure(traces, xaxis=axis(step), yaxis=axis(unit, log=log, range=bounds), hovermode="closest")
+    return Chart(file, title, words, found)
 
 
 def _finite(value: Any) -> float:

@@ -1,13 +1,18 @@
-"""A scale test's cells in tables: what each took, how far each worker count came, and how time scales."""
+"""What is shown of a scale test's cells: what each took, how far each worker count came, and how time scales."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+from trainer.columns import Table
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.scaling import CellFigures, ScaleFigures, Scaling
-from trainer.report.markup import Markup, element, table
+from trainer.report.charts import BEST, DATA, FAILED, SERIES, START, axis, figure, trace
+from trainer.report.view import ABSENT, Chart, Charts, Note, Section
 from trainer.report.wording import count, duration, listed, memory, number
 
-ABSENT = "–"
+# More worker counts than these begin again.
+_COLOURS = (SERIES, BEST, START, DATA)
+_STROKES = ("solid", "dash", "dot", "dashdot")
 _CELLS = ("size", "workers", "outcome", "time", "samples/s", "peak per rank", "floor", "limit")
 _SCALING = ("size", "workers", "time per sample", "growth", "speedup", "efficiency")
 
@@ -43,17 +48,17 @@ def withheld(scale: ScaleFigures) -> list[str]:
     return [f"No speedup of {listed(where)}: {why}." for why, where in places.items()]
 
 
-def sections(scale: ScaleFigures) -> Iterator[Markup]:
-    """The tables of the page."""
+def sections(scale: ScaleFigures) -> Iterator[Section]:
+    """The charts and tables of the page."""
+    yield Section("Time and memory against size", (Charts((time_by_size(scale), memory_by_size(scale))),))
     heads, *rows = cell_rows(scale)
     caption = f"Cells. Peak, floor and limit are memory as a limit counts it; {ABSENT}: not measured."
-    grid = table(caption, heads, rows, numbers=[0, 1, 3, 4, 5, 6, 7])
-    yield element("section", element("h2", "Cells"), grid)
+    yield Section("Cells", (Table(caption, heads, tuple(rows), left=(2,)),))
     if scale.scaling:
         heads, *rows = scaling_rows(scale)
         caption = "Growth: against the next smaller size. Speedup: against one worker at the same size."
-        reasons = (element("p", reason) for reason in withheld(scale))
-        yield element("section", element("h2", "Scaling"), table(caption, heads, rows, numbers=range(6)), *reasons)
+        reasons = (Note(reason, "soft") for reason in withheld(scale))
+        yield Section("Scaling", (Table(caption, heads, tuple(rows), left=()), *reasons))
 
 
 def _cell(cell: CellFigures) -> tuple[str, ...]:
@@ -85,3 +90,109 @@ def _scaling(one: Scaling) -> tuple[str, ...]:
         ABSENT if one.speedup is None else f"{one.speedup:.2f}×",
         ABSENT if one.efficiency is None else f"{one.efficiency:.0%}",
     )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The cells of one worker count that have a figure, by size."""
+
+    workers: int
+    cells: tuple[tuple[CellFigures, float], ...]
+
+
+def time_by_size(scale: ScaleFigures) -> Chart:
+    """Seconds of each cell."""
+    return _by_size(scale, "scale-time", "Time by size", "seconds", lambda cell: cell.seconds, ())
+
+
+def memory_by_size(scale: ScaleFigures) -> Chart:
+    """The peak of each cell's largest rank beyond its floor, and the limit where there is one."""
+
+    def above(cell: CellFigures) -> float | None:
+        if not cell.peak_bytes or cell.floor_bytes is None:
+            return None
+        return max(max(cell.peak_bytes) - cell.floor_bytes, 1) / 2**20
+
+    limits = {
+        round((cell.limit_bytes - cell.floor_bytes) / 2**20)
+        for cell in scale.cells
+        if cell.limit_bytes is not None and cell.floor_bytes is not None
+    }
+    title = "Peak memory above the floor by size"
+    return _by_size(scale, "scale-memory", title, "MiB", above, sorted(limits))
+
+
+def _by_size(
+    scale: ScaleFigures,
+    name: str,
+    title: str,
+    unit: str,
+    value: Callable[[CellFigures], float | None],
+    limits: Sequence[float],
+) -> Chart:
+    lines = [
+        line for workers in sorted({cell.workers for cell in scale.cells}) if (line := _line(scale, workers, value))
+    ]
+    if not lines:
+        return Chart(name, title, "No cell has measured it.")
+    failed = [(cell, figure) for line in lines for cell, figure in line.cells if cell.outcome != Outcome.SUCCEEDED]
+    sizes = sorted({cell.multiplier for cell in scale.cells})
+    traces = [
+        trace(
+            "lines+markers",
+            [cell.multiplier for cell, _ in line.cells],
+            [taken for _, taken in line.cells],
+            _COLOURS[i % len(_COLOURS)],
+            count(line.workers, "worker"),
+            line={"dash": _STROKES[i % len(_STROKES)]},
+            text=[
+                f"{cell.multiplier}x with {count(cell.workers, 'worker')}: {cell.outcome}" for cell, _ in line.cells
+            ],
+            hovertemplate=f"%{{text}}<br>%{{y:.5g}} {unit}<extra></extra>",
+        )
+        for i, line in enumerate(lines)
+    ]
+    if failed:
+        x, y = zip(*((cell.multiplier, taken) for cell, taken in failed), strict=True)
+        cross = {"symbol": "x-thin-open", "size": 13, "line": {"width": 3, "color": FAILED}}
+        words = {
+            "text": [str(cell.outcome) for cell, _ in failed],
+            "textposition": "top left",
+            "textfont": {"color": FAILED},
+        }
+        traces.append(trace("markers+text", x, y, FAILED, "failed", marker=cross, hoverinfo="skip", **words))
+    shapes = []
+    if len(limits) == 1:
+        dashed = {"color": "var(--soft)", "width": 1, "dash": "dash"}
+        said = {"text": "limit", "textposition": "start", "font": {"color": "var(--soft)"}}
+        shapes.append(
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "y0": limits[0],
+                "y1": limits[0],
+                "line": dashed,
+                "label": said,
+            }
+        )
+    ticks = {"tickvals": sizes, "ticktext": [f"{size}x" for size in sizes]}
+    x_axis = axis("training set, as a multiple of the base set", log=True, **ticks)
+    found = figure(traces, xaxis=x_axis, yaxis=axis(unit, log=True), shapes=shapes)
+    return Chart(name, title, _words(failed, limits), found)
+
+
+def _words(failed: Sequence[tuple[CellFigures, float]], limits: Sequence[float]) -> str:
+    words = "A line is a worker count. Both axes are logarithmic."
+    if failed:
+        reasons = [f"{cell.multiplier}x with {count(cell.workers, 'worker')} ({cell.outcome})" for cell, _ in failed]
+        words += f" A cross is a cell that failed, where it ended: {listed(reasons)}."
+    if limits:
+        words += f" The limit is {listed([memory(limit * 2**20) for limit in limits])} above the floor."
+    return words
+
+
+def _line(scale: ScaleFigures, workers: int, value: Callable[[CellFigures], float | None]) -> _Line | None:
+    found = [(cell, figure) for cell in scale.cells if cell.workers == workers and (figure := value(cell))]
+    return _Line(workers, tuple(sorted(found, key=lambda pair: pair[0].multiplier))) if found else None
