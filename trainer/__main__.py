@@ -143,6 +143,32 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
     compare.set_defaults(func=_lazily("compare"))
 
+    export = arguments.command(commands, "export", "write a run's trials as a table, for Optuna, or for TensorBoard")
+    export.add_argument("source", metavar="SOURCE", help="a run's folder, or hps/NAME, sct/NAME or NAME on a cluster")
+    arguments.cluster(export, "the cluster's experiment is")
+    export.add_argument("--csv", type=arguments.path, metavar="FILE", help="a table, a row for each trial")
+    export.add_argument("--parquet", type=arguments.path, metavar="FILE", help="the same with typed columns")
+    export.add_argument(
+        "--optuna", type=arguments.path, metavar="FILE", help="a study, which Optuna opens as sqlite:///FILE"
+    )
+    export.add_argument(
+        "--tensorboard", type=arguments.path, metavar="FOLDER", help="event files, for `tensorboard --logdir FOLDER`"
+    )
+    export.set_defaults(func=_lazily("export"))
+
+    dashboard = arguments.command(commands, "dashboard", "open Optuna's dashboard on a run, also while it runs")
+    dashboard.add_argument(
+        "folder", type=arguments.path, metavar="DIR", help="the folder of a run, such as runs/NAME"
+    )
+    dashboard.add_argument(
+        "--port",
+        type=arguments.port,
+        default=8080,
+        metavar="N",
+        help="where it listens on this machine (default %(default)s; 0 for any that is free)",
+    )
+    dashboard.set_defaults(func=_lazily("dashboard"))
+
     apply = arguments.command(
         commands, "apply", "apply an experiment to a cluster, with a ConfigMap made of its code folder"
     )

@@ -85,6 +85,13 @@ def index(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """A TCP port; 0 for any that is free."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text}")
+    return int(text)
+
+
 def name(text: str) -> str:
     """Text that isn't empty, such as a namespace."""
     if not text.strip():

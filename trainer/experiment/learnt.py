@@ -79,7 +79,7 @@ def importance(spec: SearchSpec, points: Points) -> dict[str, float]:
     ordered = sorted(points.sign * mean for mean in points.means.values())
     if len(ordered) < FEWEST_POINTS or ordered[0] == ordered[-1]:
         return {}
-    most = ordered[max(_FEWEST_BEST, math.ceil(_BEST_SHARE * len(ordered))) - 1]
+    most = ordered[best_of(len(ordered)) - 1]
     every = [points.firsts[point].parameters for point in points.means]
     best = [points.firsts[point].parameters for point, mean in points.means.items() if points.sign * mean <= most]
     found = {parameter.name: _divergence(_Axis(spec, parameter), every, best) for parameter in spec.parameters}
@@ -87,6 +87,11 @@ def importance(spec: SearchSpec, points: Points) -> dict[str, float]:
     if not total:
         return {}
     return {name: found[name] / total for name in sorted(found, key=lambda name: -found[name])}
+
+
+def best_of(points: int) -> int:
+    """How many of so many points count as the best of them."""
+    return max(_FEWEST_BEST, math.ceil(_BEST_SHARE * points))
 
 
 class _Axis:
