@@ -18,7 +18,7 @@ ALONE := tests/unit tests/repo tests/train tests/data_sources tests/local
 # Of the second tier those with a control plane go first, by themselves: each process of pytest keeps what it has started
 # to its end, and control planes are never idle.
 CONTROL_PLANE := tests/cluster tests/chart
-SERVICES := tests/kafka tests/spark tests/install
+SERVICES := tests/kafka tests/spark tests/install tests/mlflow
 # Files stay whole, in their order.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
@@ -44,7 +44,7 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 test: .venv/dev.stamp ## Test all that needs no service: minutes, without Go, Java or root
 	$(BIN)/python -m pytest $(or $(TESTS),$(ALONE)) -m "not slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
 
-test-services: .venv/dev.stamp programs ## Test whole runs, wheels, and on a control plane, Kafka and Spark (Go, Java)
+test-services: .venv/dev.stamp .mlflow/mlflow.stamp programs ## Test whole runs, wheels, and with a control plane, Kafka, Spark and MLflow (Go, Java)
 	$(BIN)/python -m pytest $(or $(TESTS),$(CONTROL_PLANE)) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)
 	$(if $(TESTS),,$(BIN)/python -m pytest $(SERVICES) $(ALONE) -m "service or slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS))
 
@@ -113,13 +113,13 @@ lock: .venv/uv.stamp ## Resolve requirements/*.txt anew from pyproject.toml
 	scripts/lock
 
 clean: ## Delete what make and the tests made
-	rm -rf .venv .lint dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .lint .mlflow dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # A wheel of the project, for `pip install dist/trialrun-*.whl`, with [trainer] to train.
 dist: .venv/build.stamp ## Make a wheel in dist/ that needs no clone
 	$(BIN)/python -m hatchling build --target wheel
 
-.SECONDARY: .venv/uv.stamp .lint/uv.stamp .venv/build.stamp
+.SECONDARY: .venv/uv.stamp .lint/uv.stamp .mlflow/uv.stamp .venv/build.stamp
 
 %/uv.stamp:
 	$(PYTHON) -m venv $*
@@ -146,4 +146,9 @@ endif
 
 .lint/%.stamp: requirements/%.txt .lint/uv.stamp
 	.lint/bin/uv pip install --quiet --python .lint/bin/python --require-hashes -r $<
+	touch $@
+
+# MLflow's server, for tests; by itself, as it would hold other packages back.
+.mlflow/%.stamp: requirements/%.txt .mlflow/uv.stamp
+	.mlflow/bin/uv pip install --quiet --python .mlflow/bin/python --require-hashes -r $<
 	touch $@

@@ -13,7 +13,7 @@ import pytest
 from version_0_1 import Version01, unpacked
 
 TESTS = Path(__file__).parent
-SERVICES = {"cluster", "chart", "kafka", "spark", "install"}
+SERVICES = {"cluster", "chart", "kafka", "spark", "install", "mlflow"}
 TORTURE = os.environ.get("TRIALRUN_TORTURE") == "1"
 
 
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "slow: takes so long that `make test` leaves it to `make test-all`: whole runs"
     )
-    config.addinivalue_line("markers", "service: needs a control plane, Kafka, Spark or the package index")
+    config.addinivalue_line("markers", "service: needs a control plane, Kafka, Spark, MLflow or the package index")
     config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
     # A shell has what it starts in the background ignore Ctrl-C, and so would the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)

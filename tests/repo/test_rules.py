@@ -27,6 +27,7 @@ READ_THE_ENVIRONMENT = {
     "trainer/commands/pod.py",
     "trainer/spark/driver.py",
     "trainer/spark/rank.py",
+    "trainer/tracking/address.py",
 }
 
 

@@ -33,6 +33,8 @@ from trainer.report.live import progress
 from trainer.scheduling.history import History, taken_up
 from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload, workload
+from trainer.tracking.tracker import LOG as TRACKING_LOG
+from trainer.tracking.tracker import Tracker, tracking
 
 if TYPE_CHECKING:  # what trains needs more than a program does, and is imported where it is needed
     from trainer.local.cells import Cells
@@ -82,12 +84,17 @@ def main(options: argparse.Namespace) -> int:
             lessons = _lessons(options, work, folder, found)
             for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
                 signal.signal(stop, _interrupt)
-            try:
-                _run_what_is_left(options, work, entries, folder, files, lessons, replay)
-            except KeyboardInterrupt:
-                _tell_what_is_kept(folder, experiment)
-                return INTERRUPTED
-            summary = leave_report(folder, experiment, read_entries(folder))
+            with tracking(experiment, folder) as tracker:
+                try:
+                    _run_what_is_left(options, work, entries, folder, files, lessons, replay, tracker)
+                except KeyboardInterrupt:
+                    _tell_what_is_kept(folder, experiment)
+                    if tracker is not None:
+                        tracker.finish(interrupted=True)
+                    return INTERRUPTED
+                summary = leave_report(folder, experiment, read_entries(folder))
+                if tracker is not None:
+                    tracker.finish()
             if options.json:
                 print(summary.model_dump_json(by_alias=True))
     except LauncherEnded as error:
@@ -105,6 +112,7 @@ def _run_what_is_left(
     files: ProgramFiles | None,
     lessons: Sequence[Lesson],
     replay: Replay | None,
+    tracker: Tracker | None,
 ) -> None:
     """Runs what has no success in the ledger. Nothing of the folder changes before trials can be started."""
     history = taken_up(work, entries, now())
@@ -129,6 +137,8 @@ def _run_what_is_left(
                 replay.leave(folder)
             elif lessons:
                 leave_lessons(folder, lessons)
+            if tracker is not None:
+                tracker.follow()
             with Ledger(folder) as ledger:
                 run(
                     work,
@@ -140,10 +150,11 @@ def _run_what_is_left(
                     progress=shown,
                     suggester=suggester,
                     ends={} if replay is None else replay.ends,
+                    begun=None if tracker is None else tracker.begun,
                 )
     except (UserError, KeyboardInterrupt):
         if not settled:  # a run that was refused leaves nothing
-            for each in (log, folder / SUGGESTIONS_LOG):
+            for each in (log, folder / SUGGESTIONS_LOG, folder / TRACKING_LOG):
                 each.unlink(missing_ok=True)
         raise
 

@@ -22,7 +22,8 @@ OURS = ("-P", "-m")
 class Child:
     """Runs Python with the words of `program`, the ends of its two pipes and `arguments`.
 
-    Told to end, it has `patience` seconds to do so. `what` it is stands in the error that tells of its end.
+    Told to end, it has `patience` seconds to do so. `what` it is stands in the error that tells of its end. Who asks
+    it `waits` for it to take the request, as a rule.
     """
 
     program: tuple[str, ...]
@@ -31,6 +32,7 @@ class Child:
     arguments: tuple[str, ...] = ()
     patience: float = 10.0
     environment: Mapping[str, str] | None = None  # its variables; this process's by default
+    waits: bool = True
     events: int = -1
     _lines: Lines = field(default_factory=Lines)
 
@@ -51,6 +53,7 @@ class Child:
             )
         os.close(theirs_in)
         os.close(theirs_out)
+        os.set_blocking(self._requests, self.waits)
 
     def end(self) -> None:
         """Ends the requests and returns when it is gone, with all it started."""
@@ -67,6 +70,7 @@ class Child:
 
         Raises:
             LauncherEnded: it is gone.
+            BlockingIOError: it can't take the request now, and is not waited for.
         """
         try:
             os.write(self._requests, json.dumps(request).encode() + b"\n")

@@ -21,6 +21,7 @@ from trainer.local.ledger import REPLAY, RUNGS, SUGGESTIONS, WARM_START, read_le
 
 EXPERIMENT = "experiment.json"
 SUMMARY = "summary.json"
+TRACKING = "tracking.json"  # what a tracker knows the run by
 TRIALS = "trials"
 MARK = ".trialrun"
 _LOCK = ".lock"
@@ -114,7 +115,7 @@ def settle(folder: Path, experiment: Experiment, *, fresh: bool) -> None:
     """Makes `folder` hold this experiment. Results that it holds stay; `fresh` throws them away, the ledger first."""
     if fresh:
         kept = (LEDGER, SUGGESTIONS, RUNGS, WARM_START, REPLAY)
-        for name in (*kept, SUMMARY, EXPERIMENT, "report.html", "statistics.json", TRIALS, "statistics"):
+        for name in (*kept, SUMMARY, TRACKING, EXPERIMENT, "report.html", "statistics.json", TRIALS, "statistics"):
             _remove(folder / name)
     write_text(folder / EXPERIMENT, json.dumps(experiment.document(sparse=True), indent=2) + "\n")
 

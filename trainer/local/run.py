@@ -1,7 +1,7 @@
 """Runs an experiment on this machine: starts and stops what the scheduler says, records each attempt as it ends."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,10 +60,12 @@ def run(
     progress: Progress,
     suggester: Suggester | None = None,
     ends: Mapping[str, int] = {},
+    begun: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Record]:
     """Runs what the history has left, at most `jobs` trials at once; returns the records, each written as it comes.
 
     The launcher is ready. A learning search needs a `suggester`. A trial that `ends` at a step is stopped there.
+    `begun` hears of each attempt that starts: its trial, its number, and when (milliseconds since 1970).
 
     Raises:
         UserError: the ledger can't be written.
@@ -112,6 +114,8 @@ def run(
             launcher.start(start.trial, trial_folder(folder, start.trial), told, ends.get(start.trial.id))
             running[start.trial.id] = _started(start, launcher.start_seconds, work.deadline_seconds)
             progress.started(start.trial)
+            if begun is not None:
+                begun(start.trial, start.attempt, running[start.trial.id].started)
         for identity in decision.stops:
             entry = history.last_entry(work.by_id[identity])
             stop(running[identity], why(entry, work.metric or "") if entry is not None else "")
