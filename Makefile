@@ -18,7 +18,7 @@ ALONE := tests/unit tests/repo tests/train tests/data_sources tests/local
 # Of the second tier those with a control plane go first, by themselves: each process of pytest keeps what it has started
 # to its end, and control planes are never idle.
 CONTROL_PLANE := tests/cluster tests/chart
-SERVICES := tests/kafka tests/spark tests/install tests/mlflow
+SERVICES := tests/browser tests/kafka tests/spark tests/install tests/mlflow
 # Files stay whole, in their order.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9

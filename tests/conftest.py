@@ -13,7 +13,7 @@ import pytest
 from version_0_1 import Version01, unpacked
 
 TESTS = Path(__file__).parent
-SERVICES = {"cluster", "chart", "kafka", "spark", "install", "mlflow"}
+SERVICES = {"browser", "cluster", "chart", "kafka", "spark", "install", "mlflow"}
 TORTURE = os.environ.get("TRIALRUN_TORTURE") == "1"
 
 

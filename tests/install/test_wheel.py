@@ -97,4 +97,4 @@ def test_a_plain_install_runs_programs_beside_a_users_modules(plain: Installed, 
     done = plain("trialrun", "run", "search.yaml", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["best"]["value"] == 3.001
-    assert "report: its plots need the package matplotlib, found none; install it with" in done.stderr
+    assert "report: its charts need the package plotly, found none; install it with" in done.stderr

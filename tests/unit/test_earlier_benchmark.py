@@ -251,7 +251,7 @@ SCIPY = ["analyse", "compare", "findings", "text", "draw", "export"]
     [
         ("scipy", SCIPY, "comparing treatments", "statistics"),
         ("statsmodels", SCIPY[1:], "comparing treatments", "statistics"),
-        ("matplotlib", ["draw"], "drawing", "report"),
+        ("matplotlib", ["draw"], "drawing", "statistics"),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_the_extra_that_has_it(

@@ -1,5 +1,7 @@
 """The page: whole, self-contained, safe, bounded, and only of what was measured."""
 
+import base64
+import hashlib
 import json
 import random
 import re
@@ -8,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +20,13 @@ from trainer.experiment.outcome import ADVICE, Outcome
 from trainer.experiment.record import RUNG, STEP, Environment, Record
 from trainer.experiment.spec import Experiment, Scalar
 from trainer.experiment.summary import summarize
-from trainer.report.page import write_page
+from trainer.report.page import render
+from trainer.report.results import Results
+from trainer.report.sections import experiment_page
 from unit.builders import a_record, a_trial, an_experiment
 
 SHORT = [{"name": "train.learningRate", "choices": [0.001, 0.01]}]  # fewer charts to draw
-VOID = frozenset({"meta", "br", "hr"})
+VOID = frozenset({"meta", "br", "hr", "input"})
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & \x1b[31m \x07 $\\frac{"
 
 
@@ -33,6 +38,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.text: list[str] = []
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -49,7 +55,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif not self.open or self.open[-1] != "style":
             self.text.append(data)
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -59,11 +67,25 @@ class Page(HTMLParser):
     def words(self) -> str:
         return " ".join(" ".join(self.text).split())
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page's own script draws from."""
+        return dict(json.loads(self.scripts[0]))
+
+    @property
+    def charts(self) -> dict[str, dict[str, Any]]:
+        return dict(self.data["charts"])
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The trials' columns by name."""
+        return {column["name"]: column["values"] for column in self.data["columns"]}
+
 
 def written(folder: Path, experiment: Experiment, records: Sequence[Record], baseline: Sequence[Record] = ()) -> str:
     trials = expand(experiment)
     summary = summarize(experiment, trials, records, figures(experiment, trials, baseline))
-    return write_page(folder, experiment, trials, records, summary).read_text(encoding="utf-8")
+    return render(experiment_page(Results(experiment, trials, records, summary), folder))
 
 
 def ten_thousand() -> tuple[list[Trial], list[Record]]:
@@ -115,7 +137,7 @@ def a_search_with_failures(folder: Path) -> str:
 def test_the_page_says_the_best_first_then_counts_then_what_failed_and_what_to_do(searched: str) -> None:
     words = Page(searched).words
     said = [
-        "The best validMse is 0.001 , with learningRate 0.0001, hiddenSize 32 and layers 1.",
+        "The best validMse is 0.001, with learningRate 0.0001, hiddenSize 32 and layers 1.",
         "17 of 18 trials succeeded, 1 failed. That took 36.0 s, one at a time.",
         "Diverged 1 Trial 5: training loss became nan in epoch 8",
         ADVICE[Outcome.DIVERGED],
@@ -126,41 +148,60 @@ def test_the_page_says_the_best_first_then_counts_then_what_failed_and_what_to_d
     assert -1 not in [words.find(sentence) for sentence in said]
 
 
-def test_the_page_needs_nothing_from_outside_and_runs_nothing(searched: str) -> None:
+def test_the_page_needs_nothing_from_outside_and_runs_only_its_own_scripts(searched: str) -> None:
     page = Page(searched)
-    assert not {"script", "link", "img", "iframe", "image", "object"} & {tag for tag, _ in page.tags}
+    assert not {"link", "img", "iframe", "image", "object"} & {tag for tag, _ in page.tags}
     for _, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
-        assert all(attributes.get(name, "#").startswith("#") for name in ("href", "src", "xlink:href"))
-    assert not re.search(r"https?:|@import|url\((?!#)", searched)
+        assert not {"href", "src", "xlink:href"} & attributes.keys()
+    (policy,) = (each["content"] for each in page.all("meta") if "http-equiv" in each)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    hashes = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in page.scripts[1:]}
+    assert {each["type"] for each in page.all("script") if each} == {"application/json"}
+    assert set(re.findall(r"'sha256-(.*?)'", policy)) == hashes
+    assert len(hashes) == 2
 
 
-def test_every_chart_has_a_title_a_text_and_ids_of_its_own(searched: str) -> None:
+def test_every_chart_has_a_place_a_title_and_a_text(searched: str) -> None:
     page = Page(searched)
-    charts = page.all("svg")
-    assert len(charts) == 11  # three of what was learnt, by trial, by three parameters, two losses, time, timeline
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    for chart in charts:
-        assert chart["role"] == "img"
-        assert set(chart["aria-labelledby"].split()) <= set(ids)
-    used = [attributes["href"][1:] for attributes in page.all("use")]
-    assert set(used) <= set(ids)
+    places = [attributes["data-chart"] for attributes in page.all("div") if "data-chart" in attributes]
+    assert places == [
+        "importance", "by-trial", "best-by-trial", "best-by-time", "slice-0", "slice-1", "slice-2", "parallel", "explorer",
+        "curve-validLoss", "curve-trainLoss", "timeline", "time",
+    ]  # fmt: skip
+    assert set(page.charts) == set(places)
+    assert len(page.all("figure")) == len(page.all("figcaption")) == len(places)
 
 
 def test_charts_take_their_colours_from_the_page_so_that_they_follow_light_and_dark(searched: str) -> None:
-    drawings = "".join(re.findall(r"<svg.*?</svg>", searched, flags=re.DOTALL))
-    assert "var(--best)" in drawings
-    assert not re.search(r"#[0-9a-f]{6}\b", re.sub(r'(href="|url\()#[^")]*', "", drawings))
-    used = set(re.findall(r"var\((--[a-z-]+)\)", searched))
-    light, dark = (set(re.findall(r"(--[a-z-]+):", part)) for part in searched.split("prefers-color-scheme: dark", 1))
+    drawn = json.dumps(Page(searched).charts)
+    assert "var(--best)" in drawn
+    assert not re.search(r"#[0-9a-f]{6}\b", drawn)
+    style = searched[searched.index("<style>") : searched.index("</style>")]
+    used = set(re.findall(r"var\((--[a-z-]+)\)", drawn + style))
+    light, dark = (set(re.findall(r"(--[a-z-]+):", part)) for part in style.split("prefers-color-scheme: dark", 1))
     assert used <= light & dark
+
+
+def test_charts_and_table_have_the_ledgers_figures_to_the_bit(searched: str) -> None:
+    page = Page(searched)
+    trials = expand(an_experiment())
+    values = [None if trial.index == 5 else 0.001 * (1 + trial.index * 7 % 18) for trial in trials]
+    assert page.columns["metrics.validMse"] == values
+    assert page.columns["id"] == [trial.id for trial in trials]
+    assert page.columns["parameters.train.learningRate"] == [
+        trial.parameters["train.learningRate"] for trial in trials
+    ]
+    assert page.columns["outcome"][4:6] == ["Succeeded", "Diverged"]
+    assert page.data["order"][:2] == [0, 13]
+    dots = page.charts["by-trial"]["data"][0]
+    assert dots["y"] == {"column": "metrics.validMse", "rows": [row for row in range(18) if row != 5]}
 
 
 def test_every_table_has_a_caption_and_heads(searched: str) -> None:
     page = Page(searched)
     tables = len(page.all("table"))
-    assert tables == len(page.all("caption")) == len(page.all("thead"))
+    assert tables == len(page.all("caption")) == len(page.all("thead")) + 1  # that of trials has its own script's
     assert {head["scope"] for head in page.all("th")} == {"col", "row"}
 
 
@@ -175,11 +216,16 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         a_record(trials[1], environment=there).model_copy(update={"metrics": {HOSTILE: 1.0, "validMse": 0.1}}),
         a_record(trials[2], outcome=Outcome.CRASHED, error=HOSTILE),
     ]
-    text = write_page(tmp_path, experiment, trials, records, summarize(experiment, trials, records)).read_text()
+    text = render(
+        experiment_page(Results(experiment, trials, records, summarize(experiment, trials, records)), tmp_path)
+    )
     page = Page(text)
-    assert not {"script", "img", "b"} & {tag for tag, _ in page.tags}
+    assert not {"img", "b"} & {tag for tag, _ in page.tags}
+    assert len(page.scripts) == 3
     assert not [1 for _, attributes in page.tags if "onerror" in attributes]
     assert "<script>alert(1)</script>" in page.words
+    assert "<script>alert(1)</script>" in page.columns["parameters.data.target"][0]
+    text = text.replace(page.scripts[1], "")  # Plotly's
     assert not [c for c in text if not c.isprintable() and c not in "\n\t"]
 
 
@@ -187,23 +233,9 @@ def test_the_same_records_give_the_same_bytes(searched: str, tmp_path: Path) -> 
     assert a_search_with_failures(tmp_path) == searched
 
 
-def test_a_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = written(tmp_path, an_experiment(), [])
-
-    def fail(part: Path, _: Path) -> None:
-        assert part.stat().st_size > 0
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space left"):
-        written(tmp_path, an_experiment(), [a_record()])
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    assert (tmp_path / "report.html").read_text() == first
-
-
 def test_without_records_every_figure_is_absent_with_a_reason(tmp_path: Path) -> None:
     page = Page(written(tmp_path, an_experiment(), []))
-    assert not page.all("svg")
+    assert not page.charts
     for sentence in (
         "There is no best trial yet: none has measured validMse.",
         "0 of 18 trials succeeded, 18 not run.",
@@ -231,7 +263,8 @@ def test_one_trial_makes_a_page(tmp_path: Path) -> None:
     leave_history(tmp_path, trial, [0.3])
     page = Page(written(tmp_path, experiment, [a_record(trial)]))
     assert "Its one trial succeeded." in page.words
-    assert len(page.all("svg")) == 5  # a parameter with one value has no chart
+    # A parameter with one value has no chart.
+    assert list(page.charts) == ["by-trial", "curve-validLoss", "curve-trainLoss", "timeline", "time"]
 
 
 def test_repeats_show_mean_and_deviation(tmp_path: Path) -> None:
@@ -241,6 +274,7 @@ def test_repeats_show_mean_and_deviation(tmp_path: Path) -> None:
     assert "The best validMse is 0.2 ± 0.1 (mean and deviation of 3 repeats)" in words
     assert "A bar is the mean of a point's repeats, one deviation to either side." in words
     assert "validMse 0.2 0.1" in words
+    assert "Trials 0 to 2, 3 repeats of one point" in words
 
 
 def test_of_several_attempts_the_latest_counts(tmp_path: Path) -> None:
@@ -258,10 +292,18 @@ def test_a_scale_test_lists_its_cells_and_the_largest_that_succeeded(tmp_path: P
     )
     records = [a_record(trial) for trial in expand(experiment)]
     records[2] = a_record(expand(experiment)[2], outcome=Outcome.HOST_OOM, error="killed", memory=(None,))
-    words = Page(written(tmp_path, experiment, records)).words
-    assert "The largest training set that succeeded: 10x with 1 worker and 50x with 2 workers." in words
-    assert "cell id multiplier workers outcome epochs time peak memory" in words
-    assert re.search(r"2 [0-9a-f]{10} 50 1 HostOOM 20 2.00 s –", words)
+    page = Page(written(tmp_path, experiment, records))
+    assert "The largest training set that succeeded: 10x with 1 worker and 50x with 2 workers." in page.words
+    assert [column["head"] for column in page.data["columns"] if column["shown"]] == [
+        "cell", "id", "multiplier", "workers", "outcome", "epochs", "time", "peak memory",
+    ]  # fmt: skip
+    assert [page.columns[name][2] for name in ("outcome", "epochs", "seconds", "peakBytes")] == [
+        "HostOOM",
+        20,
+        2.0,
+        None,
+    ]
+    assert page.data["order"] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_baseline_is_compared_and_what_differs_is_named(tmp_path: Path) -> None:
@@ -285,15 +327,13 @@ def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:
     trials, records = ten_thousand()
     for trial in trials[:100]:
         leave_history(tmp_path, trial, [1 / (1 + epoch) for epoch in range(500)])
-    summary = summarize(experiment, trials, records)
+    results = Results(experiment, trials, records, summarize(experiment, trials, records))
     began = time.process_time()
-    text = write_page(tmp_path, experiment, trials, records, summary).read_text(encoding="utf-8")
-    assert time.process_time() - began < 5
-    assert len(text) < 2_000_000
-    assert all(len(drawing) < 100_000 for drawing in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
-    words = Page(text).words
-    assert "The first 300 of 10,000 trials, the best first; the other 9,700 are in results.jsonl" in words
-    assert "Of 10,000 trials every 25th, by its objective, is drawn." in words
+    text = render(experiment_page(results, tmp_path))
+    assert time.process_time() - began < 10
+    page = Page(text)
+    assert len(text) - len(page.scripts[1]) < 4_000_000
+    assert len(page.columns["trial"]) == len(page.data["order"]) == 10_000
 
 
 def a_search_that_stopped(**spec: object) -> tuple[Experiment, list[Record]]:
@@ -316,22 +356,19 @@ def test_a_search_that_stopped_trials_says_what_that_saved(tmp_path: Path) -> No
     said = "Stopped early: 5 of 15 trials, 30 % of the steps not run (90 of 300), 7.20 s saved."
     assert said in page.words
     assert "steps not run 30 %" in page.words
-    assert "Stopped at step 2 2 0.20 s" in page.words
-    assert "A stroke on the lower edge is a trial that was stopped early." in page.words
+    assert [page.columns[name][0] for name in ("outcome", "epochs", "seconds")] == ["Stopped at step 2", 2, 0.2]
+    assert "A stroke on the lower edge is a trial stopped early." in page.words
     assert "What did not succeed" not in page.words
 
 
 def test_the_page_shows_how_the_best_improved_and_what_made_the_difference(tmp_path: Path) -> None:
-    text = written(tmp_path, *a_search_that_stopped())
-    page = Page(text)
-    assert {"best-by-trial-title", "best-by-time-title", "importance-title"} <= {
-        attributes["id"] for attributes in page.all("title") if "id" in attributes
-    }
+    page = Page(written(tmp_path, *a_search_that_stopped()))
+    assert {"best-by-trial", "best-by-time", "importance"} <= page.charts.keys()
     assert "The best, 1.1, came after 9 trials of 15." in page.words
     assert "The best came after 12.0 s of 30.0 s; pauses between runs are left out." in page.words
     assert "PED-ANOVA" in page.words
     few = Page(written(tmp_path, an_experiment(parameters=SHORT), []))
-    assert "What was learnt" not in few.words
+    assert not {"best-by-trial", "importance"} & few.charts.keys()
     assert "PED-ANOVA" not in few.words
 
 
@@ -345,6 +382,7 @@ def test_what_ended_a_search_before_all_points_were_tried_is_said(tmp_path: Path
 
 def test_where_every_point_breaks_a_constraint_that_is_why_there_is_no_best(tmp_path: Path) -> None:
     experiment, records = a_search_that_stopped(constraints=[{"metric": "validR2", "atLeast": 0}])
-    words = Page(written(tmp_path, experiment, records)).words
-    assert "There is no best trial: every point that was measured breaks a constraint of the search." in words
-    assert "What was learnt" not in words
+    page = Page(written(tmp_path, experiment, records))
+    assert "There is no best trial: every point that was measured breaks a constraint of the search." in page.words
+    assert "best-by-trial" not in page.charts
+    assert "importance" in page.charts

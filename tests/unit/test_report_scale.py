@@ -1,14 +1,15 @@
 """A scale test's tables and charts: every cell, what failed and why, the frontier, the scaling."""
 
-import re
+import json
 from pathlib import Path
 
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Charged, Memory, MemoryLimit, Record, Seconds
 from trainer.experiment.summary import summarize
-from trainer.report.page import write_page
+from trainer.report.page import render
 from trainer.report.results import Results
+from trainer.report.sections import experiment_page
 from trainer.report.tables import closing
 from unit.builders import a_record, an_experiment
 from unit.test_report_page import Page
@@ -51,21 +52,24 @@ def test_the_terminal_shows_each_cell_the_frontier_and_the_scaling() -> None:
 
 
 def test_the_page_draws_time_and_memory_against_size_and_says_what_failed_where(tmp_path: Path) -> None:
-    text = write_page(tmp_path, EXPERIMENT, TRIALS, ledger(), results().summary).read_text(encoding="utf-8")
-    page = Page(text)
-    drawings = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert len(drawings) == 4  # time and memory by size, time per cell, timeline
-    for drawing in drawings[:2]:
+    page = Page(render(experiment_page(results(), tmp_path)))
+    assert list(page.charts) == ["scale-time", "scale-memory", "timeline", "time"]
+    for name in ("scale-time", "scale-memory"):
+        drawn = json.dumps(page.charts[name])
         for label in ("1 worker", "2 workers", "failed", "HostOOM", "50x"):
-            assert label in drawing
+            assert label in drawn
+    one = page.charts["scale-time"]["data"][0]
+    assert (one["x"], one["y"]) == ([1, 10, 50], [2.0, 11.0, 51.0])
+    (limit,) = page.charts["scale-memory"]["layout"]["shapes"]
+    assert (limit["y0"], limit["y1"]) == (64, 64)
     assert "A cross is a cell that failed, where it ended: 50x with 1 worker (HostOOM)." in page.words
     assert "The limit is 64 MiB above the floor." in page.words
     assert "size workers time per sample growth speedup efficiency" in page.words
 
 
 def test_a_scale_test_that_has_not_run_has_a_page_without_charts(tmp_path: Path) -> None:
-    summary = summarize(EXPERIMENT, TRIALS, [])
-    page = Page(write_page(tmp_path, EXPERIMENT, TRIALS, [], summary).read_text(encoding="utf-8"))
-    assert not page.all("svg")
+    nothing = Results(EXPERIMENT, TRIALS, [], summarize(EXPERIMENT, TRIALS, []))
+    page = Page(render(experiment_page(nothing, tmp_path)))
+    assert not page.charts
     assert "No cell has succeeded." in page.words
     assert "No cell has measured it." in page.words

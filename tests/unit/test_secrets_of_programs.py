@@ -17,8 +17,9 @@ from trainer.experiment.record import RankReport, decode_report, encode, encode_
 from trainer.experiment.summary import summarize
 from trainer.local.processes import rank_exit
 from trainer.report.live import progress
-from trainer.report.page import write_page
+from trainer.report.page import render
 from trainer.report.results import Results
+from trainer.report.sections import experiment_page
 from trainer.report.tables import closing
 from trainer.training.distributed import Ranks
 from trainer.training.trial import failure
@@ -94,7 +95,7 @@ def test_where_results_of_before_are_shown(tmp_path: Path) -> None:
     trials = expand(experiment)
     records = [a_record(trials[0]), a_record(trials[1], outcome=Outcome.CRASHED, error=SAID)]
     summary = summarize(experiment, trials, records)
-    page = write_page(tmp_path, experiment, trials, records, summary).read_text()
+    page = render(experiment_page(Results(experiment, trials, records, summary), tmp_path))
     shown = io.StringIO()
     with progress(experiment, trials, [], slots=1, stream=shown) as lines:
         lines.ended(trials[1], records[1])

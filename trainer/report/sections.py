@@ -265,9 +265,10 @@ def _charts(results: Results, folder: Path) -> Iterator[Section]:
     if results.metric is not None:
         found = [charts.objective_by_trial(results), *charts.best_so_far(results)]
         yield _drawn("How the search went", found)
-        wide = [chart for chart in (charts.parallel(results), charts.explorer(results)) if chart is not None]
-        if results.values and (by := [*charts.slices(results), *wide]):
-            yield _drawn("What the parameters do", by)
+        mattered = charts.importance(results) if results.summary.best is None else None  # else beside the best
+        by = [mattered, *charts.slices(results), charts.parallel(results), charts.explorer(results)]
+        if shown := [chart for chart in by if chart is not None]:
+            yield _drawn("What the parameters do", shown)
     if results.summary.scale is None:  # whose cells are trained for their time and memory, often for a single epoch
         yield _drawn("Learning curves", curves.learning_curves(results, folder))
     yield _drawn("Time", [charts.timeline(results), charts.time_per_trial(results)])
