@@ -133,11 +133,14 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     report.set_defaults(func=_lazily("report"))
 
-    compare = arguments.command(commands, "compare", "compare two runs: time, speedup, metrics, cost")
+    compare = arguments.command(
+        commands, "compare", "compare runs: which is better, what was changed, time, speedup, cost, metrics"
+    )
     compare.add_argument(
         "a", metavar="A", help="the baseline: a run's folder, or hps/NAME, sct/NAME or NAME on a cluster"
     )
     compare.add_argument("b", metavar="B", help="what is compared with it, named in the same way")
+    compare.add_argument("more", nargs="*", metavar="C", help="further runs to compare with A")
     arguments.cluster(compare, "the cluster's experiments are")
     compare.add_argument("--html", type=arguments.path, metavar="FILE", help="also write a page with plots")
     compare.add_argument("--json", action="store_true", help="print the comparison as JSON")

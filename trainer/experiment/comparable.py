@@ -5,9 +5,10 @@ version 0.1 or of another trainer, is unverified: it counts as what its paramete
 (docs/decisions/0016-what-results-rest-on.md).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import OBJECTIVES
@@ -103,6 +104,40 @@ def content_fields(trial: Trial) -> Fields:
     if not isinstance(trial.runs, Training):
         return ()
     return tuple(item for item in trial.parameters.items() if _chooses_content(item[0]))
+
+
+def unlike(metric: str, one: tuple[Trial, Record], other: tuple[Trial, Record]) -> str | None:
+    """Why `metric` can't be compared between two trials of different experiments; None where nothing speaks against.
+
+    The text has no subject: "trained on other data". Content that was chosen otherwise is no reason by itself, as
+    long as both were validated on the same samples. Neither is other code: it may be what is compared.
+    """
+    (trial, record), (against, theirs) = one, other
+    told = [(record.evidence.get(key), theirs.evidence.get(key)) for key in (DATA, INPUTS, VALIDATION)]
+    data, inputs, validation = ((a, b) if a is not None and b is not None else None for a, b in told)
+    same_samples = validation is not None and validation[0] == validation[1]
+    for content in (data, inputs):
+        if content is None or content[0] == content[1]:
+            continue
+        if isinstance(trial.runs, Training) and isinstance(against.runs, Training):
+            if _chosen(trial, _chooses_content) == _chosen(against, _chooses_content):
+                return f"trained on other data, {content[0]} and {content[1]}, though both files name the same"
+        elif not same_samples:
+            return f"read other data, {content[0]} and {content[1]}"
+    if not depends_on_validation(metric) or same_samples:
+        return None
+    if validation is not None:
+        return f"were validated on other samples, {validation[0]} and {validation[1]}"
+    if _chosen(trial, _decides_validation) != _chosen(against, _decides_validation):
+        return "were validated on other samples by what their files say of data, and the records don't tell"
+    return None
+
+
+def _chosen(trial: Trial, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """The fields of a trial's data that are wanted; none of a program, of which nobody knows."""
+    if not isinstance(trial.runs, Training):
+        return {}
+    return {name: value for name, value in trial.runs.data.document().items() if wanted(f"data.{name}")}
 
 
 def _by_validation(trials: Sequence[Trial], measured: Mapping[str, Record]) -> list[list[Trial]]:
