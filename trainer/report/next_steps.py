@@ -60,10 +60,12 @@ def _edges(results: Results, search: HyperparamSearch) -> Iterator[str]:
     for each in sorted(search.spec.parameters, key=lambda one: -importance.get(one.name, 1.0)):
         if each.name not in best.parameters or importance.get(each.name, 1.0) < _MATTERS:
             continue
-        end = _end(each, best.parameters[each.name])
-        if end is not None:
+        value = best.parameters[each.name]
+        end = _end(each, value)
+        # Below one layer, or no dropout, there is nothing to try.
+        if end == "upper" or (end == "lower" and value not in (0, 1)):
             yield (
-                f"{each.name} is best at {brief(best.parameters[each.name])}, the {end} end of what was tried: try "
+                f"{each.name} is best at {brief(value)}, the {end} end of what was tried: try "
                 f"{'larger' if end == 'upper' else 'smaller'} values."
             )
 

@@ -86,19 +86,32 @@
     return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, filled(value)]));
   }
 
-  function layout(chart, place) {
+  // Ticks of a logarithmic axis: within few decades at 1, 2 and 5, over more at the powers of ten.
+  function decades(name, data) {
+    const letter = name[0];
+    const found = data.flatMap((trace) => ((trace[`${letter}axis`] ?? letter) === name.replace("axis", "") ? trace[letter] ?? [] : []));
+    const positive = found.filter((value) => value > 0);
+    if (!positive.length) return {};
+    const span = Math.log10(positive.reduce((a, b) => Math.max(a, b)) / positive.reduce((a, b) => Math.min(a, b)));
+    return span < 2.5 ? { dtick: "D2" } : span < 8 ? { dtick: 1 } : {};
+  }
+
+  function layout(chart, data, place) {
     const soft = colour("var(--soft)");
     const line = colour("var(--line)");
     const axis = { gridcolor: line, linecolor: line, zeroline: false, automargin: true, tickcolor: line, exponentformat: "power" };
     const axes = Object.entries(chart.layout).filter(([name]) => /^[xy]axis/.test(name));
     const made = Object.fromEntries(axes.map(([name, own]) => [name, { ...axis, ...filled(own) }]));
-    for (const name of Object.keys(made)) if (name.startsWith("x") && made[name].showgrid === undefined) made[name].showgrid = false;
-    const named = (chart.data.some((trace) => trace.showlegend !== false && trace.name));
+    for (const [name, one] of Object.entries(made)) {
+      if (name.startsWith("x")) one.showgrid ??= false;
+      if (one.type === "log" && !one.tickvals) Object.assign(one, decades(name, data));
+    }
+    const named = data.some((trace) => trace.showlegend !== false && trace.name);
     return {
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: 56, r: 16, t: named ? 34 : 14, b: 44, ...(chart.data[0]?.type === "parcoords" ? { l: 70, r: 60, t: 70, b: 24 } : {}) },
+      margin: { l: 56, r: 16, t: named ? 34 : 14, b: 44, ...(data[0]?.type === "parcoords" ? { l: 70, r: 60, t: 70, b: 24 } : {}) },
       legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom" },
       hoverlabel: { align: "left", namelength: -1 },
       hovermode: "closest",
@@ -128,7 +141,8 @@
       place.textContent = "This chart needs WebGL, which this browser does not have.";
       return;
     }
-    Plotly.react(place, filled(chart.data), layout(chart, place), options);
+    const data = filled(chart.data);
+    Plotly.react(place, data, layout(chart, data, place), options);
     if (place.dataset.drawn) return;
     place.dataset.drawn = "yes";
     place.on("plotly_click", (event) => {

@@ -160,7 +160,9 @@ def _by_size(
             "textposition": "top left",
             "textfont": {"color": FAILED},
         }
-        traces.append(trace("markers+text", x, y, FAILED, "failed", marker=cross, hoverinfo="skip", **words))
+        traces.append(
+            trace("markers+text", x, y, FAILED, "failed", marker=cross, hoverinfo="skip", cliponaxis=False, **words)
+        )
     shapes = []
     if len(limits) == 1:
         dashed = {"color": "var(--soft)", "width": 1, "dash": "dash"}
