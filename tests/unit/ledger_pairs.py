@@ -8,7 +8,7 @@ from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Memory, Record
 from trainer.experiment.spec import Experiment
-from trainer.report.compare_facts import Pair, side
+from trainer.report.compare import Pair, side
 from unit.builders import a_record, an_experiment, four, ran
 
 OOM = Outcome.HOST_OOM

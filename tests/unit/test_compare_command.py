@@ -45,6 +45,32 @@ def test_two_folders_are_compared_as_text_as_json_and_as_a_page(
     assert page.read_text().startswith("<!doctype html>")
 
 
+def test_three_folders_are_compared_and_json_has_the_others_against_the_first(
+    runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third = str(a_run(tmp_path / "three", four(), one_at_a_time(value=0.5)))
+    assert main(["compare", *runs, third]) == 0
+    assert "The best validMse is A's, 0.0002, then B 0.0002 and C 0.5." in capsys.readouterr().out
+    assert main(["compare", *runs, third, "--json"]) == 0
+    (first, second) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert [facts["a"]["source"] for facts in (first, second)] == [runs[0]] * 2
+    assert [facts["b"]["source"] for facts in (first, second)] == [runs[1], third]
+    assert second["bests"]["better"] == "a"
+    assert main(["compare", *runs, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def test_what_scripts_read_of_two_keeps_its_keys(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *runs, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    before = {"a", "b", "comparison", "timeSaved", "remark", "agreement", "cells", "frontier"}
+    assert facts.keys() == before | {"bests", "changes"}
+    assert facts["a"].keys() == {"source", "summary"}
+    assert facts["agreement"].keys() == {"both", "same", "largest", "outcomes"}
+    assert facts["bests"]["difference"] == {"value": 0, "interval": None}
+    assert facts["changes"] == []
+
+
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(list(arguments)) == 2
     said = capsys.readouterr()
@@ -117,7 +143,8 @@ def test_a_comparison_starts_without_what_is_slow_to_import(runs: tuple[str, str
     code = (
         "import sys\nfrom trainer.__main__ import main\n"
         f"main(['compare', *{runs!r}])\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'rich', 'matplotlib', 'numpy'}))"
+        "slow = {'torch', 'rich', 'plotly', 'scipy', 'numpy'}\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & slow))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""

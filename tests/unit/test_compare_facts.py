@@ -1,4 +1,4 @@
-"""Two ledgers beside each other: what is worked out of both."""
+"""Ledgers beside each other: what is worked out of two, and of several against the first."""
 
 import pytest
 
@@ -7,8 +7,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Seconds
-from trainer.report.compare_cells import only_one_carries
-from trainer.report.compare_facts import Facts, Pair, side
+from trainer.report.compare import Facts, Pair, against_first, only_one_carries, side
 from unit.builders import a_record, an_experiment, four, ran
 from unit.ledger_pairs import OOM, a_scale_test, one_at_a_time, pair_of, two_at_a_time, two_scale_tests
 
@@ -83,6 +82,17 @@ def test_a_search_is_not_compared_with_a_scale_test() -> None:
     test = an_experiment(kind="ScaleTest", name="sizes", axes={"multipliers": [1]})
     with pytest.raises(UserError, match="there is a HyperparamSearch and here is a ScaleTest: two searches can be"):
         pair_of([], [], test)
+
+
+def test_of_several_each_is_held_against_the_first() -> None:
+    sides = [
+        side(name, four(), Entries(one_at_a_time(value=value))) for name, value in (("x", 3), ("y", 1), ("z", 4))
+    ]
+    pairs = against_first(sides)
+    assert [(pair.letter, pair.a.source, pair.b.source) for pair in pairs] == [("B", "x", "y"), ("C", "x", "z")]
+    assert [pair.facts.bests.better for pair in pairs if pair.facts.bests] == ["b", "a"]
+    with pytest.raises(UserError, match="at most 26 runs can be compared, A to Z, got 27"):
+        against_first(sides * 9)
 
 
 def test_facts_are_read_back_as_they_were_written() -> None:

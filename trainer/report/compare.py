@@ -488,7 +488,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         if value and all(isinstance(each, Mapping) and "name" in each for each in value):
             for each in value:
-                rest = {name: of for name, of in each.items() if name != "name"}
+                rest = {name: of for name, of in each.items() if name != "name" and of is not None}
                 yield from _leaves(f"{path}.{each['name']}", rest["value"] if rest.keys() == {"value"} else rest)
         elif value:
             plain = all(not isinstance(each, Mapping | list) for each in value)

@@ -99,7 +99,7 @@ def _order(pairs: Sequence[Pair]) -> str:
     known = {letter: value for letter, value in values.items() if value is not None}
     order = sorted(known, key=known.__getitem__, reverse=first.direction == "Maximize")
     others = listed([f"{letter} {number(known[letter])}" for letter in order[1:]])
-    return f"The best {first.metric} is {order[0]}'s, {number(known[order[0]])}; {others}."
+    return f"The best {first.metric} is {order[0]}'s, {number(known[order[0]])}, then {others}."
 
 
 def better(bests: Bests, letter: str) -> str:
@@ -318,11 +318,13 @@ def gained(pair: Pair) -> Iterator[Tile]:
         if compared.train_ratio is not None:
             what = f"training seconds of all trials, {letter} / A; above 1, {letter}'s slowed each other down"
             yield Tile("training ratio", _ratio(compared.train_ratio), what)
-    cost = pair.b.results.summary.cost
+    cost, of_a = pair.b.results.summary.cost, pair.a.results.summary.cost
     if cost is not None:
         yield Tile(f"cost of {letter}", number(cost), f"of what was allocated to pods, at {letter}'s prices")
     if compared.baseline_cost is not None:
         yield Tile("cost of A", number(compared.baseline_cost), f"the same, at {letter}'s prices too")
+    elif of_a is not None:
+        yield Tile("cost of A", number(of_a), f"at A's prices; {letter}'s file has none")
 
 
 def _gains(pairs: Sequence[Pair]) -> Table | None:
