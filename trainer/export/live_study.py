@@ -15,11 +15,12 @@ from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import optuna
 from bottle import Bottle, HTTPResponse, request
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard import create_app
+from optuna_dashboard import wsgi
 
 from trainer.experiment.entries import Entries
 from trainer.experiment.errors import UserError
@@ -44,6 +45,7 @@ class FollowingStorage(InMemoryStorage):
             UserError: it holds no run of a search, or its ledger can't be read.
         """
         super().__init__()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each study that is made
         self._folder = folder
         self._curves = Curves(folder, ours=stored_experiment(folder).spec.program is None)
         self._reading = threading.Lock()
@@ -141,7 +143,7 @@ class FollowingStorage(InMemoryStorage):
 
 def application(storage: FollowingStorage) -> Bottle:
     """Optuna's dashboard over a storage that it may read only, with the importances of the run's summary."""
-    app = create_app(storage)
+    app = wsgi(storage)
     app.add_hook("before_request", _refuse_others)
     # A route of a rule that there is takes its place. The dashboard's own takes the best tenth of however few trials.
     app.get(f"{_STUDY}/param_importances")(lambda study_id: _importances(storage.study(study_id)))

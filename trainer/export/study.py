@@ -42,7 +42,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import NAIVE, Record
 from trainer.experiment.redact import redacted
 from trainer.experiment.space import whole_numbers
-from trainer.experiment.spec import HyperparamSearch, Parameter, Range, SearchSpec
+from trainer.experiment.spec import HyperparamSearch, Parameter, Range, Scalar, SearchSpec
 from trainer.export.run import Run, peak_memory_bytes
 
 _OURS = int.from_bytes(b"Trlr")  # the application_id of a file that was written here; its user_version counts trials
@@ -307,6 +307,13 @@ def _local(milliseconds: int) -> datetime:
     return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone().replace(tzinfo=None)
 
 
+def _internal(by: BaseDistribution, value: Scalar) -> float:
+    """A parameter's value as a database has it: of a choice which one. Optuna's own way takes true for 1."""
+    if not isinstance(by, CategoricalDistribution):
+        return float(by.to_internal_repr(value))
+    return float(next(i for i, each in enumerate(by.choices) if each == value and type(each) is type(value)))
+
+
 def _stored(moment: datetime | None) -> str | None:
     """A moment as Optuna has it in a database: of UTC, without a zone."""
     return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
@@ -348,7 +355,7 @@ def _insert(database: sqlite3.Connection, number: int, study: Study) -> None:
         "trial_params",
         "trial_id, param_name, param_value, distribution_json",
         (
-            (trial._trial_id, name, float(trial.distributions[name].to_internal_repr(value)), spelt[name])
+            (trial._trial_id, name, _internal(trial.distributions[name], value), spelt[name])
             for trial in trials
             for name, value in trial.params.items()
         ),
