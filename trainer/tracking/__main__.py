@@ -108,10 +108,8 @@ class Service:
     def _go_on(self, follower: "Follower") -> None:
         """Tells what is new of a run, or the rest of it."""
         try:
-            if self._finishing:
-                follower.finish(lambda: self._progress(follower))
-            else:
-                follower.look()
+            tell = follower.finish if self._finishing else follower.look
+            tell(lambda: self._progress(follower))
         except Failure as failure:
             self._backoff.failed(failure)
             if self._finishing:
@@ -130,7 +128,8 @@ class Service:
             )
 
     def _progress(self, follower: "Follower") -> None:
-        if time.monotonic() >= self._said + _SAY_SECONDS:
+        waited_for = self._finishing or any(each["do"] == "finish" for each in list(self._asked.queue))
+        if waited_for and time.monotonic() >= self._said + _SAY_SECONDS:
             self._said = time.monotonic()
             self._answer(event="progress", left=follower.left, total=follower.total)
 
@@ -182,7 +181,11 @@ def _listen(requests: int, asked: "queue.Queue[dict[str, Any]]") -> None:
 
 def main(requests: int, answers: int) -> int:
     """Runs until the requests end."""
-    address = from_environment()
+    try:
+        address = from_environment()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     if address is None:
         return 2
     asked: queue.Queue[dict[str, Any]] = queue.Queue()

@@ -60,8 +60,10 @@ class Follower:
         self._curves[begun.id] = GrowingCurve(self._folder / TRIALS / begun.id)
         self._due.add(begun.id)
 
-    def look(self) -> None:
+    def look(self, went_well: Callable[[], None]) -> None:
         """Tells what is new, once a trial has begun: a run that has nothing left to do stands as it does.
+
+        Calls `went_well` after each trial.
 
         Raises:
             Failure: it could not be told; the next look tells it.
@@ -71,7 +73,7 @@ class Follower:
             if trial in self._running and growing.grow():
                 self._due.add(trial)
         if self._due and self._curves:
-            self._tell(self._parent(), [self._wanted(trial) for trial in sorted(self._due)], lambda: None)
+            self._tell(self._parent(), [self._wanted(trial) for trial in sorted(self._due)], went_well)
 
     def finish(self, went_well: Callable[[], None]) -> None:
         """Tells the rest, now that the run is over; of a trial that left no record it was killed.
