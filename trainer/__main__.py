@@ -130,6 +130,15 @@ def parser() -> argparse.ArgumentParser:
 
     report = arguments.command(commands, "report", "make the report of a run again")
     report.add_argument("folder", type=arguments.path, metavar="DIR", help="the folder of a run, such as runs/NAME")
+    report.add_argument(
+        "--by",
+        type=arguments.name,
+        metavar="METRIC",
+        help="rank the trials of a search by another metric that they recorded, on a page beside the report",
+    )
+    report.add_argument(
+        "--direction", choices=("Minimize", "Maximize"), help="whether less or more of that metric is better"
+    )
     report.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     report.set_defaults(func=_lazily("report"))
 

@@ -1,27 +1,36 @@
-"""`report DIR`: makes a run's summary and page again from its ledger."""
+"""`report DIR`: makes a run's summary and page again from its ledger, or a page of it ranked by another metric."""
 
 import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.atomic import write_text
 from trainer.experiment.entries import Entries
+from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.summary import Summary, summarize
 from trainer.local.folder import SUMMARY, stored_experiment
 from trainer.local.ledger import read_entries
 from trainer.packages import advice, have
+from trainer.report.by_metric import file_name, ranked_by
 from trainer.report.results import Results
 from trainer.report.tables import closing
+from trainer.report.view import Page
 
 
 def main(options: argparse.Namespace) -> int:
-    """Leaves summary.json and report.html in the folder, and the statistics of repeats."""
-    experiment = stored_experiment(options.folder)
-    summary = leave_report(options.folder, experiment, read_entries(options.folder))
+    """Leaves summary.json and report.html in the folder, and the statistics of repeats; `--by` a page beside them."""
+    experiment, entries = stored_experiment(options.folder), read_entries(options.folder)
+    if options.by is not None:
+        summary = leave_report_by(options.folder, ranked_by(experiment, entries, options.by, options.direction))
+    elif options.direction is not None:
+        raise UserError(f"--direction {options.direction}: goes with --by METRIC, which is missing")
+    else:
+        summary = leave_report(options.folder, experiment, entries)
     if options.json:
         print(summary.model_dump_json(by_alias=True))
     return 0
@@ -43,24 +52,60 @@ def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summ
     print(closing(results, folder), file=sys.stderr)
     begun = time.monotonic()
     statistics = None
-    if experiment.spec.repeats > 1 and isinstance(experiment, HyperparamSearch):
+    if _has_treatments(results):
         from trainer.report.treatment_view import leave_statistics
 
         statistics = leave_statistics(folder, results)
-    if not have("plotly"):
-        print(
-            f"report: its charts need the package plotly, found none; {advice('plotly')}, then "
-            f"`trialrun report {folder}`",
-            file=sys.stderr,
-        )
-        return summary
-    # Imported late: what was found is on the screen before the page is made.
-    from trainer.report.page import NAME, render
-    from trainer.report.sections import experiment_page
+    if _can_draw(f"trialrun report {folder}"):
+        # Imported late: what was found is on the screen before the page is made.
+        from trainer.report.page import NAME
+        from trainer.report.sections import experiment_page
 
-    write_text(folder / NAME, render(experiment_page(results, folder, statistics)))
-    print(f"report: {folder / NAME} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
+        _leave_page(folder / NAME, experiment_page(results, folder, statistics), begun)
     return summary
+
+
+def leave_report_by(folder: Path, results: Results) -> Summary:
+    """Writes the page of a search that is ranked by another metric, and says on stderr what it came to.
+
+    All else in the folder stays as it is.
+    """
+    metric = results.metric or ""
+    print(closing(results, folder), file=sys.stderr)
+    begun = time.monotonic()
+    statistics = None
+    if _has_treatments(results):
+        from trainer.report.treatment_view import told_statistics
+
+        statistics = told_statistics(results)
+    if _can_draw(f"trialrun report {folder} --by {metric}"):
+        from trainer.report.sections import experiment_page
+
+        page = experiment_page(results, folder, statistics)
+        title, kind = f"{results.summary.experiment}: report by {metric}", f"{page.kind}, ranked by {metric}"
+        _leave_page(folder / file_name(metric), replace(page, title=title, kind=kind), begun)
+    return results.summary
+
+
+def _has_treatments(results: Results) -> bool:
+    return results.repeats > 1 and isinstance(results.experiment, HyperparamSearch)
+
+
+def _can_draw(again: str) -> bool:
+    """Whether charts can be drawn; where they can't, what to install and to call again is said on stderr."""
+    if have("plotly"):
+        return True
+    print(
+        f"report: its charts need the package plotly, found none; {advice('plotly')}, then `{again}`", file=sys.stderr
+    )
+    return False
+
+
+def _leave_page(path: Path, page: Page, begun: float) -> None:
+    from trainer.report.page import render
+
+    write_text(path, render(page))
+    print(f"report: {path} ({time.monotonic() - begun:.1f} s)", file=sys.stderr)
 
 
 def _leave_summary(folder: Path, experiment: Experiment, trials: Sequence[Trial], entries: Entries) -> Summary:

@@ -1,5 +1,6 @@
 """The figures an objective can name: which task measures them and which direction is better."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,13 @@ OBJECTIVES: dict[str, Metric] = {
     "trainSeconds": Metric("Minimize", None, "seconds"),
     "totalSeconds": Metric("Minimize", None, "seconds"),
 }
+
+
+def better(metric: str) -> Direction | None:
+    """Which way a metric of ours improves, one of the test samples too; None of a metric that is not known."""
+    known = OBJECTIVES.get(metric) or OBJECTIVES.get(re.sub("^test", "valid", metric))
+    return None if known is None else known.better
+
 
 # Why a part of the data may have no value of a metric, though the others of that part were measured.
 UNDEFINED_BECAUSE: dict[str, str] = {

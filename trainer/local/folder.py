@@ -117,6 +117,8 @@ def settle(folder: Path, experiment: Experiment, *, fresh: bool) -> None:
         kept = (LEDGER, SUGGESTIONS, RUNGS, WARM_START, REPLAY)
         for name in (*kept, SUMMARY, TRACKING, EXPERIMENT, "report.html", "statistics.json", TRIALS, "statistics"):
             _remove(folder / name)
+        for page in folder.glob("report-by-*.html"):
+            _remove(page)
     write_text(folder / EXPERIMENT, json.dumps(experiment.document(sparse=True), indent=2) + "\n")
 
 

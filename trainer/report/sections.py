@@ -384,12 +384,13 @@ def _method(results: Results) -> Section:
     entries: list[tuple[str, str]] = []
     if results.metric is not None:
         better = "least" if results.minimize else "greatest"
+        never = "" if results.metric.startswith("test") else " Test figures never decide."
         entries.append(
             (
                 f"Best {results.metric}",
                 (
                     f"The {better} mean over the repeats of a point, all of which must have succeeded. Of equal "
-                    "points the one listed first. What is not finite never counts. Test figures never decide."
+                    f"points the one listed first. What is not finite never counts.{never}"
                 ),
             )
         )

@@ -72,12 +72,9 @@ def leave_statistics(folder: Path, results: Results) -> Statistics | None:
     Raises:
         UserError: the folder can't be written.
     """
-    try:
-        found = statistics(results)
-    except PackageMissing as error:
-        print(f"\n  {error}\n", file=sys.stderr)
+    found = told_statistics(results)
+    if found is None:
         return None
-    print(f"\n{compared(found)}\n", file=sys.stderr)
     write_text(folder / NAME, found.model_dump_json(by_alias=True, indent=2) + "\n")
     pictures = ""
     if have("matplotlib"):
@@ -86,6 +83,17 @@ def leave_statistics(folder: Path, results: Results) -> Statistics | None:
             drawing.draw_means(quantity, means, folder / PICTURES / f"{quantity.name}.png")
         pictures = f", pictures in {folder / PICTURES}"
     print(f"statistics: {folder / NAME}{pictures}", file=sys.stderr)
+    return found
+
+
+def told_statistics(results: Results) -> Statistics | None:
+    """The statistics, once they are said on stderr; None where the libraries are not installed, which is said too."""
+    try:
+        found = statistics(results)
+    except PackageMissing as error:
+        print(f"\n  {error}\n", file=sys.stderr)
+        return None
+    print(f"\n{compared(found)}\n", file=sys.stderr)
     return found
 
 
