@@ -239,3 +239,12 @@ def test_a_search_with_trials_yet_to_run_may_have_another_best() -> None:
     assert "B has 2 trials yet to run: its best may change." in reasons(
         bests(of_points((1, 2), 2), of_points((3,), 3))
     )
+
+
+def test_where_records_tell_nothing_of_the_samples_that_is_said() -> None:
+    said = "Whether both were validated on the same samples is unverified: their records don't tell."
+    assert said in bests(searched([1.0], {}), searched([2.0], {})).reasons
+    assert said in bests(searched([1.0], {}), searched([2.0])).reasons
+    assert said not in bests(searched([1.0]), searched([2.0])).reasons
+    by_time = {"objective": {"metric": "trainSeconds"}}
+    assert said not in bests(searched([1.0], {}, **by_time), searched([2.0], {}, **by_time)).reasons

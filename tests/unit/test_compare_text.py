@@ -219,3 +219,13 @@ def test_three_scale_tests_have_a_column_for_each() -> None:
     )
     assert "1 worker 50x 10x 50x 2 workers 50x 50x 10x" in said
     assert "50x 1 Succeeded 4.00 s 25,000 50 MiB HostOOM 4.00 s – 50 MiB Succeeded 4.00 s 25,000 50 MiB" in said
+
+
+def test_a_share_is_told_of_figures_above_zero_alone() -> None:
+    def of(a: float, b: float) -> str:
+        search = four(objective={"metric": "validR2"})
+        sides = [side("x", search, Entries(one_at_a_time(metrics={"validR2": value}))) for value in (a, b)]
+        return in_one_line(compared(Pair(*sides)))
+
+    assert "the best validR2 is 0.5 in B, -1 in A, higher by 1.500. - Each" in of(-1.0, 0.5)
+    assert "the best validR2 is 0.5 in B, 0.4 in A, higher by 0.1000, that is 25 %. - Each" in of(0.4, 0.5)

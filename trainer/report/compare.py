@@ -15,7 +15,7 @@ from trainer.benchmark.intervals import Estimate
 from trainer.experiment import moments
 from trainer.experiment.baseline import figures
 from trainer.experiment.best import direction
-from trainer.experiment.comparable import unlike
+from trainer.experiment.comparable import depends_on_validation, unlike
 from trainer.experiment.comparison import Comparison, compare, differing_data, remark
 from trainer.experiment.cost import worker_hour
 from trainer.experiment.entries import Entries
@@ -23,7 +23,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.metrics import Direction
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import CODE, DATA, INPUTS, OutcomeText, Record, Reported
+from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, OutcomeText, Record, Reported
 from trainer.experiment.redact import redacted
 from trainer.experiment.spec import Experiment, HyperparamSearch, Parameter, ScaleTest
 from trainer.experiment.summary import Summary, summarize
@@ -295,6 +295,7 @@ def bests(a: Side, b: Side, letter: str = "B") -> Bests:
     if one != other and told_apart is not False and not _none_beats_naive(a, b):
         leads = "b" if (other < one) is (better == "Minimize") else "a"
     beside = [] if one == other else [*unknown, *_chosen_among(a, b, letter)]
+    beside += _unverified(a, b, metric)
     return Bests(
         metric=metric,
         direction=better,
@@ -394,6 +395,14 @@ def _beside_naive(a: Side, b: Side, letter: str) -> Iterator[str]:
         )
     for name, value in behind if len(behind) == 1 else ():
         yield f"{name}'s best does not beat a naive prediction, which has {number(value)}."
+
+
+def _unverified(a: Side, b: Side, metric: str) -> Iterator[str]:
+    """That nobody knows whether both were validated on the same, where the records tell nothing that they share."""
+    (_, one), (_, other) = _best_trial(a), _best_trial(b)
+    shared = any(one.evidence.get(key) == other.evidence.get(key, "") for key in (VALIDATION, DATA, INPUTS))
+    if depends_on_validation(metric) and not shared:
+        yield "Whether both were validated on the same samples is unverified: their records don't tell."
 
 
 def _chosen_among(a: Side, b: Side, letter: str) -> Iterator[str]:

@@ -114,8 +114,7 @@ def better(bests: Bests, letter: str) -> str:
     if (interval := bests.difference.interval) is not None:
         ends = (-interval.high, -interval.low) if lower else (interval.low, interval.high)
         by += f" (95 % interval {_signed(ends[0])} to {_signed(ends[1])})"
-    share = abs(bests.difference.value / bests.a) if bests.a else math.inf
-    if math.isfinite(share):
+    if bests.a > 0 and bests.b > 0 and math.isfinite(share := abs(bests.difference.value) / bests.a):
         by += f", that is {100 * share:.3g} %"
     if bests.better is None:
         return f"Neither A nor {letter} can be called better: {measured}, {by}."
