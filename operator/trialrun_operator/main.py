@@ -10,7 +10,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from trialrun_operator import health, settings, watches
+from trialrun_operator import tracker as tracking
 from trialrun_operator.backends import BACKENDS
+from trialrun_operator.child_process import ChildProcess
 from trialrun_operator.event_handler import EventHandler
 from trialrun_operator.kube import Kube
 from trialrun_operator.metrics import Metrics
@@ -18,8 +20,8 @@ from trialrun_operator.queue import Queue
 from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
-from trialrun_operator.suggester import Suggester
-from trialrun_operator.suggesting_process import SuggestingProcess
+from trialrun_operator.suggester import PROCESS, PROGRAM, Suggester
+from trialrun_operator.tracker import Tracker
 from trialrun_operator.worker import work_off
 
 _log = logging.getLogger(__name__)
@@ -55,9 +57,11 @@ async def run(chosen: settings.Settings) -> int:
     metrics = Metrics(lambda: float(queue.depth))
     kube = Kube(metrics.api_called)
     await kube.connect()
-    suggester = Suggester(
-        SuggestingProcess(environment=settings.for_one_thread()), answered=queue.add, clock=time.monotonic
-    )
+    suggesting = ChildProcess(PROGRAM, PROCESS, settings.for_one_thread())
+    suggester = Suggester(suggesting, answered=queue.add, clock=time.monotonic)
+    tracker = None
+    if chosen.tracking:
+        tracker = Tracker(ChildProcess(tracking.PROGRAM, tracking.PROCESS), metrics, time.monotonic)
     reconciler = Reconciler(
         kube,
         store,
@@ -65,6 +69,7 @@ async def run(chosen: settings.Settings) -> int:
         metrics,
         chosen.image,
         suggester,
+        tracker,
         allowed=chosen.allowed,
         enabled=chosen.backends,
         now=now,
@@ -90,6 +95,7 @@ async def run(chosen: settings.Settings) -> int:
     ours = [
         asyncio.create_task(resync.run(synced), name="resync"),
         asyncio.create_task(suggester.run(), name="suggester"),
+        *([] if tracker is None else [asyncio.create_task(tracker.run(), name="tracker")]),
         *(asyncio.create_task(work(), name=f"worker {number}") for number in range(WORKERS)),
     ]
     where = ", ".join(chosen.namespaces) or "all namespaces"

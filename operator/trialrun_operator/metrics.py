@@ -51,6 +51,12 @@ class Metrics:
         self.last_resync = Gauge(
             "trialrun_last_resync_timestamp_seconds", "When all objects were listed last.", registry=registry
         )
+        self.tracking_failures = Counter(
+            "trialrun_tracking_failures", "Times that MLflow could not be told of trials.", registry=registry
+        )
+        self.trials_untold = Gauge(
+            "trialrun_tracking_trials_untold", "Recorded trials that MLflow was not told of yet.", registry=registry
+        )
         tasks = Gauge("trialrun_tasks", "Tasks of the event loop that have not ended.", registry=registry)
         tasks.set_function(_tasks)
         depth = Gauge("trialrun_queue_depth", "Experiments that wait to be looked at.", registry=registry)

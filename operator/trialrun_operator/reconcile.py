@@ -33,6 +33,7 @@ from trialrun_operator.state import ExperimentState, ExperimentStates, first_tol
 from trialrun_operator.status_model import Status
 from trialrun_operator.store import ExperimentObject, Store, experiment_object
 from trialrun_operator.suggester import Question, Suggester
+from trialrun_operator.tracker import Tracked, Tracker
 from trialrun_operator.warm_start import earlier_lessons
 from trialrun_operator.workload import warm_start_of
 
@@ -58,6 +59,7 @@ class Reconciler:
         metrics: Metrics,
         image: str,
         suggester: Suggester,
+        tracker: Tracker | None = None,
         *,
         allowed: Collection[str] = (),
         enabled: Collection[str] = BACKENDS,
@@ -69,6 +71,7 @@ class Reconciler:
         self._queue = queue
         self._metrics = metrics
         self._suggester = suggester
+        self._tracker = tracker
         self._allowed = allowed
         self._enabled = enabled
         self._there: frozenset[str] = frozenset()  # kinds of job that the cluster has
@@ -94,6 +97,8 @@ class Reconciler:
         if seen is None or seen.deleting:
             self._states.forget(key)
             self._suggester.forget(key)
+            if self._tracker is not None:
+                self._tracker.forget(key)
             return 0.0
         state = self._states.of(seen)
         try:
@@ -153,6 +158,8 @@ class Reconciler:
             took = time.thread_time() - began
             state.status_took(took)
             computed += took
+            if self._tracker is not None:
+                self._tracker.changed(seen.key, _tracked(seen, state, work, accepted, made))
             await self._write_status(seen, made)
         again = bool(pending or created or suggested) or became_crowded
         all_created = backend is None or state.backing_off() or len(created) == len(found.creates)
@@ -533,6 +540,16 @@ def _learnt(state: ExperimentState, work: Workload) -> str:
     if not isinstance(search, HyperparamSearch) or lessons is None:
         return ""
     return conditions.begun_with(len(lessons), str(search.spec.warm_start))
+
+
+def _tracked(seen: ExperimentObject, state: ExperimentState, work: Workload, accepted: int, made: Status) -> Tracked:
+    """The experiment as MLflow is told of it."""
+    over: dict[str, Any] | None = None
+    if made.summary is not None and made.finished_at is not None:
+        best = None if made.summary.best is None else made.summary.best.document()
+        ended, done = observe.milliseconds(made.finished_at), made.summary.counts.done
+        over = {"state": made.summary.state, "ended": ended, "done": done, "best": best}
+    return Tracked(seen.uid, work, state.ledger.records, accepted, over)
 
 
 def accepted_at(seen: ExperimentObject, work: Workload) -> int | None:

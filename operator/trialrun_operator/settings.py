@@ -12,7 +12,8 @@ from trialrun_operator.permits import SWITCHES
 class Settings:
     """`namespaces` empty means all of them; `image` is the trainer image of experiments that name none.
 
-    `allowed` are the switches of `permits` that are on, `backends` the kinds of job that may be made.
+    `allowed` are the switches of `permits` that are on, `backends` the kinds of job that may be made, `tracking` is
+    whether MLflow is told.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -21,6 +22,7 @@ class Settings:
     image: str = "trialrun-trainer:latest"
     port: int = 8080
     log_level: str = "INFO"
+    tracking: bool = False
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -45,6 +47,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         image=environment.get("TRIALRUN_TRAINER_IMAGE") or default.image,
         port=int(port),
         log_level=level,
+        tracking=bool(environment.get("MLFLOW_TRACKING_URI")),
     )
 
 

@@ -14,10 +14,12 @@ from trainer.experiment.record import cut_error
 from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.suggestion import Suggestion
 from trainer.scheduling.lessons import Lesson
+from trialrun_operator.child_process import ProcessEnded
 from trialrun_operator.names import Key
-from trialrun_operator.suggesting_process import ProcessEnded
 
 _log = logging.getLogger(__name__)
+PROGRAM = ("-P", "-m", "trainer.suggesting.child", "0", "1")
+PROCESS = "the process that suggests points"
 IDLE_SECONDS = 60.0  # after which the process is ended
 TURN_SECONDS = 0.5  # of asking for one experiment, while another waits
 _FIRST_BACKOFF_SECONDS = 2.0

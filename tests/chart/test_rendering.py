@@ -147,6 +147,40 @@ def test_values_kept_from_before_there_were_switches_allow_nothing(rendered: Ren
     assert environment(rendered("--set-json", "allow=null"))["TRIALRUN_ALLOW"] == ""
 
 
+def test_mlflow_is_told_where_and_as_whom_the_values_say_and_by_nothing_else(rendered: Render) -> None:
+    assert not [name for name in environment(rendered()) if name.startswith("MLFLOW")]
+    kept = ("--set-json", "mlflow=null")  # values of an earlier version
+    assert not [name for name in environment(rendered(*kept)) if name.startswith("MLFLOW")]
+    at = ("--set", "mlflow.trackingUri=http://mlflow.mlflow:5000")
+    told = environment(rendered(*at))
+    assert settings.from_environment(told).tracking
+    assert [name for name in told if name.startswith("MLFLOW")] == ["MLFLOW_TRACKING_URI"]
+    documents = rendered(*at, "--set", "mlflow.secretName=mlflow")
+    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    secrets = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each}
+    assert secrets == {
+        f"MLFLOW_TRACKING_{key.upper()}": {"name": "mlflow", "key": key, "optional": True}
+        for key in ("username", "password", "token")
+    }
+    roles = [each for each in rendered() if "Role" in each["kind"]]
+    assert [each for each in documents if "Role" in each["kind"]] == roles, "it needs no further rights"
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        ("mlflow.trackingUri=http://mlflow.mlflow:5000/base", [5000]),
+        ("mlflow.trackingUri=http://mlflow.mlflow", [80]),
+        ("mlflow.trackingUri=https://[fd00::1]", [443]),
+        ("mlflow.trackingUri=http://mlflow.mlflow,networkPolicy.mlflowPorts={5000,8080}", [5000, 8080]),
+        ("networkPolicy.mlflowPorts={5000}", []),
+    ],
+)
+def test_the_network_policy_lets_the_operator_out_to_mlflow(rendered: Render, given: str, ports: list[int]) -> None:
+    policy = only(rendered("--set", given), "NetworkPolicy")["spec"]
+    assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [53, 53, 443, 6443, 8443, *ports]
+
+
 @pytest.mark.parametrize("where", [(), SOME], ids=["everywhere", "in some namespaces"])
 def test_no_switch_gives_the_operator_a_right(rendered: Render, where: tuple[str, ...]) -> None:
     def rights(*switches: str) -> list[Document]:
@@ -281,6 +315,8 @@ BAD = {
     "a pull policy nobody knows": "image.pullPolicy=Sometimes",
     "an image with a space": "trainer.image=a b",
     "a secret without a name": "imagePullSecrets[0].key=a",
+    "an address of MLflow's that is none": "mlflow.trackingUri=mlflow:5000",
+    "credentials in MLflow's address": "mlflow.trackingUri=http://mary:secret@mlflow",
     "an interval without a unit": "metrics.serviceMonitor.interval=30",
 }
 

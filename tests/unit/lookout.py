@@ -6,6 +6,7 @@ A test applies an experiment, says what pods do, lets time pass, and asks what t
 import asyncio
 import json
 import math
+import queue
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -22,8 +23,10 @@ from trainer.experiment.suggestion import Suggestion, in_order
 from trainer.experiment.suggestion import decode as decode_suggestion
 from trainer.scheduling.lessons import from_json
 from trainer.suggesting.study import Study
+from trainer.tracking.__main__ import Service
 from trialrun_operator.backends import BACKENDS
 from trialrun_operator.backends.trainjob import RUNTIMES
+from trialrun_operator.child_process import ProcessEnded, encoded
 from trialrun_operator.event_handler import EventHandler
 from trialrun_operator.kueue import WORKLOADS
 from trialrun_operator.metrics import Metrics
@@ -47,11 +50,12 @@ from trialrun_operator.reconcile import Reconciler
 from trialrun_operator.resync import Restart, Resync
 from trialrun_operator.store import Store
 from trialrun_operator.suggester import Suggester
-from trialrun_operator.suggesting_process import ProcessEnded, encoded
+from trialrun_operator.tracker import Tracker
 from trialrun_operator.worker import look_at_next
 from unit.builders import START, a_document
 from unit.controllers import Controller, Trainer, TrainingOperator, has_ended, path
 from unit.fakekube import Document, FakeApi, FakeKube, Killed
+from unit.fakemlflow import FakeMlflow, KilledMidway
 from unit.kueue import Kueue
 
 NAMESPACE = "team-a"
@@ -192,11 +196,39 @@ class Studies:
         self._answers.append({"search": search, "number": number} | told)
 
 
+class Telling:
+    """What tells MLflow, in this process; `asked` are the requests."""
+
+    def __init__(self, mlflow: FakeMlflow) -> None:
+        self.asked: list[Document] = []
+        self._answers: list[Document] = []
+        self._service = Service(mlflow, queue.Queue(), lambda **event: self._answers.append(event))
+
+    async def tell(self, *requests: Mapping[str, Any]) -> None:
+        for line in encoded(requests).splitlines():
+            self.asked.append(json.loads(line))
+            try:
+                self._service.take(json.loads(line))
+            except KilledMidway:
+                raise Killed from None
+
+    async def hear(self) -> Document:
+        return json.loads(json.dumps(self._answers.pop(0)))
+
+    async def end(self) -> None:
+        self._answers.clear()
+
+
 class Operator:
     """One process of the operator. It knows nothing at first."""
 
     def __init__(
-        self, kube: FakeKube, clock: Clock, allowed: Collection[str] = (), enabled: Collection[str] = BACKENDS
+        self,
+        kube: FakeKube,
+        clock: Clock,
+        allowed: Collection[str] = (),
+        enabled: Collection[str] = BACKENDS,
+        mlflow: FakeMlflow | None = None,
     ) -> None:
         self.kube = kube
         self.deaf = False  # whether its watches stand still
@@ -208,8 +240,9 @@ class Operator:
         self._resync = Resync(kube, self._store, self.metrics, (), [BACKENDS[kind] for kind in enabled])
         self.studies = Studies()
         self._suggester = Suggester(self.studies, self._queue.add, clock.seconds)
+        self.tracker = None if mlflow is None else Tracker(Telling(mlflow), self.metrics, clock.seconds)
         self._reconciler = Reconciler(
-            kube, self._store, self._queue, self.metrics, "trainer:1", self._suggester,
+            kube, self._store, self._queue, self.metrics, "trainer:1", self._suggester, self.tracker,
             allowed=allowed, enabled=enabled, now=clock.now, clock=clock.seconds,
         )  # fmt: skip
 
@@ -226,6 +259,8 @@ class Operator:
         while self._listed and self._queue.next_delay() == 0.0:
             await look_at_next(self._queue, self._reconciler, self.metrics)
             await self._suggester.work_off()
+        if self.tracker is not None:
+            await self.tracker.work_off()
 
     def unheard(self) -> list[Document]:
         """What watches have to tell; they won't tell it again."""
@@ -256,12 +291,18 @@ class Lookout:
     """A cluster with one experiment and an operator; `operators` may get more.
 
     It has one kind of job, `backend`, and no Kueue. `allowed` are the chart's switches, `enabled` its kinds of job.
+    `mlflow` is what the operators tell of it.
     """
 
     def __init__(
-        self, allowed: Collection[str] = (), *, backend: str = "PyTorchJob", enabled: Collection[str] = BACKENDS
+        self,
+        allowed: Collection[str] = (),
+        *,
+        backend: str = "PyTorchJob",
+        enabled: Collection[str] = BACKENDS,
+        mlflow: FakeMlflow | None = None,
     ) -> None:
-        self.allowed, self.enabled = allowed, enabled
+        self.allowed, self.enabled, self.mlflow = allowed, enabled, mlflow
         self.clock = Clock()
         self.api = FakeApi(self.clock.now)
         self.backend = BACKENDS[backend]
@@ -270,19 +311,19 @@ class Lookout:
         self.controllers: tuple[Controller, ...] = (TrainingOperator(self.api), Trainer(self.api))
         self.kueue: Kueue | None = None
         self.kube = FakeKube(self.api)
-        self.operators = [Operator(self.kube, self.clock, allowed, enabled)]
+        self.operators = [Operator(self.kube, self.clock, allowed, enabled, mlflow)]
         self.key = Key("HyperparamSearch", NAMESPACE, "search")
 
     def restart(self, number: int = 0) -> Operator:
         """Another process of the operator takes the place of this one, at once."""
         kube = self.operators[number].kube
         kube.restart()
-        self.operators[number] = Operator(kube, self.clock, self.allowed, self.enabled)
+        self.operators[number] = Operator(kube, self.clock, self.allowed, self.enabled, self.mlflow)
         return self.operators[number]
 
     def another(self) -> Operator:
         """One more operator, which has just started."""
-        self.operators.append(Operator(FakeKube(self.api), self.clock, self.allowed, self.enabled))
+        self.operators.append(Operator(FakeKube(self.api), self.clock, self.allowed, self.enabled, self.mlflow))
         return self.operators[-1]
 
     def with_kueue(self, quota: int) -> Kueue:

@@ -15,10 +15,10 @@ from trainer.experiment.space import Point
 from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.lessons import Lesson
 from trainer.suggesting.study import Study
+from trialrun_operator.child_process import ChildProcess, ProcessEnded
 from trialrun_operator.names import Key
 from trialrun_operator.settings import for_one_thread
-from trialrun_operator.suggester import IDLE_SECONDS, Question, Suggester
-from trialrun_operator.suggesting_process import ProcessEnded, SuggestingProcess
+from trialrun_operator.suggester import IDLE_SECONDS, PROCESS, PROGRAM, Question, Suggester
 from unit.builders import a_document
 
 pytestmark = pytest.mark.slow  # a process takes a second to import Optuna
@@ -74,7 +74,7 @@ class Asking:
     def __init__(self, *program: str) -> None:
         self.clock = Clock()
         self.told: list[Key] = []
-        self.process = SuggestingProcess(*([program] if program else []), environment=for_one_thread())
+        self.process = ChildProcess(program or PROGRAM, PROCESS, for_one_thread())
         self.suggester = Suggester(self.process, self.told.append, self.clock)
 
     async def points(
@@ -146,14 +146,14 @@ def test_two_experiments_are_told_apart() -> None:
 
 def test_they_take_turns() -> None:
     async def test(asking: Asking) -> None:
-        class Passing(SuggestingProcess):
+        class Passing(ChildProcess):
             """Every answer takes 0.3 s by the clock."""
 
             async def hear(self) -> dict[str, Any]:
                 asking.clock.seconds += 0.3
                 return await super().hear()
 
-        asking.process = Passing(environment=for_one_thread())
+        asking.process = Passing(PROGRAM, PROCESS, for_one_thread())
         asking.suggester = Suggester(asking.process, asking.told.append, asking.clock)
         asking.suggester.ask(ONE, "uid-one", Question(SEARCH, (), [], 5))
         asking.suggester.ask(OTHER, "uid-other", Question(SEARCH, (), [], 3))

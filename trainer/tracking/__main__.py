@@ -71,13 +71,14 @@ class Service:
             if self._follower is not None:
                 wait = max(0.0 if self._finishing else _LOOK_SECONDS, self._backoff.until - time.monotonic())
             with suppress(queue.Empty):
-                self._take(self._asked.get(timeout=wait))
+                self.take(self._asked.get(timeout=wait))
                 while True:
-                    self._take(self._asked.get_nowait())
+                    self.take(self._asked.get_nowait())
             if self._follower is not None and time.monotonic() >= self._backoff.until:
                 self._go_on(self._follower)
 
-    def _take(self, request: dict[str, Any]) -> None:
+    def take(self, request: dict[str, Any]) -> None:
+        """Does what one request asks for."""
         match request.pop("do"):
             case "check":
                 self._check(**request)

@@ -50,6 +50,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- join "," $on -}}
 {{- end -}}
 
+{{/* Where the operator may reach MLflow, as a JSON list. Values kept from an earlier version have none. */}}
+{{- define "trialrun.mlflowPorts" -}}
+{{- $ports := list -}}
+{{- with (.Values.mlflow | default dict).trackingUri -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) -}}
+{{- $ports = list ($port | default (ternary "443" "80" (eq $url.scheme "https")) | int) -}}
+{{- with $.Values.networkPolicy.mlflowPorts -}}{{- $ports = . -}}{{- end -}}
+{{- end -}}
+{{- toJson $ports -}}
+{{- end -}}
+
 {{/* Pod Security "restricted", for the operator's pod and the test's. */}}
 {{- define "trialrun.podSecurity" -}}
 runAsNonRoot: true

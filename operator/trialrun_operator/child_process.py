@@ -1,4 +1,4 @@
-"""The process that suggests points, as the operator has it: started when it is asked, its death told as an error."""
+"""A process of the operator's own: started when it is asked, its death told as an error."""
 
 import asyncio
 import json
@@ -12,7 +12,6 @@ from typing import Any
 from trainer.scheduling.lessons import as_json
 
 _log = logging.getLogger(__name__)
-PROGRAM = ("-P", "-m", "trainer.suggesting.child", "0", "1")
 # The longest that one answer may take: telling a process all lessons of a large search takes a few seconds.
 ANSWER_SECONDS = 120.0
 _END_SECONDS = 5.0
@@ -24,12 +23,16 @@ class ProcessEnded(Exception):
     """The process can't be asked any more, and knows nothing when it is started again; a sentence."""
 
 
-class SuggestingProcess:
-    """Python with the words of `program`; `environment` are its variables, None for this process's."""
+class ChildProcess:
+    """Python with the words of `program`; `what` it is stands in the errors that tell of its end.
 
-    def __init__(self, program: tuple[str, ...] = PROGRAM, environment: Mapping[str, str] | None = None) -> None:
+    `environment` are its variables, None for this process's.
+    """
+
+    def __init__(self, program: tuple[str, ...], what: str, environment: Mapping[str, str] | None = None) -> None:
         self.starts = 0
         self._program = program
+        self._what = what
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
@@ -68,16 +71,14 @@ class SuggestingProcess:
                 line = await process.stdout.readline()
         except TimeoutError:
             await self.end()
-            raise ProcessEnded(
-                f"the process that suggests points gave no answer for {ANSWER_SECONDS:.0f} s"
-            ) from None
+            raise ProcessEnded(f"{self._what} gave no answer for {ANSWER_SECONDS:.0f} s") from None
         if not line.endswith(b"\n"):
             raise await self._ended()
         try:
             told: dict[str, Any] = json.loads(line)
         except ValueError:
             await self.end()
-            raise ProcessEnded(f"the process that suggests points told no JSON: {line[:200]!r}") from None
+            raise ProcessEnded(f"{self._what} told no JSON: {line[:200]!r}") from None
         return told
 
     async def end(self) -> None:
@@ -103,11 +104,11 @@ class SuggestingProcess:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ProcessEnded(f"the process that suggests points can't be started: {error.strerror}") from error
+            raise ProcessEnded(f"{self._what} can't be started: {error.strerror}") from error
         self.starts += 1
         self._process = process
         self._said.clear()
-        self._listening = asyncio.create_task(self._listen(process), name="suggesting process")
+        self._listening = asyncio.create_task(self._listen(process), name=self._what)
         return process
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
@@ -116,7 +117,7 @@ class SuggestingProcess:
         while line := await process.stderr.readline():
             said = line.decode(errors="replace").rstrip()
             self._said.append(said)
-            _log.debug("the process that suggests points says: %s", said)
+            _log.debug("%s says: %s", self._what, said)
 
     async def _ended(self) -> ProcessEnded:
         """It has closed its pipes: what its end says."""
@@ -131,7 +132,7 @@ class SuggestingProcess:
         code = await self._buried(process)
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         last = next((line for line in reversed(self._said) if line.strip()), "it said nothing")
-        return ProcessEnded(f"the process that suggests points ended {how}: {last}")
+        return ProcessEnded(f"{self._what} ended {how}: {last}")
 
     async def _buried(self, process: asyncio.subprocess.Process) -> int:
         """Its exit code, once all that it has said is read."""
