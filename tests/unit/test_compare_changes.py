@@ -73,16 +73,17 @@ def test_ranges_steps_and_conditions_are_readable() -> None:
 
 
 def test_a_program_in_place_of_our_trainer_is_told_without_a_training_that_nobody_runs() -> None:
-    found = changed(
-        {"objective": {"metric": "validMse"}},
-        {
-            **PROGRAM,
-            "objective": {"metric": "validMse", "direction": "Minimize"},
-            "parameters": [{"name": "x", "choices": [1]}],
-        },
-    )
+    other = {
+        **PROGRAM,
+        "objective": {"metric": "validMse", "direction": "Minimize"},
+        "parameters": [{"name": "x", "choices": [1]}],
+    }
+    found = changed({}, other)
     assert found["program.command"] == (None, "python train.py")
-    assert found["training.model.kind"] == ("MLP", None)
+    assert not [path for path in found if path.startswith("training.")], "it has defaults alone"
+    trained = {"training": {"model": {"kind": "LSTM"}}}
+    assert changed(trained, {}, other)["training.model.kind"] == ("LSTM", "MLP", None)
+    assert "training.train.epochs" not in changed(trained, other)
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "WANDB_TOKEN"])

@@ -51,8 +51,8 @@ def test_the_charts_draw_what_both_measured_and_name_the_trial(searches: str) ->
     charts = Page(searches).charts
     assert list(charts) == ["compare-bests", "compare-objective", "compare-time", "compare-slots"]
     dots, star, *_ = charts["compare-bests"]["data"]
-    assert (dots["x"], dots["y"]) == ([0.0002] * 4, ["A"] * 4)
-    assert dots["text"][1] == "A: trial 1, layers 2"
+    assert (dots["x"], dots["y"]) == ([0.0002] * 3, ["A"] * 3)
+    assert dots["text"][0] == "A: trial 1, layers 2"
     assert (star["x"], star["y"]) == ([0.0002], ["A"])
     assert star["text"] == ["best of A: trial 0, layers 1<br>validMse 0.0002"]
     line, points = charts["compare-objective"]["data"]

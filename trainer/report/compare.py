@@ -27,6 +27,7 @@ from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, OutcomeTex
 from trainer.experiment.redact import redacted
 from trainer.experiment.spec import Experiment, HyperparamSearch, Parameter, ScaleTest
 from trainer.experiment.summary import Summary, summarize
+from trainer.experiment.training import Training
 from trainer.packages import PackageMissing
 from trainer.report.results import Results
 from trainer.report.wording import count, listed, number, one_line, setting
@@ -434,17 +435,20 @@ _CONTENT = {DATA: "content of the data", INPUTS: "content of the inputs", CODE: 
 def changes(sides: Sequence[Side]) -> dict[str, tuple[str | None, ...]]:
     """Every field in which the sides' files differ with its value in each, by its path below `spec`.
 
-    Defaults are put in, so that it doesn't matter how a file was written. A parameter is one field, also where
-    another side has one value of it. What records tell of content comes last.
+    Defaults are put in, so that it doesn't matter how a file was written; where others run a program, those of our
+    trainer are left out. A parameter is one field, also where another side has one value of it. What records tell of
+    content comes last.
     """
+    plain = dict(_leaves("training", Training().document()))
     documents = [_flat(side.results.experiment, _varied(sides)) for side in sides]
     told = [_content(side) for side in sides]
     found: dict[str, tuple[str | None, ...]] = {}
     for each in (documents, told):
         for path in dict.fromkeys(path for document in each for path in document):
             values = tuple(document.get(path) for document in each)
-            if len(set(values)) > 1 and (each is documents or None not in values):
-                found[path] = tuple(None if value is None else _safe(path, value) for value in values)
+            if len(set(values)) == 1 or {*values} == {None, plain.get(path)} or (each is told and None in values):
+                continue
+            found[path] = tuple(None if value is None else _safe(path, value) for value in values)
     return found
 
 

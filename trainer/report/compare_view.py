@@ -192,8 +192,9 @@ def _values(pairs: Sequence[Pair]) -> Chart:
 
 
 def _measured(letter: str, side: Side, legend: str) -> dict[str, Any]:
-    """A dot for each trial that has the objective; of very many every so many."""
-    measured = [trial for trial in side.results.trials if trial.id in side.results.values]
+    """A dot for each trial that has the objective, of very many every so many; a single best run has its star."""
+    alone = side.results.best_ids if side.results.repeats == 1 else frozenset[str]()
+    measured = [trial for trial in side.results.trials if trial.id in side.results.values and trial.id not in alone]
     shown = measured[:: math.ceil(len(measured) / _MOST_DOTS) or 1]
     return trace(
         "markers",
