@@ -105,8 +105,8 @@ def test_a_run_is_told_with_all_that_it_measured(server: Server, tmp_path: Path)
     parent = runs.pop("")
     assert (parent.name, parent.status) == (name, "FINISHED")
     assert parent.metrics == {"best_loss": json.loads((tmp_path / "out/summary.json").read_text())["best"]["value"]}
-    assert f"MLflow has all 4 trials: {server.url}/#/experiments/" in done.stderr
-    assert parent.id in done.stderr
+    page = f"{server.url}/#/experiments/{server.experiment(name)}/runs?workflowType=machine_learning"
+    assert f"MLflow has all 4 trials: {page}" in done.stderr
     assert sorted(run.name for run in runs.values()) == [f"trial {index}" for index in range(4)]
     for trial, run in runs.items():
         assert run.status == "FINISHED"

@@ -31,8 +31,8 @@ class FakeMlflow:
         self.down: Failure | None = None
         self._lock = threading.RLock()
 
-    def page(self, experiment: str, run: str = "") -> str:
-        return f"http://mlflow/#/experiments/{experiment}/runs/{run}"
+    def page(self, experiment: str) -> str:
+        return f"http://mlflow/#/experiments/{experiment}"
 
     def experiment(self, name: str) -> str:
         with self._request(f"experiment {name}"):

@@ -83,9 +83,9 @@ class Mlflow:
         self._timeout = timeout_seconds
         self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=context))
 
-    def page(self, experiment: str, run: str = "") -> str:
-        """Where an experiment, or a run of it, is looked at."""
-        return f"{self._address.url}/#/experiments/{experiment}" + (f"/runs/{run}" if run else "")
+    def page(self, experiment: str) -> str:
+        """Where the runs of an experiment are looked at: without more, MLflow 3 shows what it has for agents."""
+        return f"{self._address.url}/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, which is made where there is none."""

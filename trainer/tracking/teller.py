@@ -62,9 +62,8 @@ class Teller:
 
     @property
     def page(self) -> str:
-        """Where the experiment's run is looked at; empty where that is not known."""
-        parent = (self._there or {}).get("")
-        return "" if self._experiment is None or parent is None else self._server.page(self._experiment, parent.id)
+        """Where the runs are looked at; empty where MLflow has none yet, as far as is known."""
+        return "" if self._experiment is None or not self._there else self._server.page(self._experiment)
 
     def forget(self) -> None:
         """What is known of MLflow's runs may be wrong."""
