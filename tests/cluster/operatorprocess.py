@@ -104,8 +104,8 @@ def may_work(api: Api, account: str, namespace: str) -> bool:
 class OperatorProcess:
     """The operator for some namespaces, listed with commas, or all (""). Use as a context manager.
 
-    `allow` lists the chart's switches that are on, `log` is what all its processes have said, `root` where its code
-    lies.
+    `allow` lists the chart's switches that are on, `mlflow` is the server that it tells, `log` is what all its
+    processes have said, `root` where its code lies.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class OperatorProcess:
         allow: str = "",
         restarts: bool = True,
         root: Path = ROOT,
+        mlflow: str = "",
     ) -> None:
         self.port = free_port()
         self.starts = 0
@@ -132,6 +133,7 @@ class OperatorProcess:
             "TRIALRUN_TRAINER_IMAGE": IMAGE,
             "TRIALRUN_METRICS_PORT": str(self.port),
             "TRIALRUN_ALLOW": allow,
+            "MLFLOW_TRACKING_URI": mlflow,
         }
         self._restarts = restarts
         self._stopping = threading.Event()

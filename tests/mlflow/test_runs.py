@@ -63,7 +63,7 @@ def told(file: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     def all_told() -> subprocess.CompletedProcess[str] | None:
         done = ran(file, env)
         assert done.returncode == 0, done.stderr
-        return done if "MLflow has all" in done.stderr else None
+        return done if "MLflow has " in done.stderr else None
 
     return eventually(all_told)
 
@@ -276,6 +276,17 @@ def test_of_two_that_tell_of_one_run_at_once_each_trial_stays_once(server: Serve
         process.communicate()
     told(file, tracked(server))
     assert_told(server, name, tmp_path / "out")
+
+
+def test_a_run_that_starts_over_is_another_run_for_mlflow(server: Server, tmp_path: Path) -> None:
+    name = a_name()
+    file = a_program(tmp_path, name=name, trials=1)
+    told(file, tracked(server))
+    first = {run.id for run in server.runs(name)}
+    ran(file, tracked(server), "--fresh")
+    told(file, tracked(server))
+    assert len(server.runs(name)) == 4
+    assert first < {run.id for run in server.runs(name)}
 
 
 def test_nothing_is_told_and_left_where_no_server_is_named(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Tracker:
         trials = "1 trial" if total == 1 else f"{total} trials"
         if last.get("event") == "finished" and not left:
             if total:
-                self._say(f"MLflow has all {trials}: {last['page']}")
+                self._say(f"MLflow has {'all ' if total > 1 else ''}{trials}: {last['page']}")
             return
         what = f"{left} of {trials} could not be told" if total else "trials could not be told"
         why = last.get("why") or "it gave no answer in time"
