@@ -1,4 +1,4 @@
-"""The page in a real browser: its figures are the ledger's, what can be clicked works, and nothing leaves the file."""
+"""The page in a real browser: its figures are the ledger's, what can be clicked works, nothing leaves the file."""
 
 import csv
 import json
