@@ -166,7 +166,8 @@ def test_every_chart_has_a_place_a_title_and_a_text(searched: str) -> None:
     page = Page(searched)
     places = [attributes["data-chart"] for attributes in page.all("div") if "data-chart" in attributes]
     assert places == [
-        "importance", "by-trial", "best-by-trial", "best-by-time", "slice-0", "slice-1", "slice-2", "parallel", "explorer",
+        "importance", "by-trial", "best-by-trial", "best-by-time",
+        "slice-0", "slice-1", "slice-2", "parallel", "explorer",
         "curve-validLoss", "curve-trainLoss", "timeline", "time",
     ]  # fmt: skip
     assert set(page.charts) == set(places)
