@@ -52,6 +52,7 @@ class FollowingStorage(InMemoryStorage):
         self._entries, self._stamp = Entries(), list[Any]()
         self._ids: dict[str, int] = {}
         self._found: dict[int, Study] = {}
+        self._bests: dict[int, FrozenTrial] = {}
         self._told = ""
         self._read()
         self._looked = time.monotonic()
@@ -93,12 +94,16 @@ class FollowingStorage(InMemoryStorage):
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """The best trial of those that break no constraint; where each breaks one, of all.
 
+        The dashboard asks by trials that it read seconds ago: of a run started anew, the best of before is told.
+
         Raises:
-            ValueError: none is complete.
+            ValueError: none has been complete.
         """
         study = self.study(study_id)
-        if (best := study.best_trial or study.best_measured) is None:
+        best = study.best_trial or study.best_measured or self._bests.get(study_id)
+        if best is None:
             raise ValueError("No trials are completed yet.")
+        self._bests[study_id] = best
         return best
 
     def _look(self) -> None:

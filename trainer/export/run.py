@@ -114,11 +114,6 @@ def as_kind(value: Scalar, kind: Kind) -> Scalar:
     return json.dumps(value) if kind is Kind.TEXT and not isinstance(value, str) else value
 
 
-def peak_memory_bytes(record: Record) -> int | None:
-    """The most memory of any rank, as a limit counts it; None where none was measured."""
-    return max((memory.counted_peak for memory in record.memory if memory is not None), default=None)
-
-
 def _steps(lines: Iterable[bytes], *, ours: bool) -> tuple[Step, ...]:
     """The steps that lines of JSON tell; a line that can't be read, as one that is being written, is left out."""
     found: dict[int, Step] = {}

@@ -43,7 +43,7 @@ from trainer.experiment.record import NAIVE, Record
 from trainer.experiment.redact import redacted
 from trainer.experiment.space import whole_numbers
 from trainer.experiment.spec import HyperparamSearch, Parameter, Range, Scalar, SearchSpec
-from trainer.export.run import Run, peak_memory_bytes
+from trainer.export.run import Run
 
 _OURS = int.from_bytes(b"Trlr")  # the application_id of a file that was written here; its user_version counts trials
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -248,7 +248,7 @@ class _Trials:
             if name != self._metric and len(values) == len(records) and not name.startswith(NAIVE):
                 yield f"metrics.{name}", _mean(values)
         yield "seconds.total", _mean([record.seconds.total for record in records])
-        peaks = [peak for record in records if (peak := peak_memory_bytes(record)) is not None]
+        peaks = [peak for record in records if (peak := record.counted_peak) is not None]
         if peaks:
             yield "peakMemoryBytes", max(peaks)
 

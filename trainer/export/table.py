@@ -18,7 +18,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.record import CODE, DATA, INPUTS, STEP, VALIDATION, Record
 from trainer.experiment.redact import redacted
 from trainer.experiment.spec import Scalar, ScaleTest
-from trainer.export.run import Kind, Run, as_kind, kind_of, peak_memory_bytes
+from trainer.export.run import Kind, Run, as_kind, kind_of
 from trainer.packages import load
 
 Cell = Scalar | datetime | None
@@ -121,7 +121,7 @@ def _definitions(run: Run) -> Iterator[_Definition]:
         yield _metric(name)
     for part in ("queued", "start", "data", "train", "total"):
         yield _seconds(part)
-    yield "peakMemoryBytes", Kind.WHOLE, _of_record(peak_memory_bytes)
+    yield "peakMemoryBytes", Kind.WHOLE, _of_record(lambda record: record.counted_peak)
     yield "peakDeviceMemoryBytes", Kind.WHOLE, _of_record(_peak_device_memory_bytes)
     yield "samples", Kind.WHOLE, _of_record(lambda record: record.samples)
     yield "datasetBytes", Kind.WHOLE, _of_record(lambda record: record.dataset_bytes)
