@@ -298,7 +298,7 @@ def test_a_scale_test_lists_its_cells_and_the_largest_that_succeeded(tmp_path: P
     assert [column["head"] for column in page.data["columns"] if column["shown"]] == [
         "cell", "id", "multiplier", "workers", "outcome", "epochs", "time", "peak memory",
     ]  # fmt: skip
-    assert [page.columns[name][2] for name in ("outcome", "epochs", "seconds", "peakBytes")] == [
+    assert [page.columns[name][2] for name in ("outcome", "epochs", "seconds.total", "peakMemoryBytes")] == [
         "HostOOM",
         20,
         2.0,
@@ -334,7 +334,7 @@ def test_ten_thousand_trials_stay_a_page_that_opens(tmp_path: Path) -> None:
     assert time.process_time() - began < 10
     page = Page(text)
     assert len(text) - len(page.scripts[1]) < 4_000_000
-    assert len(page.columns["trial"]) == len(page.data["order"]) == 10_000
+    assert len(page.columns["index"]) == len(page.data["order"]) == 10_000
 
 
 def a_search_that_stopped(**spec: object) -> tuple[Experiment, list[Record]]:
@@ -357,7 +357,7 @@ def test_a_search_that_stopped_trials_says_what_that_saved(tmp_path: Path) -> No
     said = "Stopped early: 5 of 15 trials, 30 % of the steps not run (90 of 300), 7.20 s saved."
     assert said in page.words
     assert "steps not run 30 %" in page.words
-    assert [page.columns[name][0] for name in ("outcome", "epochs", "seconds")] == ["Stopped at step 2", 2, 0.2]
+    assert [page.columns[name][0] for name in ("outcome", "epochs", "seconds.total")] == ["Stopped at step 2", 2, 0.2]
     assert "A stroke on the lower edge is a trial stopped early." in page.words
     assert "What did not succeed" not in page.words
 

@@ -183,6 +183,11 @@ class Record(Reported):
     started_at: Milliseconds = 0
     finished_at: Milliseconds = 0
 
+    @property
+    def counted_peak(self) -> int | None:
+        """The largest memory of any of its ranks, as a limit counts it; None where none was measured."""
+        return max((rank.counted_peak for rank in self.memory if rank is not None), default=None)
+
 
 def encode(record: Record) -> str:
     """The record's JSON line, without its newline; never holds a newline."""

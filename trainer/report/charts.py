@@ -75,14 +75,14 @@ def objective_by_trial(results: Results) -> Chart:
         if record is not None and record.outcome is not Outcome.SKIPPED and trial.id not in results.values:
             edge[Outcome.STOPPED if record.outcome is Outcome.STOPPED else None].append(row)
     words = [f"A dot is a trial; {_better(results)} is better."]
-    traces = [_dots(results, "trial", metric(results.metric or ""), LIGHT if means else SERIES)]
+    traces = [_dots(results, "index", metric(results.metric or ""), LIGHT if means else SERIES)]
     if means:
         words.append("A bar is the mean of a point's repeats, one deviation to either side.")
         at, mean, deviation = zip(*means, strict=True)
         error = {"type": "data", "array": deviation, "color": SERIES, "thickness": 1.5, "width": 0}
         bars = {"symbol": "line-ew-open", "size": 10}
         traces.append(trace("markers", at, mean, SERIES, "mean", error_y=error, marker=bars, hoverinfo="y"))
-    traces += _best_dot(results, "trial")
+    traces += _best_dot(results, "index")
     for (kind, rows), symbol in zip(edge.items(), ("line-ns-open", "x-thin-open"), strict=True):
         if rows:
             words.append(f"{'A stroke' if kind else 'A cross'} on the lower edge is a trial {ended[kind]}.")
@@ -90,7 +90,7 @@ def objective_by_trial(results: Results) -> Chart:
             name, colour = ("stopped", SERIES) if kind else ("failed", FAILED)
             mark = {"symbol": symbol, "size": 9, "line": {"width": 2, "color": colour}}
             traces.append(
-                trace("markers", column("trial", rows), [0] * len(rows), colour, name, marker=mark, **of_edge)
+                trace("markers", column("index", rows), [0] * len(rows), colour, name, marker=mark, **of_edge)
             )
     log = spans(list(results.values.values()))
     y2 = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
@@ -314,10 +314,10 @@ def _best_dot(results: Results, x: str) -> list[dict[str, Any]]:
     """The best point, where it has a place on this axis: all its repeats at their mean."""
     best = results.summary.best
     rows = [row for row, trial in enumerate(results.trials) if trial.id in results.best_ids]
-    if best is None or not rows or (x != "trial" and x not in map(parameter, best.parameters)):
+    if best is None or not rows or (x != "index" and x not in map(parameter, best.parameters)):
         return []
     middle = rows[len(rows) // 2]
-    at = [best.index + (best.repeats - 1) / 2] if x == "trial" else column(x, [middle])
+    at = [best.index + (best.repeats - 1) / 2] if x == "index" else column(x, [middle])
     star = {"symbol": "star", "size": 14, "line": {"width": 1, "color": "var(--paper)"}}
     return [trace("markers", at, [best.value], BEST, "best", marker=star, **_told([middle]))]
 

@@ -501,7 +501,7 @@ def _alone(side: Side) -> Iterator[tuple[str, str]]:
             yield "slots starting", _percent(timing.split.start)
             yield "slots loading data", _percent(timing.split.data)
             yield "slots training", _percent(timing.split.train)
-    peaks = [peak for trial, _ in results.ran if (peak := results.peak_bytes(trial.id)) is not None]
+    peaks = [peak for _, record in results.ran if (peak := record.counted_peak) is not None]
     if peaks:
         yield "peak memory", memory(max(peaks))
     if (best := summary.best) is not None:

@@ -96,12 +96,6 @@ class Results:
         missing = self.summary.best is None and not self.summary.groups
         return missing and any(number == self.repeats for number in measured.values())
 
-    def peak_bytes(self, identity: str) -> int | None:
-        """The largest memory of any of a trial's ranks, as its limit counts it; None where none was measured."""
-        record = self.records.get(identity)
-        peaks = [rank.counted_peak for rank in record.memory if rank is not None] if record is not None else []
-        return max(peaks, default=None)
-
     @property
     def stopped_early(self) -> str | None:
         """How many trials were stopped early and what that saved, in a sentence; None where none was."""

@@ -38,7 +38,7 @@ def table(results: Results) -> TrialTable:
 
 
 def columns(results: Results) -> tuple[Column, ...]:
-    """A value for each trial, as trials are listed."""
+    """A value for each trial, as trials are listed; names are those that exports have."""
     return tuple(_columns(results))
 
 
@@ -51,7 +51,7 @@ def _columns(results: Results) -> Iterator[Column]:
     def of(found: list[Record | None], value: Any) -> list[Any]:
         return [None if record is None else value(record) for record in found]
 
-    yield Column("trial", results.noun, [trial.index for trial in trials])
+    yield Column("index", results.noun, [trial.index for trial in trials])
     yield Column("id", "id", [trial.id for trial in trials])
     for path, short in results.names.items():
         yield Column(parameter(path), short, [_setting(trial, path) for trial in trials])
@@ -64,8 +64,8 @@ def _columns(results: Results) -> Iterator[Column]:
     yield Column("outcome", "outcome", ["not run" if one is None else outcome_text(one) for one in records])
     yield Column("attempt", "attempt", of(records, lambda one: one.attempt), shown=False)
     yield Column("epochs", "epochs", of(ran, lambda one: one.epochs or None), shown=not program)
-    yield Column("seconds", "time", of(ran, lambda one: one.seconds.total), "s")
-    yield Column("peakBytes", "peak memory", [results.peak_bytes(trial.id) for trial in trials], "bytes")
+    yield Column("seconds.total", "time", of(ran, lambda one: one.seconds.total), "s")
+    yield Column("peakMemoryBytes", "peak memory", of(records, lambda one: one.counted_peak), "bytes")
     for name in _metrics(results):
         yield Column(metric(name), name, of(records, lambda one, name=name: one.metrics.get(name)), shown=False)
     yield Column("error", "error", of(records, lambda one: one_line(one.error, _ERROR_LETTERS) or None), shown=False)
