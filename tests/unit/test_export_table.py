@@ -2,6 +2,9 @@
 
 import csv
 import io
+import json
+import os
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +17,10 @@ from pyarrow import parquet
 from trainer.__main__ import main
 from trainer.experiment.entries import Entries
 from trainer.experiment.expand import expand
-from trainer.experiment.record import Memory, Record
+from trainer.experiment.record import Memory, Record, encode
 from trainer.export.run import Kind, as_kind, kind_of
 from trainer.export.table import columns, write_csv, write_parquet
-from unit.builders import START, a_record, an_experiment
+from unit.builders import START, a_document, a_record, an_experiment
 from unit.exported import CASES, HOSTILE, Case, failing, hostile, many, the_default_search
 
 
@@ -197,6 +200,33 @@ def test_bad_input_is_told_before_anything_is_written(
         said = refused(capsys, "export", run, "--csv", out, flag, tmp_path / "x")
         assert f"needs the package {package}, found none; install it with `pip install 'trialrun[{extra}]'`" in said
     assert not out.exists()
+
+
+KUBECTL = """#!{python}
+import sys
+print(open("{folder}/" + ("maps.json" if "configmaps" in sys.argv else "experiment.json")).read())
+"""
+
+
+def test_of_a_cluster_the_ledger_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = the_default_search()
+    there = a_document() | {"metadata": {"name": "sp500-grid", "namespace": "team", "uid": "0000-1111"}}
+    lines = {f"{record.index:04d}-{record.id}": encode(record) for record in case.entries.records}
+    labels = {"trialrun.dev/ledger": "0"}
+    (tmp_path / "experiment.json").write_text(json.dumps(there))
+    (tmp_path / "maps.json").write_text(
+        json.dumps({"items": [{"metadata": {"name": "a", "labels": labels}, "data": lines}]})
+    )
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL.format(python=sys.executable, folder=tmp_path))
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    words = ["--csv", "t.csv", "--optuna", "t.db", "--tensorboard", "events"]
+    assert main(["export", "hps/sp500-grid", "-n", "team", *words]) == 0
+    write_csv(tmp_path / "ours.csv", columns(case.run()))
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "ours.csv").read_bytes()
+    assert len(list((tmp_path / "events").iterdir())) == 19
 
 
 @pytest.mark.slow
