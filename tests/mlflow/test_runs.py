@@ -19,9 +19,15 @@ from eventually import eventually
 from local.cli import command, descendants, environment, write_search
 from local.test_programs import a_search
 from mlflow.server import PYTHON, Run, Server
-from trainer.experiment.record import Record, latest
+from trainer.experiment.expand import expand
+from trainer.experiment.record import Record, encode, latest
 from trainer.local.ledger import read_ledger
+from trainer.tracking.address import Address
+from trainer.tracking.client import Mlflow
+from trainer.tracking.follower import Follower
+from unit.builders import a_record, an_experiment
 
+MANY = 600
 SCRIPT = """
 import time
 import trialrun
@@ -287,6 +293,25 @@ def test_a_run_that_starts_over_is_another_run_for_mlflow(server: Server, tmp_pa
     told(file, tracked(server))
     assert len(server.runs(name)) == 4
     assert first < {run.id for run in server.runs(name)}
+
+
+def test_more_trials_than_an_answer_of_mlflows_has_are_told_once(
+    server: Server, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    name = a_name()
+    rate = {"name": "train.learningRate", "range": {"min": 0.001, "max": 1.0}}
+    search = an_experiment(name=name, parameters=[rate], algorithm="Random", trials=MANY)
+    (tmp_path / ".trialrun").touch()
+    (tmp_path / "experiment.json").write_text(json.dumps(search.document(sparse=True)))
+    lines = [encode(a_record(trial, value=trial.index / 7)) + "\n" for trial in expand(search)]
+    (tmp_path / "results.jsonl").write_text("".join(lines))
+    for changed in (MANY + 1, 0):
+        began = time.monotonic()
+        follower = Follower(Mlflow(Address(server.url), 120.0), tmp_path, name, {})
+        follower.finish(lambda: None)
+        say(f"  {MANY} trials, {changed} runs to change: {time.monotonic() - began:.1f} s")
+        assert (follower.changed, follower.left) == (changed, 0)
+    assert_told(server, name, tmp_path)
 
 
 def test_nothing_is_told_and_left_where_no_server_is_named(tmp_path: Path) -> None:
