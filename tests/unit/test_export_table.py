@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -227,6 +229,41 @@ def test_of_a_cluster_the_ledger_is_exported(tmp_path: Path, monkeypatch: pytest
     write_csv(tmp_path / "ours.csv", columns(case.run()))
     assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "ours.csv").read_bytes()
     assert len(list((tmp_path / "events").iterdir())) == 19
+
+
+def test_a_table_is_written_without_what_is_slow_to_import(tmp_path: Path) -> None:
+    words = ["export", str(the_default_search().leave(tmp_path / "run")), "--csv", str(tmp_path / "t.csv")]
+    slow = {"torch", "numpy", "pyarrow", "optuna", "rich"}
+    code = (
+        f"import sys\nfrom trainer.__main__ import main\nmain({words!r})\n"
+        f"print(*sorted({{name.partition('.')[0] for name in sys.modules}} & {slow!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flag", "most"),
+    [("--csv", 2000), ("--parquet", 2000), ("--optuna", 120_000), ("--optuna", 90_000), ("--tensorboard", 500)],
+)
+def test_on_a_full_disk_what_was_there_stays_and_a_sentence_says_why(flag: str, most: int, tmp_path: Path) -> None:
+    words = [str(the_default_search().leave(tmp_path / "run")), flag, str(tmp_path / "out")]
+    assert main(["export", *words]) == 0
+
+    def content() -> dict[str, bytes]:
+        return {str(each): each.read_bytes() for each in sorted(tmp_path.rglob("*")) if each.is_file()}
+
+    before = content()
+    code = (
+        "import resource, sys\nfrom trainer.__main__ import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
+        f"sys.exit(main(['export', *{words!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert re.match(rf"trialrun: {tmp_path / 'out'}: cannot be (used|written)", done.stderr), done.stderr
+    assert content() == before
 
 
 @pytest.mark.slow

@@ -47,9 +47,11 @@ def write_event_files(folder: Path, run: Run) -> None:
         if target.exists():
             target.rename(old)
         new.rename(target)
-    except BaseException:
-        if old.exists():
+    except BaseException as error:
+        if old.exists() and not target.exists():
             old.rename(target)
+        if isinstance(error, OSError):
+            error.filename = str(folder)  # a full disk names no file, and nobody knows the temporary one
         raise
     finally:
         for left in (new, old):

@@ -28,6 +28,7 @@ from optuna.distributions import (
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from trainer.atomic import replace
 from trainer.experiment import moments
@@ -125,17 +126,24 @@ def write_studies(path: Path, found: Sequence[Study]) -> None:
 
     Raises:
         OSError: it can't be written; then the file is as it was.
+        UserError: there is no room where temporary files go.
     """
     # Optuna's storage makes the tables, under a name of ours: braces and "?" mean something to it. Its own way to add
     # a trial asks the database about every attribute of it, which takes minutes with thousands of trials.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "study.db")
-        RDBStorage(f"sqlite:///{file}").engine.dispose()
-        with closing(sqlite3.connect(file)) as database, database:
-            database.execute(f"PRAGMA application_id = {_OURS}")
-            database.execute(f"PRAGMA user_version = {sum(len(study.trials) for study in found)}")
-            for number, study in enumerate(found, 1):
-                _insert(database, number, study)
+        try:
+            RDBStorage(f"sqlite:///{file}").engine.dispose()
+            with closing(sqlite3.connect(file)) as database, database:
+                database.execute(f"PRAGMA application_id = {_OURS}")
+                database.execute(f"PRAGMA user_version = {sum(len(study.trials) for study in found)}")
+                for number, study in enumerate(found, 1):
+                    _insert(database, number, study)
+        except (sqlite3.OperationalError, SQLAlchemyError) as error:
+            raise UserError(
+                f"{path}: cannot be written: its database is made in {tempfile.gettempdir()} first, and {error}; "
+                "make room there, or set TMPDIR to another folder"
+            ) from error
         with replace(path) as temporary:
             shutil.copyfile(file, temporary)
 
