@@ -92,8 +92,11 @@
     const found = data.flatMap((trace) => ((trace[`${letter}axis`] ?? letter) === name.replace("axis", "") ? trace[letter] ?? [] : []));
     const positive = found.filter((value) => value > 0);
     if (!positive.length) return {};
-    const span = Math.log10(positive.reduce((a, b) => Math.max(a, b)) / positive.reduce((a, b) => Math.min(a, b)));
-    return span < 2.5 ? { dtick: "D2" } : span < 8 ? { dtick: 1 } : {};
+    const [low, high] = [positive.reduce((a, b) => Math.min(a, b)), positive.reduce((a, b) => Math.max(a, b))];
+    const span = Math.log10(high / low);
+    if (span >= 2.5) return span < 8 ? { dtick: 1 } : {};
+    // Without a format Plotly writes 2 for 0.2.
+    return { dtick: "D2", tickformat: low >= 1e-3 && high < 1e6 ? "~g" : ".1~e" };
   }
 
   function layout(chart, data, place) {
