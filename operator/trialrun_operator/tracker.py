@@ -48,6 +48,7 @@ class _Experiment:
     told_over: Mapping[str, Any] | None = None
     begun: bool = False
     untold: int = 0
+    failure: str = ""  # why it was not told last, and was said so
 
     def missing(self) -> list[Record]:
         """The latest records of trials that MLflow was not told."""
@@ -74,7 +75,6 @@ class Tracker:
         self._news = asyncio.Event()
         self._until = _NEVER  # when it may be tried again
         self._backoff = _FIRST_BACKOFF_SECONDS
-        self._failure = ""
         metrics.trials_untold.set_function(lambda: float(self.untold))
 
     @property
@@ -120,8 +120,9 @@ class Tracker:
         while self._due and self._until <= self._clock():
             key = next(iter(self._due))
             del self._due[key]
+            experiment = self._experiments[key]
             try:
-                await self._turn(key, self._experiments[key])
+                await self._turn(key, experiment)
             except ProcessEnded as ended:
                 self._failed(key, str(ended))
             except Exception as error:  # whatever it is, it concerns MLflow only
@@ -144,7 +145,7 @@ class Tracker:
                 "name": f"{key.namespace}/{key.name}",
                 "experiment": tracked.work.experiment.document(sparse=True),
                 "began": tracked.accepted,
-                "over": tracked.over if last else experiment.told_over,
+                "over": tracked.over,
                 "records": [encode(each) for each in batch],
                 "last": last,
             }
@@ -153,29 +154,29 @@ class Tracker:
         if answer["event"] != "told":
             self._failed(key, str(answer["why"]), float(answer["after"]))
             return
-        if self._failure:
-            _log.info("MLflow is told again")
-        self._until, self._backoff, self._failure = _NEVER, _FIRST_BACKOFF_SECONDS, ""
+        if experiment.failure:
+            _log.info("%s: MLflow is told again", key)
+        self._until, self._backoff, experiment.failure = _NEVER, _FIRST_BACKOFF_SECONDS, ""
         for trial, why in answer["refused"].items():
             _log.warning("%s: MLflow refuses trial %s, which is not told again: %s", key, trial, cut_error(why))
         experiment.told.update({each.id: _which(each) for each in batch})
-        experiment.begun = True
+        experiment.begun, experiment.told_over = True, tracked.over
         experiment.untold -= len(batch)
-        if last:
-            experiment.told_over = tracked.over
-        elif self._experiments.get(key) is experiment:
+        if not last and self._experiments.get(key) is experiment:
             self._due[key] = None
 
     def _failed(self, key: Key, why: str, after: float = 0.0) -> None:
-        """Nothing is told for a while, of any experiment: they have one MLflow."""
-        self._due[key] = None
+        """Nothing is told for a while, of any experiment: they have one MLflow. Others come first after that."""
         self._until = self._clock() + max(self._backoff, after)
         self._backoff = min(2 * self._backoff, _MAX_BACKOFF_SECONDS)
         self._metrics.tracking_failures.inc()
+        if (experiment := self._experiments.get(key)) is None:
+            return  # it was deleted meanwhile
+        self._due[key] = None
         why = cut_error(why)
-        if why != self._failure:  # once, however often it is tried
+        if why != experiment.failure:  # once, however often it is tried
             _log.warning("%s: MLflow was not told: %s; experiments go on, and it is tried again", key, why)
-        self._failure = why
+        experiment.failure = why
 
 
 def _which(record: Record) -> tuple[int, int]:

@@ -60,6 +60,18 @@ def test_a_search_is_told_under_its_namespace_and_name() -> None:
     assert mlflow.asked[asked:] == ["experiment team-a/search", "search"]
 
 
+def test_an_operator_that_starts_anew_changes_nothing_of_a_search_that_is_over() -> None:
+    mlflow = FakeMlflow()
+    cluster = Lookout(mlflow=mlflow)
+    cluster.apply(a_search(40))  # more than are told at once
+    cluster.play()
+    assert_told(cluster, mlflow)
+    asked = len(mlflow.asked)
+    cluster.restart()
+    cluster.wait(60)
+    assert mlflow.asked[asked:] == ["experiment team-a/search", "search"]
+
+
 def test_trials_are_told_as_they_are_recorded() -> None:
     mlflow = FakeMlflow()
     cluster = Lookout(mlflow=mlflow)
@@ -77,6 +89,29 @@ def test_an_attempt_that_follows_takes_the_place_of_the_one_before() -> None:
     cluster.play(lambda attempt: IS_EVICTED if attempt == "0.1" else succeeds())
     assert_told(cluster, mlflow)
     assert len(mlflow.all) == 4, "one was deleted"
+
+
+def test_runs_are_listed_once_however_many_trials_are_told_and_once_more_at_the_end() -> None:
+    mlflow = FakeMlflow()
+    cluster = Lookout(mlflow=mlflow)
+    cluster.apply(a_search(9, parallelTrials=1))
+    cluster.play()
+    assert_told(cluster, mlflow)
+    assert mlflow.asked.count("search") == 2
+
+
+def test_an_experiment_that_is_deleted_while_mlflow_is_down_is_tried_no_more() -> None:
+    mlflow = FakeMlflow()
+    cluster = Lookout(mlflow=mlflow)
+    cluster.apply(a_search(3))
+    mlflow.down = DOWN
+    cluster.play()
+    cluster.delete()
+    cluster.wait(120)
+    asked = len(mlflow.asked)
+    cluster.wait(600)
+    assert len(mlflow.asked) == asked
+    assert b"trialrun_tracking_trials_untold 0.0" in cluster.operators[0].metrics.text()
 
 
 def test_floors_of_a_scale_test_are_no_trials() -> None:

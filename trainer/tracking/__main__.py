@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the operator's image has no trainer.local
 _LOOK_SECONDS = 1.0
 _MOST_BACKOFF_SECONDS = 60.0
 _SAY_SECONDS = 0.5
+_CHECK_SECONDS = 300.0  # between looks for runs that another has made, which MLflow takes seconds to list
 _MOST_TELLERS = 64  # of experiments on a cluster whose runs are remembered
 _READ_BYTES = 65536
 
@@ -154,7 +155,8 @@ class Service:
         wanted = [(of_record(decode(line), document), no_curve) for line in records]
         try:
             told = teller.tell(parent, wanted, lambda: None)
-            if last and teller.unsure:
+            soon = over is not None or time.monotonic() > teller.asked + _CHECK_SECONDS
+            if last and teller.unsure and soon:
                 teller.check()
         except Failure as failure:
             self._answer(event="failed", why=str(failure), after=failure.retry_after)

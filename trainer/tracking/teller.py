@@ -1,6 +1,7 @@
 """Brings the runs that MLflow has in line with those that it is to have: each once, whatever was killed meanwhile."""
 
 import math
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Teller:
         self._experiment: str | None = None
         self._there: dict[str, _There] | None = None
         self.unsure = True  # whether another may have made runs since MLflow was asked last
+        self.asked = -math.inf  # when that was, by a clock that never goes back
 
     @property
     def page(self) -> str:
@@ -130,6 +132,7 @@ class Teller:
         for found in self._server.runs(self._experiment, RUN, self._run):
             trial, known = _read(found)
             by_trial.setdefault(trial, []).append(known)
+        self.asked = time.monotonic()
         kept: dict[str, _There] = {}
         for trial, runs in by_trial.items():
             runs.sort(key=lambda each: (-each.attempt, -each.started, each.id) if trial else (0, 0, each.id))
