@@ -124,10 +124,12 @@ class Tracker:
             try:
                 await self._turn(key, experiment)
             except ProcessEnded as ended:
+                self._forget_told()
                 self._failed(key, str(ended))
             except Exception as error:  # whatever it is, it concerns MLflow only
                 _log.exception("%s: telling MLflow went wrong", key)
                 await self._process.end()
+                self._forget_told()
                 self._failed(key, repr(error))
 
     async def _turn(self, key: Key, experiment: _Experiment) -> None:
@@ -160,9 +162,18 @@ class Tracker:
         for trial, why in answer["refused"].items():
             _log.warning("%s: MLflow refuses trial %s, which is not told again: %s", key, trial, cut_error(why))
         experiment.told.update({each.id: _which(each) for each in batch})
+        for trial in answer["lacking"]:
+            experiment.told.pop(trial, None)
         experiment.begun, experiment.told_over = True, tracked.over
         experiment.untold -= len(batch)
-        if not last and self._experiments.get(key) is experiment:
+        if (answer["lacking"] or not last) and self._experiments.get(key) is experiment:
+            self._due[key] = None
+
+    def _forget_told(self) -> None:
+        """The process knows nothing any more of what it has told."""
+        for key, each in self._experiments.items():
+            each.told.clear()
+            each.begun = False
             self._due[key] = None
 
     def _failed(self, key: Key, why: str, after: float = 0.0) -> None:

@@ -161,7 +161,7 @@ class Service:
         except Failure as failure:
             self._answer(event="failed", why=str(failure), after=failure.retry_after)
         else:
-            self._answer(event="told", changed=told.changed, refused=told.refused)
+            self._answer(event="told", changed=told.changed, refused=told.refused, lacking=teller.lacking())
 
 
 def _origin() -> dict[str, str]:

@@ -92,7 +92,8 @@ class Follower:
         self._running.clear()
         if self._teller.unsure:
             self._teller.check()
-            self._tell(parent, [self._wanted(trial) for trial in sorted(self._records)], went_well)
+        if self._teller.lacking():
+            self._tell(parent, [self._wanted(trial) for trial in self._teller.lacking()], went_well)
         self._teller.end_others(self._records.keys(), over)
 
     def _take_in(self) -> None:
@@ -154,6 +155,7 @@ class Follower:
             self._due.discard(run.trial)
             if run.ended is not None:
                 self._curves.pop(run.trial, None)
+        self._due.update(self._teller.lacking())
 
 
 def _run_id(path: Path) -> str:

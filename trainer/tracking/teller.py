@@ -59,6 +59,7 @@ class Teller:
         self._origin = dict(origin)
         self._experiment: str | None = None
         self._there: dict[str, _There] | None = None
+        self._told: dict[str, int] = {}  # the attempts that were told to their end
         self.unsure = True  # whether another may have made runs since MLflow was asked last
         self.asked = -math.inf  # when that was, by a clock that never goes back
 
@@ -95,8 +96,11 @@ class Teller:
                 raise Failure(told.refused[""])
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 try:
-                    for trial, changed in pool.map(self._tell_one, children):
+                    wanted = list(children)
+                    for (run, _), (trial, changed) in zip(wanted, pool.map(self._tell_one, wanted), strict=True):
                         count(trial, changed)
+                        if trial not in told.refused and run.ended is not None:
+                            self._told[trial] = run.attempt
                 finally:
                     pool.shutdown(cancel_futures=True)
         except Failure:
@@ -112,6 +116,20 @@ class Teller:
         """
         self.forget()
         self._there = self._asked()
+
+    def lacking(self) -> list[str]:
+        """Trials that were told, and that MLflow, as it was asked last, has not or not to their end any more.
+
+        So it is where of two runs the one was deleted that had all.
+        """
+        if self._there is None:
+            return []
+        there = self._there
+        return [
+            trial
+            for trial, attempt in self._told.items()
+            if (known := there.get(trial)) is None or known.attempt < attempt or not known.told
+        ]
 
     def end_others(self, trials: Collection[str], ended: int) -> None:
         """Ends the runs of other trials that still run as far as MLflow knows: they were killed with what ran them.
