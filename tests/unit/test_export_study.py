@@ -196,6 +196,19 @@ def test_points_that_may_not_be_ranked_together_are_in_studies_of_their_own(tmp_
     assert "other content" in other.user_attrs["leftOut"]
 
 
+def test_groups_that_their_parameters_don_t_tell_apart_have_studies_of_their_own_too(tmp_path: Path) -> None:
+    experiment = a_search(12)
+    records = [
+        of_program(trial, evidence={"data": "0da7a0000000", "validation": f"0000000000{trial.index % 2}0"})
+        for trial in Entries().trials(experiment)
+    ]
+    case = Case(experiment, Entries(records), {})
+    for number, first in ((1, 0), (2, 1)):
+        study = opened(case, tmp_path, f"{experiment.name} set {number}")
+        assert [trial.user_attrs["index"] for trial in study.trials] == list(range(first, 12, 2))
+        assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+
+
 def test_a_study_can_be_gone_on_with_and_is_not_replaced_then(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,7 @@ from trainer.atomic import replace
 from trainer.experiment import moments
 from trainer.experiment.best import Points, Ranking, direction, objective_value, rank
 from trainer.experiment.caveats import caveats
-from trainer.experiment.comparable import Fields, comparable, contents
+from trainer.experiment.comparable import Fields, Group, comparable, contents
 from trainer.experiment.constraints import violations
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, by_point
@@ -94,30 +94,25 @@ def studies(run: Run) -> list[Study]:
             f"{search.name}: must be a HyperparamSearch, whose trials have an objective, got a {search.kind}; "
             "--csv and --parquet have its cells"
         )
-    points, metric = by_point(run.trials), search.spec.objective.metric
+    objective, constraints = search.spec.objective, search.spec.constraints
     by_id = {trial.id: trial for trial in run.trials}
     first = contents((by_id[record.id], record) for record in run.attempts)
     measured = {
-        identity: record for identity, record in run.records.items() if objective_value(record, metric) is not None
+        identity: record
+        for identity, record in run.records.items()
+        if objective_value(record, objective.metric) is not None
     }
-    groups = comparable(metric, run.trials, measured, first).groups
-    made = _Trials(run, search)
+    groups = comparable(objective.metric, run.trials, measured, first).groups
+    whole = rank(objective, run.trials, run.records, first, constraints)
+    points, made = by_point(run.trials), _Trials(run, search)
     if len(groups) < 2:
-        ranking = rank(search.spec.objective, run.trials, run.records, first, search.spec.constraints)
-        return [made.study(search.name, points, ranking, list(caveats(search, ranking)))]
-    whole = rank(search.spec.objective, run.trials, run.records, first, search.spec.constraints)
-    names = [_group_name(search.name, number, group.fields) for number, group in enumerate(groups, 1)]
-    of_point = {trial.point: name for group, name in zip(groups, names, strict=True) for trial in group.trials}
-    fields = {name: group.fields for group, name in zip(groups, names, strict=True)}
-    parts: dict[str, dict[int, list[Trial]]] = {name: {} for name in (search.name, *names)}
-    for point, trials in points.items():
-        parts[of_point.get(point) or _group_of(trials[0], fields, search.name)][point] = trials
+        return [made.study(search.name, points, whole, caveats(search, whole))]
     found = []
-    for name, part in parts.items():
+    for name, part in _parts(search.name, points, groups).items():
         members = [trial for trials in part.values() for trial in trials]
-        ranking = rank(search.spec.objective, members, run.records, first, search.spec.constraints)
-        of = whole if name == search.name else ranking
-        found.append(made.study(name, part, ranking, list(caveats(search, of))))
+        ranking = rank(objective, members, run.records, first, constraints)
+        about = whole if name == search.name else ranking
+        found.append(made.study(name, part, ranking, caveats(search, about)))
     return found
 
 
@@ -159,17 +154,31 @@ def is_study(path: Path) -> bool:
         return False
 
 
-def _group_name(search: str, number: int, fields: Fields) -> str:
-    told = ", ".join(f"{path}={value}" for path, value in fields) or f"set {number}"
-    return f"{search} {told}"
+_Part = dict[int, list[Trial]]
 
 
-def _group_of(trial: Trial, fields: Mapping[str, Fields], otherwise: str) -> str:
-    """The group that a point which was not measured would be in, as far as its parameters tell."""
-    for name, wanted in fields.items():
-        if wanted and all(trial.parameters.get(path) == value for path, value in wanted):
-            return name
-    return otherwise
+def _parts(search: str, points: Mapping[int, list[Trial]], groups: Sequence[Group]) -> dict[str, _Part]:
+    """The points of each study by its name: first those that belong to no group, then those of each group.
+
+    A point that was not measured belongs where its parameters put it, as far as they tell.
+    """
+    names: dict[str, Fields] = {}
+    of_point: dict[int, str] = {}
+    for number, group in enumerate(groups, 1):
+        name = f"{search} {', '.join(f'{path}={value}' for path, value in group.fields)}"
+        if not group.fields or name in names:
+            name = f"{search} set {number}"
+        names[name] = group.fields
+        of_point |= {trial.point: name for trial in group.trials}
+    parts: dict[str, _Part] = {name: {} for name in (search, *names)}
+    for point, trials in points.items():
+        alike = (
+            name
+            for name, fields in names.items()
+            if fields and all(trials[0].parameters.get(path) == value for path, value in fields)
+        )
+        parts[of_point.get(point) or next(alike, search)][point] = trials
+    return parts
 
 
 class _Trials:
@@ -182,7 +191,7 @@ class _Trials:
         self._made = 0
 
     def study(
-        self, name: str, points: Mapping[int, Sequence[Trial]], ranking: Ranking, remarks: Sequence[str]
+        self, name: str, points: Mapping[int, Sequence[Trial]], ranking: Ranking, remarks: Iterable[str]
     ) -> Study:
         """The study of some points, of which `ranking` says what each came to."""
         measured, spec = ranking.points, self._search.spec
