@@ -1,9 +1,12 @@
 """A server on this machine that answers as no MLflow does: never, in part, with errors, or with something else."""
 
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from cluster.certificates import Certificate
 
 NONSENSE = {"experiment": {"experiment_id": 7}, "runs": [[]], "run": "no"}
 
@@ -11,7 +14,7 @@ NONSENSE = {"experiment": {"experiment_id": 7}, "runs": [[]], "run": "no"}
 class BadServer:
     """Behaves as `does` says, which may change while it runs. `asked` are the paths that were asked for."""
 
-    def __init__(self, does: str) -> None:
+    def __init__(self, does: str, tls: Certificate | None = None) -> None:
         self.does = does
         self.asked: list[str] = []
         self.authorizations: set[str] = set()
@@ -30,7 +33,11 @@ class BadServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'' if tls is None else 's'}://127.0.0.1:{self.port}"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.certificate, tls.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def __enter__(self) -> "BadServer":

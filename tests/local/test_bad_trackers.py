@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster import certificates
 from local.badserver import BadServer
 from local.cli import command, descendants, environment
 from local.test_programs import REPORT, a_search, sh
 from trainer.experiment.load import read
 from trainer.local.ledger import read_ledger
+from trainer.tracking.address import from_environment
+from trainer.tracking.client import Failure, Mlflow
 from trainer.tracking.tracker import Tracker, tracking
 from unit.builders import a_trial
 
@@ -111,6 +114,27 @@ def test_an_address_that_is_none_of_a_server_is_told_in_a_line(
     assert line.startswith("warning: MLFLOW_TRACKING_URI: must be")
     assert said in line
     assert PASSWORD not in line
+
+
+def test_a_certificate_that_nobody_knows_is_refused_unless_any_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = certificates.authority(tmp_path, "authority")
+    made = certificates.server(tmp_path, signer, "mlflow", "IP:127.0.0.1")
+
+    def why(**more: str) -> str:
+        address = from_environment({"MLFLOW_TRACKING_URI": server.url, "MLFLOW_TRACKING_TOKEN": TOKEN} | more)
+        assert address is not None
+        with pytest.raises(Failure) as failure:
+            Mlflow(address).experiment("any")
+        return str(failure.value)
+
+    with BadServer("500", made) as server:
+        assert "certificate verify failed" in why()
+        assert not server.asked
+        assert "it answered 500" in why(MLFLOW_TRACKING_INSECURE_TLS="true")
+        monkeypatch.setenv("SSL_CERT_FILE", str(signer.certificate))
+        assert "it answered 500" in why(), "an authority of one's own"
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["a tracker that hangs", "a process that is frozen besides"])
