@@ -56,8 +56,8 @@ def of_record(record: Record, experiment: Experiment) -> TrackedRun:
     figures = dict(record.metrics)
     times = {"trainSeconds": record.seconds.train, "totalSeconds": record.seconds.total}
     figures |= {name: seconds for name, seconds in times.items() if seconds}  # a program's training is not timed
-    if peaks := [each.counted_peak for each in record.memory if each is not None]:
-        figures["peakMemoryBytes"] = float(max(peaks))
+    if (peak := record.counted_peak) is not None:
+        figures["peakMemoryBytes"] = float(peak)
     return TrackedRun(
         trial=record.id,
         name=_name(record.index, record.repeat),
