@@ -7,7 +7,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from trainer.columns import Table
 from trainer.packages import missing
 from trainer.report.view import (
     Beside,
+    Chart,
     Charts,
     Column,
     Listing,
@@ -26,8 +27,10 @@ from trainer.report.view import (
     Points,
     Section,
     Terms,
+    Tile,
     Tiles,
     TrialTable,
+    single,
 )
 
 NAME = "report.html"
@@ -57,7 +60,6 @@ def render(page: Page) -> str:
     Raises:
         PackageMissing: plotly is not installed.
     """
-    drawn = list(_charts(page))
     scripts = [_script(_plotly()), _script(_own("page.js"))]
     hashes = " ".join(f"'sha256-{digest}'" for _, digest in scripts)
     # Were escaping to let a script through, the browser would not run it; nothing may be loaded or sent. The lines
@@ -75,7 +77,11 @@ def render(page: Page) -> str:
     told = {
         "name": page.name,
         "charts": {
-            chart.name: {**chart.figure, "height": chart.height} for chart in drawn if chart.figure is not None
+            chart.name: {**chart.figure, "height": chart.height}
+            for part in _parts(page)
+            if isinstance(part, Charts)
+            for chart in part.charts
+            if chart.figure is not None
         },
         "columns": [_column(column) for column in page.columns],
         "marked": sorted(page.marked),
@@ -146,12 +152,12 @@ def _part(part: Part | Beside) -> Markup:
             return element("div", *columns, class_="beside")
 
 
-def _tile(tile: Any) -> Markup:
+def _tile(tile: Tile) -> Markup:
     name = element("dt", tile.name, **({"title": tile.how} if tile.how else {}))
     return element("div", name, element("dd", tile.value, **({"class_": "absent"} if tile.absent else {})))
 
 
-def _chart(chart: Any) -> Markup:
+def _chart(chart: Chart) -> Markup:
     """A chart's place with its heading and its text; the text alone where there is no picture."""
     if chart.figure is None:
         return element("div", element("h3", chart.title), element("p", chart.text, class_="soft"), class_="no-chart")
@@ -193,18 +199,8 @@ def _trials(table: TrialTable) -> Markup:
     return element("div", tools, element("div", shown, class_="scroll", tabindex="0"), without)
 
 
-def _charts(page: Page) -> Iterable[Any]:
-    for part in _parts(page):
-        if isinstance(part, Charts):
-            yield from part.charts
-
-
-def _parts(page: Page) -> Iterable[Part]:
-    for part in (*page.head, *(part for section in page.sections for part in section.parts)):
-        if isinstance(part, Beside):
-            yield from (each for column in part.columns for each in column)
-        else:
-            yield part
+def _parts(page: Page) -> Iterator[Part]:
+    yield from single((*page.head, *(part for section in page.sections for part in section.parts)))
 
 
 def _column(column: Column) -> Mapping[str, Any]:

@@ -1,10 +1,9 @@
 """A report's page as text for a terminal: its sentences and tables. Charts and the meaning of words it leaves out."""
 
-from collections.abc import Iterator
 from textwrap import wrap
 
 from trainer.columns import Table, aligned
-from trainer.report.view import Beside, Note, Page, Part, Points, Tiles
+from trainer.report.view import Beside, Note, Page, Part, Points, Tiles, single
 
 _INDENT = "  "
 _WIDTH = 100
@@ -24,7 +23,7 @@ def _blocks(parts: tuple[Part | Beside, ...], indent: str) -> list[str]:
     """The parts that have words; sentences that follow each other are one block, a table is one by itself."""
     found: list[str] = []
     joins = False
-    for part in _single(parts):
+    for part in single(parts):
         lines = [indent + line for line in _lines(part)]
         if not lines:
             continue
@@ -35,14 +34,6 @@ def _blocks(parts: tuple[Part | Beside, ...], indent: str) -> list[str]:
             found.append(block)
         joins = not alone
     return found
-
-
-def _single(parts: tuple[Part | Beside, ...]) -> Iterator[Part]:
-    for part in parts:
-        if isinstance(part, Beside):
-            yield from (each for column in part.columns for each in column)
-        else:
-            yield part
 
 
 def _lines(part: Part) -> list[str]:

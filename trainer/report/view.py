@@ -1,6 +1,7 @@
 """What a report consists of, whoever shows it: sections of sentences, tables and charts. Pure."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +134,15 @@ class Page:
     sections: tuple[Section, ...]
     columns: tuple[Column, ...] = ()
     marked: frozenset[int] = frozenset()  # rows of the trials that stand out
+
+
+def single(parts: Iterable[Part | Beside]) -> Iterator[Part]:
+    """The parts one after another, those too that stand beside each other."""
+    for part in parts:
+        if isinstance(part, Beside):
+            yield from itertools.chain.from_iterable(part.columns)
+        else:
+            yield part
 
 
 def column(name: str, rows: Sequence[int] | None = None) -> dict[str, Any]:
