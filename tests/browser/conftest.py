@@ -38,9 +38,9 @@ class Opened:
             )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Browser]]:
-    """Starts a browser with such arguments."""
+    """Starts a browser with such arguments. Playwright's loop ends with the module: other tests have their own."""
     debian.require({"chromium": "chromium"}, "the tests of pages")
     launched = []
     with sync_playwright() as playwright:
@@ -58,7 +58,7 @@ def launch() -> Iterator[Callable[..., Browser]]:
             each.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(launch: Callable[..., Browser]) -> Browser:
     """One with WebGL by software: the machines that tests run on have no graphics card."""
     return launch("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
