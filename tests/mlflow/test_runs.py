@@ -172,7 +172,8 @@ def test_what_is_interrupted_ends_in_mlflow_too_and_goes_on(server: Server, tmp_
         command("run", file, "--out", tmp_path / "out"), cwd=tmp_path, env=tracked(server),
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    eventually(lambda: {"RUNNING"} == {run.status for run in server.runs(name) if run.name in ("trial 1", name)})
+    both = {name: "RUNNING", "trial 1": "RUNNING"}
+    eventually(lambda: {run.name: run.status for run in server.runs(name) if run.name in both} == both)
     process.send_signal(signal.SIGINT)
     assert "1 of 2 trials are kept" in process.communicate(timeout=120)[1]
     assert {run.name: run.status for run in server.runs(name)} == {
