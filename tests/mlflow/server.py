@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".mlflow/bin"
 # The client, which none but a test of ours needs, has an environment of its own too.
 PYTHON = PROGRAMS / "python"
+# It neither tells its makers of itself nor starts what runs jobs of GenAI, which are a dozen processes.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Server:
             self._process = subprocess.Popen(
                 [PROGRAMS / "mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1",
                  "--artifacts-destination", str(self._folder / "files"), "--port", str(self._port), "--workers", "1"],
-                cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
+                cwd=self._folder, stdout=log, stderr=log, start_new_session=True, env=os.environ | _QUIET,
             )  # fmt: skip
         eventually(self._answers, what=f"MLflow answers; its log is {self._folder / 'log'}")
 
