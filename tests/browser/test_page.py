@@ -96,11 +96,12 @@ def test_every_page_is_drawn_without_a_complaint_a_request_or_a_part_beyond_its_
     assert opened.page.locator("img, iframe, object").count() == 0
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_the_tables_figures_are_the_ledgers_and_written_as_everywhere(
-    made: dict[str, str], shown: Show, tmp_path: Path
+    made: dict[str, str], shown: Show, tmp_path: Path, width: int
 ) -> None:
     experiment, records = a_search(tmp_path)
-    opened = shown(made["a search"])
+    opened = shown(made["a search"], width=width)
     heads = opened.page.locator("#trials thead th").evaluate_all("cells => cells.map(cell => cell.dataset.column)")
     rows = opened.page.locator("#trials tbody tr").evaluate_all(
         "rows => rows.map(row => [...row.cells].map(cell => [cell.textContent, cell.dataset.value ?? null]))"
@@ -127,9 +128,10 @@ def test_the_tables_figures_are_the_ledgers_and_written_as_everywhere(
     assert opened.page.locator("#trials tr.marked").count() == 1
 
 
-def test_charts_have_the_ledgers_figures(made: dict[str, str], shown: Show, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_charts_have_the_ledgers_figures(made: dict[str, str], shown: Show, tmp_path: Path, width: int) -> None:
     experiment, records = a_search(tmp_path)
-    opened = shown(made["a search"])
+    opened = shown(made["a search"], width=width)
     measured = [record for record in records if record.outcome is Outcome.SUCCEEDED]
     dots, *_ = opened.data("by-trial")
     assert dots["x"] == [record.index for record in measured]
