@@ -15,12 +15,13 @@ from train.builders import a_context, a_training, dataset_of
 from train.ranks import on_ranks, run_command
 from trainer.__main__ import main
 from trainer.experiment.outcome import EXIT_CODES, Outcome
+from trainer.experiment.progress import HISTORY
 from trainer.experiment.record import HASHES
 from trainer.experiment.training import Training
 from trainer.local.folder import MARK
 from trainer.memory import MemoryMonitor, resident_bytes
 from trainer.training.checkpoint import CHECKPOINT
-from trainer.training.trial import CONFIG, HISTORY, METRICS, NORMALIZATION, WEIGHTS, run_rank, write_artefacts
+from trainer.training.trial import CONFIG, METRICS, NORMALIZATION, WEIGHTS, run_rank, write_artefacts
 
 ARTEFACTS = {CONFIG, METRICS, HISTORY, NORMALIZATION, WEIGHTS}
 

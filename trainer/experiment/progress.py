@@ -9,6 +9,8 @@ from trainer.experiment.record import MAX_ERROR_CHARACTERS, Environment, Memory,
 from trainer.experiment.section import HASH, METRIC, Text
 
 PROTOCOL = 1
+# What a trial leaves step by step, in its folder: reports of a program, epochs of our trainer.
+REPORTS, HISTORY = "reports.jsonl", "history.jsonl"
 MOST_METRICS = 100
 
 Name = Annotated[str, Field(pattern=METRIC, max_length=64)]

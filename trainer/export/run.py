@@ -10,12 +10,11 @@ from typing import Any
 
 from trainer.experiment.entries import Entries
 from trainer.experiment.expand import Trial
+from trainer.experiment.progress import HISTORY, REPORTS
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, Scalar
 from trainer.local.folder import trial_folder
-from trainer.local.reports import REPORTS
 
-HISTORY = "history.jsonl"  # of Trialrun's trainer, whose own module needs torch
 _MOST_WHOLE, _MOST_EXACT = 2**63, 2**53  # beyond them a whole number doesn't fit into 64 bits, or a float
 
 

@@ -23,7 +23,7 @@ from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.program import Invocation
 from trainer.experiment.program_report import SILENT, outcome_of, rank_report
-from trainer.experiment.progress import PROTOCOL
+from trainer.experiment.progress import PROTOCOL, REPORTS
 from trainer.experiment.record import (
     Charged,
     Environment,
@@ -36,7 +36,7 @@ from trainer.local.child import Child
 from trainer.local.keeper import MARK, kill_marked
 from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
 from trainer.local.program_files import ProgramFiles, leading_imports
-from trainer.local.reports import REPORTS, Reports
+from trainer.local.reports import Reports
 from trainer.machine import cpu_model
 
 STOP, FILES, LOG = "stop", "files", "log-{rank}.txt"

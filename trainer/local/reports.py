@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from trainer.experiment.program_report import Told
-from trainer.experiment.progress import ProgressReport
+from trainer.experiment.progress import REPORTS, ProgressReport
 
-REPORTS = "reports.jsonl"
 _MOST_BYTES = 64 * 2**20
 
 

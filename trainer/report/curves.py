@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.experiment.expand import Trial
+from trainer.experiment.progress import HISTORY, REPORTS
 from trainer.experiment.record import NAIVE
 from trainer.report.charts import BEST, LIGHT, axis, figure, trace
 from trainer.report.results import Results
 from trainer.report.view import Chart
 from trainer.report.wording import count
 
-HISTORY, REPORTS = "history.jsonl", "reports.jsonl"
 MOST_CURVES = 60
 _MOST_POINTS = 120
 _MOST_METRICS = 4  # of a program's

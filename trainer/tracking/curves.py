@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from trainer.experiment.progress import ProgressReport
+from trainer.experiment.progress import HISTORY, REPORTS, ProgressReport
 from trainer.experiment.record import Record
-from trainer.local.reports import REPORTS, Reports
+from trainer.local.reports import Reports
 from trainer.tracking.client import Point
 from trainer.tracking.runs import metric_name
 
-HISTORY = "history.jsonl"  # of Trialrun's own trainer, written as a trial ends
 _NO_METRICS = ("epoch", "seconds")
 
 

@@ -23,6 +23,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.memory_words import out_of_memory
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.progress import HISTORY
 from trainer.experiment.record import Memory, RankReport, Seconds, cut_error, undefined_name
 from trainer.experiment.training import Training
 from trainer.memory import MemoryMonitor, ticking
@@ -35,11 +36,10 @@ from trainer.training.loop import Diverged, Result, train
 from trainer.training.reference import hashes, naive
 from trainer.training.samples import SampleSet, Source
 
-WEIGHTS, CONFIG, METRICS, HISTORY, NORMALIZATION = (
+WEIGHTS, CONFIG, METRICS, NORMALIZATION = (
     "weights.safetensors",
     "config.json",
     "metrics.json",
-    "history.jsonl",
     "normalization.json",
 )
 
