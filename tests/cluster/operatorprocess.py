@@ -202,8 +202,17 @@ class OperatorProcess:
             return 0, ""
 
     def figures(self) -> Mapping[str, float]:
-        """Its metrics by name and labels, as `trialrun_api_calls_total{code="200",verb="list"}`."""
-        lines = (line for line in self.ask("metrics")[1].splitlines() if line and not line.startswith("#"))
+        """Its metrics by name and labels, as `trialrun_api_calls_total{code="200",verb="list"}`.
+
+        Waits for them: a process that was killed needs a moment until its successor answers.
+        """
+
+        def page() -> str | None:
+            status, text = self.ask("metrics")
+            return text if status == 200 else None
+
+        told = eventually(page, what="the operator tells its metrics")
+        lines = (line for line in told.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def writes(self) -> float:
