@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from trainer.benchmark import intervals
 from trainer.benchmark.box_plot import BoxPlot, box_plot, quantile
-from trainer.benchmark.intervals import Estimate, Welch
-from trainer.benchmark.pairs import by_means, by_ranks, hedges_g
+from trainer.benchmark.intervals import Estimate, Welch, by_means, by_ranks, hedges_g
 from trainer.benchmark.suite import Suite
 from trainer.experiment import moments
 

@@ -9,19 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.meta_analysis import effectsize_smd
 
-from trainer.benchmark.intervals import ratio
-from trainer.benchmark.pairs import (
-    Comparison,
-    Pair,
+from trainer.benchmark.findings import Comparison, Pair, Sample, compare
+from trainer.benchmark.intervals import (
     by_means,
     by_ranks,
     cliffs_delta,
-    compare,
     hedges_g,
     least_by_ranks,
     magnitude,
+    ratio,
 )
-from trainer.benchmark.sample import Sample
 
 # Student's sleep data (1908).
 FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

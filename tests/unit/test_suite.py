@@ -148,7 +148,7 @@ def test_the_example_in_the_documents_runs(tmp_path: Path) -> None:
     assert (tmp_path / "pictures" / "box-plots.png").exists()
 
 
-@pytest.mark.parametrize("module", ["suite", "box_plot", "findings", "pairs", "intervals", "text", "drawing"])
+@pytest.mark.parametrize("module", ["suite", "box_plot", "findings", "intervals", "text", "drawing"])
 def test_each_part_is_imported_alone_and_without_heavy_libraries(module: str) -> None:
     code = (
         f"import sys, trainer.benchmark.{module}\n"

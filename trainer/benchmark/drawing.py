@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.benchmark.findings import Findings, Treatment
+from trainer.benchmark.findings import Findings, Quantity, Treatment
 from trainer.benchmark.intervals import Estimate
-from trainer.benchmark.sample import Quantity
 from trainer.benchmark.text import figure
 from trainer.experiment.errors import UserError
 from trainer.packages import load

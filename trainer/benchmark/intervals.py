@@ -1,8 +1,8 @@
-"""Means, their differences and ratios, and ratios of medians: each with its confidence interval of 95 %.
+"""The statistics of one or two samples: means, differences and ratios with their intervals, and tests against chance.
 
 Which method for which figure was decided by the share of intervals that held the truth, see
-docs/decisions/0013-statistics.md. An interval is None where the values have no spread to compute one from, and where
-one of its ends has no float.
+docs/decisions/0013-statistics.md. An interval, of 95 %, is None where the values have no spread to compute one from,
+and where one of its ends has no float.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,10 +22,15 @@ from trainer.experiment.record import Reported
 from trainer.packages import load
 
 CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
 RESAMPLES = 9999
 SEED = 0
 FEWEST_FOR_MEDIANS = 5  # of fewer values the bootstrap's intervals are too narrow
 _GREATEST_LOGARITHM = 700.0  # beyond, exp has no number; a ratio of so little can't be told
+_MOST_DEALS = 1000  # ways to deal values to two treatments, up to which equal values are tested by all of them
+Magnitude = Literal["negligible", "small", "medium", "large"]
+# Romano et al. (2006), "Appropriate statistics for ordinal level data", by the absolute value.
+_MAGNITUDES: tuple[tuple[float, Magnitude], ...] = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"))
 
 
 class Interval(Reported):
@@ -160,6 +165,67 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> Estimate | None:
 def quotient(above: Fraction, below: Fraction) -> float | None:
     """A figure above zero divided by another; None where that is beyond the largest float, or nearest to 0."""
     return moments.rounded(above / below) or None
+
+
+def by_means(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The p that goes with the pair's interval: of the ratio of means, or of their difference where there is none.
+
+    None where nothing varies.
+    """
+    return (Welch.logarithm_of_ratio(a, b) if min(*a, *b) > 0 else Welch.difference(a, b)).p()
+
+
+def by_ranks(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """Mann and Whitney's U of `a`, and its two-sided p: exact, or of the normal distribution for many values."""
+    together = {*a, *b}
+    if len(together) == 1:  # scipy would divide by a spread of zero
+        return len(a) * len(b) / 2, 1.0
+    stats = scipy_stats()
+    method = "auto"
+    if len(together) < len(a) + len(b) and math.comb(len(a) + len(b), len(a)) <= _MOST_DEALS:
+        # Where values are equal scipy takes the normal distribution, whose p is too small for so few.
+        method = stats.PermutationMethod(n_resamples=_MOST_DEALS)
+    found = stats.mannwhitneyu(a, b, alternative="two-sided", method=method)
+    return float(found.statistic), float(found.pvalue)
+
+
+def corrected(p: Sequence[float]) -> list[float]:
+    """Each p by Holm's method: of equal treatments, any is below 0.05 in at most 5 of 100 experiments."""
+    multitest = load("statsmodels.stats.multitest", "comparing treatments")
+    return [float(value) for value in multitest.multipletests(p, method="holm")[1]]
+
+
+def least_by_ranks(n: int, m: int) -> float:
+    """The smallest p that ranks can have of n and m values: that of samples which don't overlap."""
+    return 2 / math.comb(n + m, n)
+
+
+def cliffs_delta(u: float, n: int, m: int) -> float:
+    """How often a value of the first sample exceeds one of the second, less how often it falls short: -1 to 1.
+
+    `u` is Mann and Whitney's statistic of the first sample, which counts just that; n and m are the samples' sizes.
+    """
+    return 2 * u / (n * m) - 1
+
+
+def magnitude(delta: float) -> Magnitude:
+    """A word for a Cliff's delta."""
+    return next((word for limit, word in _MAGNITUDES if abs(delta) < limit), "large")
+
+
+def hedges_g(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The difference of the means in pooled standard deviations, by Hedges' (1981) exact factor for few values.
+
+    None where no value differs from the others of its sample, and where it has no float.
+    """
+    freedom = len(a) + len(b) - 2
+    apart = moments.exact_mean(a) - moments.exact_mean(b)
+    pooled = ((len(a) - 1) * moments.exact_variance(a) + (len(b) - 1) * moments.exact_variance(b)) / freedom
+    deviations = None if pooled == 0 else moments.root(apart**2 / pooled)
+    if deviations is None:
+        return None
+    factor = math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+    return factor * (-deviations if apart < 0 else deviations)
 
 
 def _bootstrapped(a: Sequence[float], b: Sequence[float], medians: Sequence[Fraction]) -> Interval | None:

@@ -10,10 +10,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from trainer.atomic import write_text
-from trainer.benchmark import drawing, findings, pairs, text
+from trainer.benchmark import drawing, findings, text
 from trainer.benchmark.box_plot import finite
-from trainer.benchmark.findings import Findings, Treatment
-from trainer.benchmark.sample import LeftOut, Quantity, Sample
+from trainer.benchmark.findings import Comparison, Findings, LeftOut, Quantity, Sample, Treatment
 from trainer.experiment.error_messages import sentences
 from trainer.experiment.errors import UserError
 from trainer.experiment.metrics import Direction
@@ -75,7 +74,7 @@ class Suite:
         """
         return findings.analyse(self.quantity, tuple(self.samples.values()))
 
-    def compare(self) -> pairs.Comparison:
+    def compare(self) -> Comparison:
         """The treatments two at a time.
 
         Raises:

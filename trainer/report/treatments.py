@@ -7,10 +7,8 @@ from pydantic import Field
 
 from trainer.benchmark import intervals
 from trainer.benchmark.box_plot import BoxPlot, box_plot
-from trainer.benchmark.findings import Findings, Treatment, find
-from trainer.benchmark.intervals import Estimate
-from trainer.benchmark.pairs import SIGNIFICANCE, least_by_ranks
-from trainer.benchmark.sample import LeftOut, Quantity, Sample
+from trainer.benchmark.findings import Findings, LeftOut, Quantity, Sample, Treatment, find
+from trainer.benchmark.intervals import SIGNIFICANCE, Estimate, least_by_ranks
 from trainer.benchmark.suite import Exported
 from trainer.experiment import moments
 from trainer.experiment.expand import Trial
