@@ -13,7 +13,7 @@ from spark.cluster import standalone
 from spark.runs import FOREVER, finish, run, settings, start, without_times, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
-from trainer.report.live import ending
+from trainer.report.progress import ending
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.spec import Experiment
 from trainer.local.folder import settle
-from trainer.report.by_metric import file_name, ranked_by, recorded
+from trainer.report.results import file_name, ranked_by, recorded
 from unit.builders import a_record, an_experiment, four
 from unit.test_compare_command import a_run, refusal
 from unit.test_report_page import Page

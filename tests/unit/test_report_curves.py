@@ -1,32 +1,41 @@
-"""Learning curves from histories of any state."""
+"""Learning curves from histories of any state, and how those are read."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from trainer.experiment.expand import expand
+from trainer.experiment.progress import HISTORY, REPORTS, Step, read_steps
 from trainer.experiment.summary import summarize
-from trainer.report.curves import learning_curves, read_curve
+from trainer.report.charts import learning_curves
 from trainer.report.results import Results
 from unit.builders import a_record, an_experiment
 
-NAMES = ("trainLoss", "validLoss")
-
 
 def test_a_history_is_read_though_its_last_line_is_torn_and_a_loss_is_not_finite(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
+    path = tmp_path / HISTORY
     path.write_text(
-        '{"epoch": 1, "trainLoss": 0.5, "validLoss": NaN}\n[]\n{"epoch": 2, "trainLoss": 0.4}\n{"epoch": 3, "tr'
+        '{"epoch": 1, "trainLoss": 0.5, "validLoss": NaN, "seconds": 2}\n[]\n'
+        '{"epoch": 2, "trainLoss": 0.4, "odd": true, "word": "x"}\n{"trainLoss": 1}\n{"epoch": 3, "tr'
     )
-    curve = read_curve(path, "epoch", NAMES)
-    assert curve is not None
-    assert curve.steps == (1, 2)
-    assert curve.figures["trainLoss"] == (0.5, 0.4)
-    assert all(loss != loss for loss in curve.figures["validLoss"])
-    assert read_curve(tmp_path / "missing", "epoch", NAMES) is None
+    first, second = read_steps(path)
+    assert (first.step, first.metrics["trainLoss"], first.seconds, first.clock) == (1, 0.5, 2.0, None)
+    assert math.isnan(first.metrics["validLoss"])
+    assert second == Step(2, {"trainLoss": 0.4})
+    assert read_steps(tmp_path / "missing") == []
     path.write_text("")
-    assert read_curve(path, "epoch", NAMES) is None
+    assert read_steps(path) == []
+
+
+def test_reports_are_read_whatever_else_their_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / REPORTS
+    path.write_text(
+        '{"step": 4, "metrics": {"loss": 1}, "clock": 7}\n{"metrics": 3}\n{"step": 5}\nnull\n'
+        f'{{"metrics": {{"loss": 1{"0" * 400}}}}}\n{{"metrics": {{"loss": Infinity}}, "clock": -1}}\n'
+    )
+    assert read_steps(path) == [Step(4, {"loss": 1.0}, clock=7), Step(1, {"loss": math.inf})]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +64,11 @@ def test_a_history_without_training_loss_says_so_in_place_of_the_chart(tmp_path:
 def test_a_long_history_is_thinned_but_keeps_its_last_epoch(tmp_path: Path) -> None:
     losses = [1 / (1 + epoch) for epoch in range(10_000)]
     folder = history(tmp_path, {"trainLoss": losses, "validLoss": losses})
-    curve = read_curve(next(folder.glob("trials/*/history.jsonl")), "epoch", NAMES)
-    assert curve is not None
-    assert len(curve.steps) <= 121
-    assert (curve.steps[0], curve.steps[-1]) == (1, 10_000)
+    path = next(folder.glob(f"trials/*/{HISTORY}"))
+    steps = read_steps(path, 120)
+    assert len(steps) <= 121
+    assert (steps[0].step, steps[-1].step) == (1, 10_000)
+    assert len(read_steps(path)) == 10_000
 
 
 def searched() -> Results:
@@ -73,5 +83,5 @@ def history(folder: Path, columns: dict[str, list[float]]) -> Path:
     trial.mkdir(parents=True)
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     lines = (json.dumps({"epoch": epoch, **row}) + "\n" for epoch, row in enumerate(rows, 1))
-    (trial / "history.jsonl").write_text("".join(lines))
+    (trial / HISTORY).write_text("".join(lines))
     return folder

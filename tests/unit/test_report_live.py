@@ -7,8 +7,7 @@ import pytest
 
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
-from trainer.report.live import progress
-from trainer.report.run_progress import RunProgress
+from trainer.report.progress import RunProgress, progress
 from trainer.report.terminal import Console, Screen
 from unit.builders import a_record, a_trial, an_experiment
 

@@ -10,7 +10,7 @@ from trainer.experiment.summary import summarize
 from trainer.report.page import render
 from trainer.report.results import Results
 from trainer.report.sections import experiment_page
-from trainer.report.tables import closing
+from trainer.report.text import closing
 from unit.builders import a_record, an_experiment
 from unit.test_report_page import Page
 

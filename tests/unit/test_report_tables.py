@@ -13,7 +13,7 @@ from trainer.experiment.record import STEP, Environment, Record
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import summarize
 from trainer.report.results import Results
-from trainer.report.tables import closing, listing
+from trainer.report.text import closing, listing
 from unit.builders import a_record, an_experiment
 
 
@@ -101,9 +101,9 @@ def test_the_list_has_one_line_per_trial_in_columns() -> None:
     assert [line.split()[2:] for line in lines[2:4]] == [["Adam", "0", "1"], ["Adam", "1", "1"]]
 
 
-def test_neither_tables_nor_lines_import_torch_rich_or_matplotlib() -> None:
+def test_neither_text_nor_lines_import_torch_rich_or_matplotlib() -> None:
     code = (
-        "import sys, trainer.report.tables, trainer.report.live, trainer.report.page\n"
+        "import sys, trainer.report.text, trainer.report.progress, trainer.report.page\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'rich', 'matplotlib', 'numpy'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

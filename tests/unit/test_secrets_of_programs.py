@@ -16,11 +16,11 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import RankReport, decode_report, encode, encode_report
 from trainer.experiment.summary import summarize
 from trainer.local.processes import rank_exit
-from trainer.report.live import progress
 from trainer.report.page import render
+from trainer.report.progress import progress
 from trainer.report.results import Results
 from trainer.report.sections import experiment_page
-from trainer.report.tables import closing
+from trainer.report.text import closing
 from trainer.training.distributed import Ranks
 from trainer.training.trial import failure
 from trialrun_operator.kube import Refused

@@ -35,7 +35,7 @@ from trainer.local.ledger import Ledger
 from trainer.local.processes import Processes
 from trainer.local.replay import Replay, Replayed
 from trainer.local.run import now, run
-from trainer.report.live import Progress, progress
+from trainer.report.progress import Progress, progress
 from trainer.scheduling.history import History
 from trainer.scheduling.workload import Workload, workload
 

@@ -5,7 +5,7 @@ import json
 import sys
 
 from trainer.experiment.spec import Experiment
-from trainer.report.tables import listing
+from trainer.report.text import listing
 from trainer.scheduling.workload import workload
 
 

@@ -16,9 +16,8 @@ from trainer.experiment.summary import Summary, summarize
 from trainer.local.folder import SUMMARY, stored_experiment
 from trainer.local.ledger import read_entries
 from trainer.packages import advice, have
-from trainer.report.by_metric import file_name, ranked_by
-from trainer.report.results import Results
-from trainer.report.tables import closing
+from trainer.report.results import Results, file_name, ranked_by
+from trainer.report.text import closing
 from trainer.report.view import Page
 
 

@@ -29,7 +29,7 @@ from trainer.local.suggester import LOG as SUGGESTIONS_LOG
 from trainer.local.suggester import Suggester
 from trainer.local.warm_start import earlier_lessons, leave_lessons
 from trainer.packages import require
-from trainer.report.live import progress
+from trainer.report.progress import progress
 from trainer.scheduling.history import History, taken_up
 from trainer.scheduling.lessons import Lesson
 from trainer.scheduling.workload import Workload, workload

@@ -17,9 +17,9 @@ from trainer.experiment.record import latest
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import summarize
 from trainer.kubectl import Reference, find, find_experiment, pods_of, with_ledger
-from trainer.report.live import Progress, progress
+from trainer.report.progress import Progress, progress
 from trainer.report.results import Results
-from trainer.report.tables import closing
+from trainer.report.text import closing
 from trainer.scheduling.history import is_done
 from trainer.scheduling.workload import workload
 

@@ -1,6 +1,11 @@
-"""What a program tells while it runs: a line of JSON for each report. The other end of `trialrun.py`. Pure."""
+"""What a trial tells step by step, as lines of JSON: a program's reports, by `trialrun.py`, or our epochs."""
 
-from typing import Annotated
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -58,3 +63,56 @@ def decode(line: bytes) -> ProgressReport:
             shown = line[:80].decode(errors="replace")
             raise ValueError(f"must be a JSON object on one line, got {shown}") from error
         raise ValueError(next(sentences(ProgressReport, error))) from error
+
+
+@dataclass(frozen=True)
+class Step:
+    """The metrics after a step, also what is not finite.
+
+    `clock` is when they were told (milliseconds since 1970), `seconds` what it took; None where that wasn't recorded.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    clock: int | None = None
+    seconds: float | None = None
+
+
+def read_steps(path: Path, most: int | None = None) -> list[Step]:
+    """What a trial's REPORTS or HISTORY tells, in its order; nothing where it can't be read.
+
+    A line that can't be read, as one that is being written, is left out. Of more lines than `most` every so many are
+    read, and the last.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    take = _epoch if path.name == HISTORY else _report
+    distance = 1 if most is None else max(1, math.ceil(len(lines) / most))
+    found: list[Step] = []
+    for line in (*lines[:-1:distance], *lines[-1:]):
+        try:
+            found.append(take(json.loads(line), len(found)))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            continue
+    return found
+
+
+def _epoch(told: dict[str, Any], _: int) -> Step:
+    metrics = _metrics(told)
+    return Step(int(metrics.pop("epoch")), metrics, seconds=metrics.pop("seconds", None))
+
+
+def _report(told: dict[str, Any], count: int) -> Step:
+    clock = told.get("clock")
+    at = int(told.get("step", count))
+    return Step(at, _metrics(told["metrics"]), clock=clock if isinstance(clock, int) and clock > 0 else None)
+
+
+def _metrics(told: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in told.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

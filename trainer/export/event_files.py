@@ -21,9 +21,10 @@ from trainer.experiment.best import objective_reader
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import Trial, by_point
 from trainer.experiment.outcome import Outcome
+from trainer.experiment.progress import Step
 from trainer.experiment.record import NAIVE, STEP, STEP_SECONDS, Record
 from trainer.experiment.spec import HyperparamSearch, Parameter, Scalar, ScaleTest
-from trainer.export.run import Kind, Run, Step, as_kind, kind_of
+from trainer.export.run import Kind, Run, as_kind, kind_of
 from trainer.report.wording import brief, short_names
 
 FINAL = "final/"  # begins the tags of the figures that a trial ended with, beside those of its steps

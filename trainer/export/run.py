@@ -2,15 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from trainer.experiment.entries import Entries
 from trainer.experiment.expand import Trial
-from trainer.experiment.progress import HISTORY, REPORTS
+from trainer.experiment.progress import HISTORY, REPORTS, Step, read_steps
 from trainer.experiment.record import Record, latest
 from trainer.experiment.spec import Experiment, Scalar
 from trainer.local.folder import trial_folder
@@ -25,19 +24,6 @@ class Kind(Enum):
     WHOLE = "int64"
     NUMBER = "double"
     TEXT = "string"
-
-
-@dataclass(frozen=True)
-class Step:
-    """The metrics after a step; `clock` is when they were told (milliseconds since 1970), `seconds` what it took.
-
-    Both are None where they were not recorded.
-    """
-
-    step: int
-    metrics: Mapping[str, float]
-    clock: int | None = None
-    seconds: float | None = None
 
 
 class Curves:
@@ -58,7 +44,7 @@ class Curves:
             stamp = about.st_mtime_ns, about.st_size
             known = self._known.get(path)
             if known is None or known[0] != stamp:
-                known = self._known[path] = stamp, _steps(path.read_bytes().splitlines(), ours=self._ours)
+                known = self._known[path] = stamp, _last_of_each(read_steps(path))
         except OSError:
             return ()
         return known[1]
@@ -113,35 +99,10 @@ def as_kind(value: Scalar, kind: Kind) -> Scalar:
     return json.dumps(value) if kind is Kind.TEXT and not isinstance(value, str) else value
 
 
-def _steps(lines: Iterable[bytes], *, ours: bool) -> tuple[Step, ...]:
-    """The steps that lines of JSON tell; a line that can't be read, as one that is being written, is left out."""
+def _last_of_each(told: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps in their order, of equal ones the last, each with its finite metrics; none without any."""
     found: dict[int, Step] = {}
-    for line in lines:
-        try:
-            told: dict[str, Any] = json.loads(line)
-            step = _epoch(told) if ours else _report(told, len(found))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-        if step.metrics:
-            found[step.step] = step
+    for step in told:
+        if metrics := {name: value for name, value in step.metrics.items() if math.isfinite(value)}:
+            found[step.step] = replace(step, metrics=metrics)
     return tuple(found[step] for step in sorted(found))
-
-
-def _epoch(told: dict[str, Any]) -> Step:
-    at, seconds = int(told.pop("epoch")), told.pop("seconds", None)
-    return Step(at, _figures(told), seconds=seconds if isinstance(seconds, int | float) else None)
-
-
-def _report(told: dict[str, Any], count: int) -> Step:
-    clock = told.get("clock")
-    at = int(told.get("step", count))
-    return Step(at, _figures(told["metrics"]), clock=clock if isinstance(clock, int) and clock > 0 else None)
-
-
-def _figures(told: Mapping[str, Any]) -> dict[str, float]:
-    """The finite figures of what was told."""
-    return {
-        name: float(value)
-        for name, value in told.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }

@@ -16,7 +16,7 @@ from trainer.local.folder import trial_folder
 from trainer.local.launcher import Begun, Event, Launcher, RankEnded, Reported, Waits
 from trainer.local.ledger import Ledger
 from trainer.local.suggester import Suggester
-from trainer.report.live import Progress
+from trainer.report.progress import Progress
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History
 from trainer.scheduling.workload import Workload

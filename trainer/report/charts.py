@@ -1,20 +1,22 @@
-"""The charts of a search, in Plotly's terms: its objective, what was learnt, and where the time went. Pure."""
+"""The charts of an experiment, in Plotly's terms, and the columns of its trials that they are drawn from."""
 
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trainer.experiment import moments
-from trainer.experiment.expand import Trial
+from trainer.experiment.expand import Trial, by_point
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record
-from trainer.experiment.spec import HyperparamSearch, Parameter, Scalar
-from trainer.report.results import Results, objective_text
-from trainer.report.trials import metric, parameter
-from trainer.report.view import Chart, column
-from trainer.report.wording import at_once, brief, count, duration, number, setting
+from trainer.experiment.progress import HISTORY, REPORTS, Step, read_steps
+from trainer.experiment.record import NAIVE, Record
+from trainer.experiment.spec import HyperparamSearch, Parameter, Scalar, ScaleTest
+from trainer.report.results import Results, objective_text, outcome_text
+from trainer.report.view import ABSENT, Chart, Column, column
+from trainer.report.wording import at_once, brief, count, duration, number, one_line, setting
 
 SERIES, LIGHT, BEST, FAILED = "var(--series)", "var(--series-light)", "var(--best)", "var(--failed)"
 START, DATA, REST, LINE = "var(--start)", "var(--data)", "var(--rest)", "var(--line)"
@@ -27,6 +29,9 @@ _LONGEST_NAME = 24
 _BAR_HEIGHT = 26
 _FEWEST_LANES = 4  # fewer are drawn no thicker
 _MOST_TICKS = 12
+_MOST_METRICS = 24  # as columns beside the objective; results.jsonl has them all
+_ERROR_LETTERS = 300
+_MOST_CURVES, _MOST_STEPS, _MOST_CURVED = 60, 120, 4  # trials, steps of each, and metrics of a program
 
 
 def figure(traces: Sequence[Mapping[str, Any]], **layout: Any) -> dict[str, Any]:
@@ -59,6 +64,55 @@ def spans(values: Sequence[float]) -> bool:
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) > _LOG_FROM
 
 
+# --- the trials as columns ------------------------------------------------------------------------------------------
+
+
+def parameter(path: str) -> str:
+    """The name of a parameter's column."""
+    return f"parameters.{path}"
+
+
+def metric(name: str) -> str:
+    """The name of a metric's column."""
+    return f"metrics.{name}"
+
+
+def columns(results: Results) -> Iterator[Column]:
+    """A value for each trial, as trials are listed; names are those that exports have."""
+    trials, program = results.trials, results.experiment.spec.program is not None
+    records = [results.records.get(trial.id) for trial in trials]
+    ran = [None if record is None or record.outcome is Outcome.SKIPPED else record for record in records]
+    scale = isinstance(results.experiment, ScaleTest)
+
+    def of(found: list[Record | None], value: Any) -> list[Any]:
+        return [None if record is None else value(record) for record in found]
+
+    yield Column("index", results.noun, [trial.index for trial in trials])
+    yield Column("id", "id", [trial.id for trial in trials])
+    for path, short in results.names.items():
+        yield Column(parameter(path), short, [_setting(trial, path) for trial in trials])
+    if results.metric is not None:
+        values = [results.values.get(trial.id) for trial in trials]
+        yield Column(metric(results.metric), objective_text(results.metric), values)
+    several = len({trial.workers for trial in trials}) > 1 or scale
+    yield Column("workers", "workers", [trial.workers for trial in trials], shown=several)
+    yield Column("repeat", "repeat", [trial.repeat for trial in trials], shown=results.repeats > 1)
+    yield Column("outcome", "outcome", ["not run" if one is None else outcome_text(one) for one in records])
+    yield Column("attempt", "attempt", of(records, lambda one: one.attempt), shown=False)
+    yield Column("epochs", "epochs", of(ran, lambda one: one.epochs or None), shown=not program)
+    yield Column("seconds.total", "time", of(ran, lambda one: one.seconds.total), "s")
+    yield Column("peakMemoryBytes", "peak memory", of(records, lambda one: one.counted_peak), "bytes")
+    others = dict.fromkeys(name for _, record in results.ran for name in record.metrics if name != results.metric)
+    for name in list(others)[:_MOST_METRICS]:  # in the order in which they were first recorded
+        yield Column(metric(name), name, of(records, lambda one, name=name: one.metrics.get(name)), shown=False)
+    yield Column("error", "error", of(records, lambda one: one_line(one.error, _ERROR_LETTERS) or None), shown=False)
+
+
+def _setting(trial: Trial, path: str) -> Scalar | None:
+    value = trial.parameters.get(path)
+    return one_line(value) if isinstance(value, str) else value
+
+
 # --- the objective --------------------------------------------------------------------------------------------------
 
 
@@ -67,15 +121,10 @@ def objective_by_trial(results: Results) -> Chart:
     title = f"{results.metric} by trial"
     if not results.values:
         return Chart("by-trial", title, _nothing(results))
-    means = _means(results)
-    ended = {Outcome.STOPPED: "stopped early", None: "without a figure"}
-    edge: dict[Outcome | None, list[int]] = {kind: [] for kind in ended}
-    for row, trial in enumerate(results.trials):
-        record = results.records.get(trial.id)
-        if record is not None and record.outcome is not Outcome.SKIPPED and trial.id not in results.values:
-            edge[Outcome.STOPPED if record.outcome is Outcome.STOPPED else None].append(row)
+    means, log = _means(results), spans(list(results.values.values()))
     words = [f"A dot is a trial; {_better(results)} is better."]
-    traces = [_dots(results, "index", metric(results.metric or ""), LIGHT if means else SERIES)]
+    measured = [row for row, trial in enumerate(results.trials) if trial.id in results.values]
+    traces = [_dots(results, "index", measured, LIGHT if means else SERIES)]
     if means:
         words.append("A bar is the mean of a point's repeats, one deviation to either side.")
         at, mean, deviation = zip(*means, strict=True)
@@ -83,33 +132,35 @@ def objective_by_trial(results: Results) -> Chart:
         bars = {"symbol": "line-ew-open", "size": 10}
         traces.append(trace("markers", at, mean, SERIES, "mean", error_y=error, marker=bars, hoverinfo="y"))
     traces += _best_dot(results, "index")
-    for (kind, rows), symbol in zip(edge.items(), ("line-ns-open", "x-thin-open"), strict=True):
-        if rows:
-            words.append(f"{'A stroke' if kind else 'A cross'} on the lower edge is a trial {ended[kind]}.")
+    without = [
+        (results.rows[trial.id], record.outcome is Outcome.STOPPED)
+        for trial, record in results.ran
+        if trial.id not in results.values
+    ]
+    for name, colour, symbol, said in (
+        ("stopped", SERIES, "line-ns-open", "A stroke on the lower edge is a trial stopped early."),
+        ("failed", FAILED, "x-thin-open", "A cross on the lower edge is a trial without a figure."),
+    ):
+        if rows := [row for row, stopped in without if stopped is (name == "stopped")]:
+            words.append(said)
             of_edge = {"yaxis": "y2", "cliponaxis": False, **_told(rows)}
-            name, colour = ("stopped", SERIES) if kind else ("failed", FAILED)
             mark = {"symbol": symbol, "size": 9, "line": {"width": 2, "color": colour}}
             traces.append(
                 trace("markers", column("index", rows), [0] * len(rows), colour, name, marker=mark, **of_edge)
             )
-    log = spans(list(results.values.values()))
     y2 = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-    found = figure(
-        traces, xaxis=axis(results.noun), yaxis=axis(objective_text(results.metric or ""), log=log), yaxis2=y2
-    )
+    found = figure(traces, xaxis=axis(results.noun), yaxis=_objective_axis(results, log), yaxis2=y2)
     return Chart("by-trial", title, " ".join([*words, *_log_axis(log)]), found)
 
 
 def slices(results: Results) -> list[Chart]:
     """The objective by each parameter that takes more than one value."""
-    if not isinstance(results.experiment, HyperparamSearch) or not results.values:
-        return []
     return [_slice(results, each, f"slice-{i}") for i, each in enumerate(_varied(results))]
 
 
 def parallel(results: Results) -> Chart | None:
     """A line for each trial through all its parameters to its objective; None where there are no two to see."""
-    varied = _varied(results) if isinstance(results.experiment, HyperparamSearch) else []
+    varied = _varied(results)
     shown = [trial for trial in results.ranked if trial.id in results.values][::-1]
     if len(varied) < 2 or len(shown) < 2:
         return None
@@ -136,16 +187,15 @@ def parallel(results: Results) -> Chart | None:
 
 def explorer(results: Results) -> Chart | None:
     """Two parameters against each other, coloured by the objective; the reader chooses which."""
-    varied = _varied(results) if isinstance(results.experiment, HyperparamSearch) else []
-    if len(varied) < 2 or not results.values:
+    varied = _varied(results)
+    if len(varied) < 2:
         return None
     ranked = [path for path in results.summary.importance if path in {each.name for each in varied}]
     x, y = (ranked + [each.name for each in varied if each.name not in ranked])[:2]
     choices: list[dict[str, Any]] = [
         {"column": parameter(each.name), "label": each.name, "axis": _scale(results, each)} for each in varied
     ]
-    place = {trial.id: row for row, trial in enumerate(results.trials)}
-    measured = [place[trial.id] for trial in results.ranked[::-1] if trial.id in results.values]
+    measured = [results.rows[trial.id] for trial in results.ranked[::-1] if trial.id in results.values]
     values = [results.values[results.trials[row].id] for row in measured]
     marker = {"size": 12, "line": {"width": 1, "color": "var(--paper)"}, **_colours(results, values)}
     drawn = trace(
@@ -199,17 +249,7 @@ def _slice(results: Results, of: Parameter, name: str) -> Chart:
     medians = [moments.median(by_value[value]) for value in ordered]
     log = spans([value for values in by_value.values() for value in values])
     words = [f"A dot is a trial; {_better(results)} is better."]
-    y = metric(results.metric or "")
-    traces = [
-        trace(
-            "markers",
-            column(parameter(path), rows),
-            column(y, rows),
-            LIGHT if few else SERIES,
-            "trial",
-            **_told(rows),
-        )
-    ]
+    traces = [_dots(results, parameter(path), rows, LIGHT if few else SERIES)]
     if few:
         listed = ", ".join(
             f"{number(median)} at {setting(value)}" for value, median in zip(ordered, medians, strict=True)
@@ -221,7 +261,7 @@ def _slice(results: Results, of: Parameter, name: str) -> Chart:
         )
     traces += _best_dot(results, parameter(path))
     x = axis(path) | _scale(results, of)
-    found = figure(traces, xaxis=x, yaxis=axis(objective_text(results.metric or ""), log=log))
+    found = figure(traces, xaxis=x, yaxis=_objective_axis(results, log))
     return Chart(name, f"{results.metric} by {results.names[path]}", " ".join([*words, *_log_axis(log)]), found)
 
 
@@ -251,7 +291,7 @@ def _dimension(results: Results, of: Parameter, shown: Sequence[Trial]) -> dict[
         return label | {
             "values": [places[value] for value in of_each],
             "tickvals": [place for _, place in ticks],
-            "ticktext": ["–" if value is None else plain(brief(value)) for value, _ in ticks],
+            "ticktext": [ABSENT if value is None else plain(brief(value)) for value, _ in ticks],
         }
     numbers = [float(value) for value in of_each if value is not None]
     log = scale["type"] == "log"
@@ -271,8 +311,9 @@ def _powers(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _varied(results: Results) -> list[Parameter]:
-    """The parameters that take more than one value among the trials that have them and were measured."""
-    assert isinstance(results.experiment, HyperparamSearch)  # noqa: S101
+    """The parameters of a search that take more than one value, and that a measured trial has."""
+    if not isinstance(results.experiment, HyperparamSearch):
+        return []
     return [
         each
         for each in results.experiment.spec.parameters
@@ -305,8 +346,9 @@ def _geometric(values: Sequence[float]) -> bool:
     return max(ratios) / min(ratios) < 1.01
 
 
-def _dots(results: Results, x: str, y: str, colour: str) -> dict[str, Any]:
-    rows = [row for row, trial in enumerate(results.trials) if trial.id in results.values]
+def _dots(results: Results, x: str, rows: Sequence[int], colour: str) -> dict[str, Any]:
+    """The objective of these trials, by a column."""
+    y = metric(results.metric or "")
     return trace("markers", column(x, rows), column(y, rows), colour, "trial", **_told(rows))
 
 
@@ -333,17 +375,17 @@ def _told(rows: Sequence[int]) -> dict[str, Any]:
 
 def _means(results: Results) -> list[tuple[float, float, float]]:
     """Place, mean and deviation of the points with all their repeats; none without repeats."""
-    points: dict[int, list[Trial]] = {}
-    for trial in results.trials:
-        if trial.id in results.values:
-            points.setdefault(trial.point, []).append(trial)
     means = []
-    for trials in points.values():
+    for trials in by_point(trial for trial in results.trials if trial.id in results.values).values():
         if len(trials) == results.repeats > 1:
             values = [results.values[trial.id] for trial in trials]
             place = moments.mean([trial.index for trial in trials])
             means.append((place, moments.mean(values), moments.deviation(values) or 0.0))
     return means
+
+
+def _objective_axis(results: Results, log: bool) -> dict[str, Any]:
+    return axis(objective_text(results.metric or ""), log=log)
 
 
 def _log_axis(log: bool) -> list[str]:
@@ -404,53 +446,117 @@ def best_so_far(results: Results) -> list[Chart]:
     )
     wall = max(last.seconds, 0.0 if timing is None else timing.wall)
     by_time = f"The best came after {duration(last.seconds)} of {duration(wall)}; pauses between runs are left out."
+    ended, seconds = [each.trials for each in course], [each.seconds for each in course]
     return [
-        _steps(
-            results,
-            "best-by-trial",
-            "trial",
-            "trials that have ended",
-            by_trial,
-            [each.trials for each in course],
-            done,
-        ),
-        _steps(results, "best-by-time", "time", "seconds", by_time, [each.seconds for each in course], wall),
+        _course(results, "trial", "trials that have ended", by_trial, ended, done),
+        _course(results, "time", "seconds", by_time, seconds, wall),
     ]
 
 
-def _steps(results: Results, name: str, by: str, title: str, words: str, at: Sequence[float], until: float) -> Chart:
+def _course(results: Results, by: str, title: str, words: str, at: Sequence[float], until: float) -> Chart:
     """A line that holds each value until the next, and the last until the end."""
     course = results.summary.course
     values = [each.value for each in course]
     log = spans(values)
     rows = {trial.index: row for row, trial in enumerate(results.trials)}
     told = _told([rows[each.index] for each in course])
-    line = {"shape": "hv"}
+    line, star = {"shape": "hv"}, {"symbol": "star", "size": 14}
     traces = [
         trace("lines", [*at, max(until, at[-1])], [*values, values[-1]], SERIES, line=line, hoverinfo="skip"),
         trace("markers", at, values, SERIES, "better than all before", **told),
-        *(
-            [
-                trace(
-                    "markers",
-                    at[-1:],
-                    values[-1:],
-                    BEST,
-                    "best",
-                    marker={"symbol": "star", "size": 14},
-                    hoverinfo="skip",
-                )
-            ]
-        ),
+        trace("markers", at[-1:], values[-1:], BEST, "best", marker=star, hoverinfo="skip"),
     ]
-    found = figure(
-        traces, xaxis=axis(title, rangemode="tozero"), yaxis=axis(objective_text(results.metric or ""), log=log)
-    )
-    return Chart(name, f"Best {results.metric} by {by}", " ".join([words, *_log_axis(log)]), found)
+    found = figure(traces, xaxis=axis(title, rangemode="tozero"), yaxis=_objective_axis(results, log))
+    return Chart(f"best-by-{by}", f"Best {results.metric} by {by}", " ".join([words, *_log_axis(log)]), found)
 
 
 def _short(text: str) -> str:
     return plain(text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…")
+
+
+# --- step by step ---------------------------------------------------------------------------------------------------
+
+_LOSSES = {"validLoss": ("Validation loss", "loss"), "trainLoss": ("Training loss", "loss")}
+
+
+def learning_curves(results: Results, folder: Path) -> list[Chart]:
+    """Validation and training loss by epoch, on the same scale; of a program what it reported, by step."""
+    first = [trial for trial in results.ranked if trial.id in results.best_ids]
+    others = [trial for trial in results.ranked if trial.id not in results.best_ids]
+    chosen = [trial for trial in (*first, *others) if trial.id in results.records][:_MOST_CURVES]
+    ours = results.experiment.spec.program is None
+    step, file = ("epoch", HISTORY) if ours else ("step", REPORTS)
+    read = [(trial, read_steps(folder / "trials" / trial.id / file, _MOST_STEPS)) for trial in chosen]
+    curves = [(trial, steps) for trial, steps in read if steps]
+    if not curves:
+        reason = f"No trial left a history of its {step}s." if chosen else "No trial has ended yet."
+        return [Chart("curves", f"{'Losses' if ours else 'Metrics'} by {step}", reason)]
+    words = f"A line is a trial, from {step} to {step}; pointed at, it tells which."
+    if len(chosen) < len(results.records):
+        words += f" Drawn are {count(len(chosen), 'trial')}, the best first, of {len(results.records):,}."
+    if len(curves) < len(chosen):
+        words += f" {count(len(chosen) - len(curves), 'trial')} left no history."
+    if ours:
+        return [_curves(results, name, list(_LOSSES), curves, words, step) for name in _LOSSES]
+    return [_curves(results, name, [name], curves, words, step) for name in _told_by_program(results)]
+
+
+def _told_by_program(results: Results) -> list[str]:
+    """The metrics of a program that are drawn: the objective first, then those that it told besides."""
+    told = next(results.records[trial.id].metrics for trial in results.ranked if trial.id in results.records)
+    named = [results.metric] if results.metric is not None else []
+    others = [name for name in told if name not in named and not name.startswith(NAIVE)]
+    return [*named, *others][:_MOST_CURVED]
+
+
+def _curves(
+    results: Results,
+    name: str,
+    scaled_with: Sequence[str],
+    curves: Sequence[tuple[Trial, Sequence[Step]]],
+    words: str,
+    step: str,
+) -> Chart:
+    """The curves of a metric, on the scale of the metrics `scaled_with`."""
+    called, unit = _LOSSES.get(name, (name, name))
+    title, file = f"{called} by {step}", f"curve-{re.sub('[^A-Za-z0-9]', '-', name)}"
+    finite = {
+        each: [value for _, steps in curves for value in _finite(steps, each) if value is not None]
+        for each in scaled_with
+    }
+    if not finite[name]:
+        return Chart(file, title, "The histories hold no finite figure of it.")
+    drawn = list(itertools.chain.from_iterable(finite.values()))
+    low, high = min(drawn), max(drawn)
+    log = low > 0 and high > 4 * low
+    traces, once = [], {"best", "others"}
+    for trial, steps in reversed(curves):  # the best last, on top
+        best = trial.id in results.best_ids
+        group = "best" if best else "others"
+        line = trace(
+            # A single point makes no line.
+            "markers" if len(steps) == 1 else "lines",
+            tuple(each.step for each in steps),
+            _finite(steps, name),
+            BEST if best else LIGHT,
+            group,
+            legendgroup=group,
+            text={"column": "label", "row": results.rows[trial.id]},
+            hovertemplate=f"%{{text}}<br>{step} %{{x}}: %{{y:.5g}}<extra></extra>",
+        )
+        line["showlegend"] = group in once
+        if len(steps) > 1:
+            line["line"]["width"] = 2.5 if best else 1.2
+        once.discard(group)
+        traces.append(line)
+    bounds = [math.log10(low / 1.15), math.log10(high * 1.15)] if log else None
+    found = figure(traces, xaxis=axis(step), yaxis=axis(unit, log=log, range=bounds), hovermode="closest")
+    return Chart(file, title, " ".join([words, *_log_axis(log)]), found)
+
+
+def _finite(steps: Sequence[Step], name: str) -> list[float | None]:
+    """A metric by step, None where it has no finite figure."""
+    return [value if math.isfinite(value := each.metrics.get(name, math.nan)) else None for each in steps]
 
 
 # --- where the time went --------------------------------------------------------------------------------------------
@@ -507,7 +613,6 @@ def timeline(results: Results) -> Chart:
         return Chart("timeline", title, words + _pauses(records), _running(spent))
     words = f"A bar is a {results.noun}, from its start to its end; they ran {at_once(most)}."
     lanes = _lanes(spent)
-    place = {trial.id: row for row, trial in enumerate(results.trials)}
     traces = []
     for label, colour in (("succeeded", SERIES), ("stopped", LIGHT), ("failed", FAILED)):
         chosen = [i for i, record in enumerate(records) if _LABELS.get(record.outcome, "failed") == label]
@@ -523,7 +628,7 @@ def timeline(results: Results) -> Chart:
             "y": [lanes[i] + 1 for i in chosen],
             "width": 0.76,
         }
-        traces.append(bar | _told([place[ran[i][0].id] for i in chosen]) | {"textposition": "none"})
+        traces.append(bar | _told([results.rows[ran[i][0].id] for i in chosen]) | {"textposition": "none"})
     slots = max(lanes) + 1
     room = max(0, _FEWEST_LANES - slots) / 2
     whole: dict[str, Any] = {"tickmode": "linear", "tick0": 1, "dtick": math.ceil(slots / _MOST_TICKS)}

@@ -17,8 +17,7 @@ from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import LEFT_OUT, Outcome
 from trainer.experiment.record import Record
 from trainer.experiment.space import Point
-from trainer.report.live import Lines, Progress, ending
-from trainer.report.run_progress import Running, RunProgress
+from trainer.report.progress import Lines, Progress, Running, RunProgress, ending
 from trainer.report.wording import brief, clock, duration, number, one_line, settings
 
 REFRESH_HZ = 4

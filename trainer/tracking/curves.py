@@ -1,18 +1,16 @@
 """The metrics by step of a trial here, as MLflow is told them: from the files that it leaves in its folder."""
 
-import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from trainer.experiment.progress import HISTORY, REPORTS, ProgressReport
+from trainer.experiment.progress import HISTORY, REPORTS, ProgressReport, read_steps
 from trainer.experiment.record import Record
 from trainer.local.reports import Reports
 from trainer.tracking.client import Point
 from trainer.tracking.runs import metric_name
-
-_NO_METRICS = ("epoch", "seconds")
 
 
 class GrowingCurve:
@@ -57,22 +55,10 @@ def curve(folder: Path, record: Record) -> list[Point]:
 def _history(path: Path, record: Record) -> Iterator[Point]:
     moment = record.started_at + 1000 * (record.seconds.start + record.seconds.data)
     told = Counter[tuple[str, int]]()
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            row = json.loads(line)
-            moment += 1000 * float(row["seconds"])
-            metrics = {
-                name: float(value)
-                for name, value in row.items()
-                if name not in _NO_METRICS and isinstance(value, int | float)
-            }
-            yield from _points(metrics, int(moment), int(row["epoch"]), told)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue  # a file that someone has edited
+    for step in read_steps(path):
+        if step.seconds is not None and math.isfinite(step.seconds):  # else someone has edited it
+            moment += 1000 * step.seconds
+            yield from _points(step.metrics, int(moment), step.step, told)
 
 
 def _points(metrics: Mapping[str, float], moment: int, step: int, told: Counter[tuple[str, int]]) -> Iterator[Point]:
