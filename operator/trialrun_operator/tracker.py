@@ -6,9 +6,10 @@ restart every record is handed over again, and the process finds out from MLflow
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 from trainer.experiment.expand import Kind
 from trainer.experiment.record import Record, cut_error, encode
@@ -41,26 +42,65 @@ class Tracked:
 
 @dataclass
 class _Experiment:
-    """What was told of an experiment: the attempt of each trial, and how it ended."""
+    """What was told of an experiment, the attempt of each trial and how it ended, and what is to be told.
+
+    A turn costs what is new. A run that the ledger takes in, or reads again, comes last in it. One that is in it gets
+    another record only if it is `open`, or else once the experiment is accepted anew.
+    """
 
     tracked: Tracked
     told: dict[str, tuple[int, int]] = field(default_factory=dict)
+    due: dict[str, None] = field(default_factory=dict)  # trials that MLflow was not told, in the order of their turns
+    open: set[str] = field(default_factory=set)  # told and to be tried again, or not among the trials so far
+    seen: int = 0  # runs with which the ledger begins and that were looked through
+    last: Sequence[Record] | None = None  # the records of the last of them
     told_over: Mapping[str, Any] | None = None
     begun: bool = False
-    untold: int = 0
     failure: str = ""  # why it was not told last, and was said so
 
-    def missing(self) -> list[Record]:
-        """The latest records of trials that MLflow was not told."""
-        by_id = self.tracked.work.by_id
-        return [
-            records[-1]
-            for identity, records in self.tracked.records.items()
-            if records
-            and self.told.get(identity) != _which(records[-1])
-            and (trial := by_id.get(identity)) is not None
-            and trial.kind is Kind.TRIAL
-        ]
+    def look_through(self) -> None:
+        """Finds out which trials MLflow was not told, in the runs whose records may be others than before."""
+        by_id, records = self.tracked.work.by_id, self.tracked.records
+        for identity in self._news():
+            of_run, trial = records[identity], by_id.get(identity)
+            self.open.discard(identity)
+            if not of_run or (trial is not None and trial.kind is not Kind.TRIAL):
+                continue
+            if trial is not None and self.told.get(identity) != _which(of_run[-1]):
+                self.due[identity] = None
+            elif trial is None or not of_run[-1].final:
+                self.open.add(identity)
+
+    def _news(self) -> list[str]:
+        records = cast(dict[str, Sequence[Record]], self.tracked.records)
+        backwards = reversed(records)
+        added = list(islice(backwards, max(0, len(records) - self.seen)))
+        before = next(backwards, None)
+        grown = before is not None and records[before] is self.last and len(records) >= self.seen
+        latest = added[0] if added else before
+        self.seen, self.last = len(records), None if latest is None else records[latest]
+        if grown:  # what was seen is all there
+            return [*self.open, *reversed(added)]
+        self.due.clear()
+        self.open.clear()
+        return list(records)
+
+    def was_told(self, batch: Sequence[Record], lacking: Iterable[str]) -> None:
+        """MLflow was told these records, and lacks trials that it was told before."""
+        for record in batch:
+            self.told[record.id] = _which(record)
+            self.due.pop(record.id, None)
+            if not record.final:
+                self.open.add(record.id)
+        for trial in lacking:
+            self.told.pop(trial, None)
+            if trial in self.tracked.records:
+                self.due[trial] = None
+
+    def forget_told(self) -> None:
+        """Nobody knows any more what was told."""
+        self.told.clear()
+        self.begun, self.last = False, None
 
 
 class Tracker:
@@ -80,7 +120,7 @@ class Tracker:
     @property
     def untold(self) -> int:
         """How many trials MLflow was not told of when their experiments were looked through last."""
-        return sum(each.untold for each in self._experiments.values())
+        return sum(len(each.due) for each in self._experiments.values())
 
     # --- what looks call; neither waits
 
@@ -90,6 +130,8 @@ class Tracker:
         if known is None or known.tracked.uid != tracked.uid:
             self._experiments[key] = _Experiment(tracked)
         else:
+            if known.tracked.work is not tracked.work or known.tracked.accepted != tracked.accepted:
+                known.last = None
             known.tracked = tracked
         self._due[key] = None
         self._news.set()
@@ -134,12 +176,12 @@ class Tracker:
 
     async def _turn(self, key: Key, experiment: _Experiment) -> None:
         """Tells some of what is new of an experiment; the others come first with the rest."""
-        tracked, missing = experiment.tracked, experiment.missing()
-        experiment.untold = len(missing)
-        batch = missing[:_BATCH]
+        tracked = experiment.tracked
+        experiment.look_through()
+        batch = [tracked.records[identity][-1] for identity in islice(experiment.due, _BATCH)]
         if not batch and experiment.begun and experiment.told_over == tracked.over:
             return
-        last = len(batch) == len(missing)
+        last = len(batch) == len(experiment.due)
         await self._process.tell(
             {
                 "do": "tell",
@@ -161,19 +203,15 @@ class Tracker:
         self._until, self._backoff, experiment.failure = _NEVER, _FIRST_BACKOFF_SECONDS, ""
         for trial, why in answer["refused"].items():
             _log.warning("%s: MLflow refuses trial %s, which is not told again: %s", key, trial, cut_error(why))
-        experiment.told.update({each.id: _which(each) for each in batch})
-        for trial in answer["lacking"]:
-            experiment.told.pop(trial, None)
+        experiment.was_told(batch, answer["lacking"])
         experiment.begun, experiment.told_over = True, tracked.over
-        experiment.untold -= len(batch)
         if (answer["lacking"] or not last) and self._experiments.get(key) is experiment:
             self._due[key] = None
 
     def _forget_told(self) -> None:
         """The process knows nothing any more of what it has told."""
         for key, each in self._experiments.items():
-            each.told.clear()
-            each.begun = False
+            each.forget_told()
             self._due[key] = None
 
     def _failed(self, key: Key, why: str, after: float = 0.0) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from local.badserver import BadServer
-from trainer.experiment.record import latest
-from trainer.scheduling.workload import workload
+from trainer.experiment.expand import Trial
+from trainer.experiment.outcome import Outcome
+from trainer.experiment.record import Record, decode, latest
+from trainer.scheduling.workload import Workload, workload
 from trainer.tracking.client import Failure
 from trialrun_operator import settings, tracker
 from trialrun_operator.child_process import ChildProcess
@@ -24,6 +26,7 @@ from unit.fakekube import Fault, Killed
 from unit.fakemlflow import FakeMlflow, KilledMidway
 from unit.lookout import CRASHES, IS_EVICTED, Lookout, a_search, succeeds
 
+KEY = Key("HyperparamSearch", "team-a", "search")
 DOWN = Failure("it gave no answer (Connection refused)")
 
 
@@ -185,22 +188,17 @@ def test_a_look_waits_less_than_ten_milliseconds_a_trial_for_a_tracker_that_hang
     monkeypatch: pytest.MonkeyPatch, say: Callable[[str], None]
 ) -> None:
     """The real process in front of a real server that never answers, and 1,000 trials recorded meanwhile."""
-    search = an_experiment(
-        parameters=[{"name": "train.learningRate", "range": {"min": 0.1, "max": 1.0}}],
-        algorithm="Random",
-        trials=1000,
-    )
-    work = workload(search)
+    work = many_trials(1000)
     ledger: dict[str, list[Any]] = {}
 
     async def test(server: BadServer) -> None:
         telling = Tracker(ChildProcess(tracker.PROGRAM, tracker.PROCESS), Metrics(lambda: 0.0), time.monotonic)
         task = asyncio.create_task(telling.run())
-        key, took, late = Key("HyperparamSearch", "team-a", "search"), [], 0.0
+        took, late = [], 0.0
         for trial in work.trials:
             ledger[trial.id] = [a_record(trial)]
             began = time.perf_counter()
-            telling.changed(key, Tracked("uid", work, ledger, START, None))
+            telling.changed(KEY, Tracked("uid", work, ledger, START, None))
             took.append(1000 * (time.perf_counter() - began))
             began = time.perf_counter()
             await asyncio.sleep(0)  # as looks let others run
@@ -217,6 +215,101 @@ def test_a_look_waits_less_than_ten_milliseconds_a_trial_for_a_tracker_that_hang
     with BadServer("hangs") as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
         asyncio.run(test(server))
+
+
+class Told:
+    """Stands in for the process that tells MLflow; `trials` are those that it was told of, with their attempt."""
+
+    def __init__(self) -> None:
+        self.trials: dict[str, int] = {}
+        self.lacks: list[str] = []
+
+    async def tell(self, *requests: Mapping[str, Any]) -> None:
+        for record in map(decode, requests[0]["records"]):
+            self.trials[record.id] = record.attempt
+
+    async def hear(self) -> dict[str, Any]:
+        lacking, self.lacks = self.lacks, []
+        return {"event": "told", "refused": {}, "lacking": lacking}
+
+    async def end(self) -> None:
+        self.trials.clear()
+
+
+class Counted(dict[str, list[Record]]):
+    """A ledger that counts how often one of its runs is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, identity: str) -> list[Record]:
+        self.looks += 1
+        return super().__getitem__(identity)
+
+    def __iter__(self) -> Iterator[str]:
+        for each in super().__iter__():
+            self.looks += 1
+            yield each
+
+    def __reversed__(self) -> Iterator[str]:  # type: ignore[override]
+        for each in super().__reversed__():
+            self.looks += 1
+            yield each
+
+
+def many_trials(count: int) -> Workload:
+    space = [{"name": "train.learningRate", "range": {"min": 0.1, "max": 1.0}}]
+    return workload(an_experiment(parameters=space, algorithm="Random", trials=count))
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 1000])
+def test_what_a_turn_costs_does_not_grow_with_what_was_told(at_once: int) -> None:
+    work, ledger, process = many_trials(1000), Counted(), Told()
+    telling = Tracker(process, Metrics(lambda: 0.0), lambda: 0.0)
+    for i in range(0, 1000, at_once):
+        for trial in work.trials[i : i + at_once]:
+            dict.__setitem__(ledger, trial.id, [a_record(trial)])
+        telling.changed(KEY, Tracked("uid", work, ledger, START, None))
+        asyncio.run(telling.work_off())
+    assert len(process.trials) == 1000
+    assert telling.untold == 0
+    assert ledger.looks < 8 * 1000, ledger.looks
+
+
+@given(some.integers(0, 10**6))
+def test_whatever_becomes_of_a_ledger_the_latest_attempt_of_each_trial_is_told(seed: int) -> None:
+    chance, work, process = random.Random(seed), many_trials(8), Told()
+    telling, ledger, accepted = Tracker(process, Metrics(lambda: 0.0), lambda: 0.0), dict[str, list[Record]](), START
+
+    def add(trial: Trial, *, final: bool) -> None:
+        records = ledger.setdefault(trial.id, [])
+        outcome = Outcome.SUCCEEDED if final else Outcome.EVICTED
+        records.append(a_record(trial, outcome=outcome, final=final, attempt=len(records) + 1))
+
+    for _ in range(30):
+        trial = chance.choice(work.trials)
+        of_run = ledger.get(trial.id)
+        match chance.randrange(6):
+            case 0 if of_run:  # its ConfigMap was read again, where another operator may have added to it
+                ledger[trial.id] = ledger.pop(trial.id).copy()
+                if not of_run[-1].final and chance.random() < 0.5:
+                    add(trial, final=True)
+            case 1:  # its ConfigMap was deleted
+                ledger.pop(trial.id, None)
+            case 2 if of_run:
+                accepted += 1
+                add(trial, final=True)
+            case 3:
+                process.lacks = [trial.id] if process.trials.pop(trial.id, None) is not None else []
+                telling.changed(KEY, Tracked("uid", work, ledger, accepted, {"asked": chance.random()}))
+                asyncio.run(telling.work_off())
+            case _ if of_run is None or not of_run[-1].final:
+                add(trial, final=chance.random() < 0.5)
+        if chance.random() < 0.5:
+            telling.changed(KEY, Tracked("uid", work, ledger, accepted, None))
+            asyncio.run(telling.work_off())
+            latest = {identity: records[-1].attempt for identity, records in ledger.items()}
+            assert latest.items() <= process.trials.items()
+            assert telling.untold == 0
 
 
 def test_mlflow_is_told_where_the_chart_says_so() -> None:
