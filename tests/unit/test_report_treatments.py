@@ -21,8 +21,7 @@ from trainer.experiment.record import Record, encode
 from trainer.experiment.spec import Experiment
 from trainer.experiment.summary import summarize
 from trainer.report.results import Results
-from trainer.report.treatment_view import compared
-from trainer.report.treatments import Statistics, statistics
+from trainer.report.treatments import Statistics, compared, statistics
 from unit.builders import a_record, a_trial, an_experiment
 from unit.test_report_page import HOSTILE, Page
 

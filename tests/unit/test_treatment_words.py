@@ -2,7 +2,7 @@
 
 from trainer.experiment.expand import expand
 from trainer.experiment.outcome import Outcome
-from trainer.report.treatment_view import verdict
+from trainer.report.treatments import verdict
 from unit.builders import a_record
 from unit.test_report_treatments import found, ledger, loading
 

@@ -52,7 +52,7 @@ def leave_report(folder: Path, experiment: Experiment, entries: Entries) -> Summ
     begun = time.monotonic()
     statistics = None
     if _has_treatments(results):
-        from trainer.report.treatment_view import leave_statistics
+        from trainer.report.treatments import leave_statistics
 
         statistics = leave_statistics(folder, results)
     if _can_draw(f"trialrun report {folder}"):
@@ -74,7 +74,7 @@ def leave_report_by(folder: Path, results: Results) -> Summary:
     begun = time.monotonic()
     statistics = None
     if _has_treatments(results):
-        from trainer.report.treatment_view import told_statistics
+        from trainer.report.treatments import told_statistics
 
         statistics = told_statistics(results)
     if _can_draw(f"trialrun report {folder} --by {metric}"):

@@ -361,9 +361,9 @@ def _scale(results: Results) -> Iterator[Section]:
 def _treatments(statistics: "Statistics | None") -> Iterator[Section]:
     """What repeats are for; nothing without them."""
     if statistics is not None:
-        from trainer.report import treatment_view
+        from trainer.report import treatments
 
-        yield from treatment_view.sections(statistics)
+        yield from treatments.sections(statistics)
 
 
 def _charts(results: Results, folder: Path) -> Iterator[Section]:
