@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.timing import in_turn, line, median, ratio
-from trainer.data.build import default_cache, prepare
+from trainer.data.build import prepare
+from trainer.data.cache import default_cache
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.experiment.training import Training
 from trainer.training.distributed import Ranks

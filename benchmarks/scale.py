@@ -6,7 +6,8 @@ ROUNDS = 7
 _COMMON = """
 import json, os, sys, time
 import torch
-from trainer.data.build import default_cache, prepare
+from trainer.data.build import prepare
+from trainer.data.cache import default_cache
 from trainer.data.dataset import open_dataset
 from trainer.experiment.training import Training
 torch.set_num_threads(1)

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import Run, in_turn, line, median, process, ratio
-from trainer.data.build import default_cache, prepare
+from trainer.data.build import prepare
+from trainer.data.cache import default_cache
 from trainer.data.dataset import open_dataset
 from trainer.data.export import export
 from trainer.experiment.load import read

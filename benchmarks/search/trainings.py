@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import ROOT, process
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.experiment.metrics import Direction
 from trainer.experiment.spec import API_VERSION
 from trainer.local.ledger import read_ledger

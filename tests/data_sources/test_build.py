@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from data_sources.builders import some_data
-from trainer.data.build import default_cache, prepare
+from trainer.data.build import prepare
+from trainer.data.cache import default_cache
 from trainer.data.dataset import open_dataset, parts
 from trainer.data.errors import DataUnavailable
 from trainer.data.shards import Samples, verify, write_part

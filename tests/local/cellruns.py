@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.data.build import default_cache, prepare
+from trainer.data.build import prepare
+from trainer.data.cache import default_cache
 from trainer.experiment.record import Record
 from trainer.experiment.spec import ScaleTest
 from trainer.local.cells import Cells

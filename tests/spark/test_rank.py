@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from eventually import eventually
 from local.cli import ROOT, alive, environment, trial_processes
 from spark.runs import FOREVER, write_search
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.experiment.expand import expand
 from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome

@@ -14,7 +14,7 @@ import torch
 
 from train.builders import a_context, a_training, dataset_of, write_npz
 from trainer.__main__ import main
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.training import Training
 from trainer.training.distributed import Ranks

@@ -17,7 +17,7 @@ from typing import Any
 from trainer.commands.report import leave_summary
 from trainer.commands.run import build_data
 from trainer.container import enter_data, leave, require_writable
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.baseline import figures, rests_on
 from trainer.experiment.entries import Entries

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from trainer.atomic import InPlace
 from trainer.cgroup import memory_limit, own_group
 from trainer.container import enter_data, leave, require_writable
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.experiment.error_messages import sentences
 from trainer.experiment.errors import UserError
 from trainer.experiment.outcome import EXIT_CODES

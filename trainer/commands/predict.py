@@ -5,7 +5,7 @@ import csv
 import json
 import sys
 
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.training.predict import load, of_rows, of_test_set
 
 

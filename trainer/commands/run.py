@@ -3,14 +3,15 @@
 import argparse
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from trainer.cgroup import cores
 from trainer.commands.report import leave_report, leave_summary
+from trainer.data.cache import default_cache
 from trainer.data.errors import DataUnavailable
 from trainer.experiment.comparable import Contents, Fields, content_fields, contents
 from trainer.experiment.entries import Entries
@@ -19,7 +20,7 @@ from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.record import CODE, DATA, INPUTS, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
 from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_same, settle
-from trainer.local.launcher import LauncherEnded
+from trainer.local.launcher import Launcher, LauncherEnded
 from trainer.local.ledger import Ledger, read_entries, read_ledger
 from trainer.local.program_files import ProgramFiles
 from trainer.local.programs import Programs
@@ -32,12 +33,14 @@ from trainer.packages import require
 from trainer.report.progress import progress
 from trainer.scheduling.history import History, taken_up
 from trainer.scheduling.lessons import Lesson
+from trainer.scheduling.packs import none_packed
 from trainer.scheduling.workload import Workload, workload
 from trainer.tracking.tracker import LOG as TRACKING_LOG
 from trainer.tracking.tracker import Tracker, tracking
 
 if TYPE_CHECKING:  # what trains needs more than a program does, and is imported where it is needed
     from trainer.local.cells import Cells
+    from trainer.local.packer import Packer
     from trainer.local.processes import Processes
     from trainer.spark.launcher import Spark
 
@@ -60,6 +63,30 @@ def main(options: argparse.Namespace) -> int:
         )
     folder: Path = options.out or Path("runs") / experiment.name
     require_ours(folder)
+    logs = [folder / name for name in (_log_name(options), SUGGESTIONS_LOG, TRACKING_LOG)]
+    try:
+        with occupied(folder), _removed_unless_begun(logs) as begun, ExitStack() as launchers:
+            for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
+                signal.signal(stop, _interrupt)
+            loading = _loading(options, logs[0])
+            if loading is not None:
+                launchers.enter_context(loading)
+            return _run(options, folder, loading, launchers, begun)
+    except LauncherEnded as error:
+        raise UserError(
+            f"{error}\nWhat was done is kept; see {folder / _log_name(options)}, then run again."
+        ) from error
+
+
+def _run(
+    options: argparse.Namespace,
+    folder: Path,
+    loading: "Processes | None",
+    launchers: ExitStack,
+    begun: Callable[[], None],
+) -> int:
+    """The exit code. `launchers` holds what is `loading` and will start trials; `begun` hears when they can start."""
+    experiment: Experiment = options.experiment
     replay = _replay(options, folder)
     if replay is not None:
         experiment = replay.search
@@ -69,39 +96,60 @@ def main(options: argparse.Namespace) -> int:
         replay.restrict(work)
     _require_sound(options.file, work, entries.records)
     _warn(work, options)
+    if not options.fresh:
+        require_same(folder, experiment)
     if work.missing:
         require("optuna")
     program = experiment.spec.program
     files = None if program is None else ProgramFiles(program, options.file)
     found = build_data(work.samples[:_MOST_DATA]) if files is None else _program_content(experiment, files)
-    try:
-        with occupied(folder):
-            entries = _entries(options, folder, replay)  # another runner may have had the folder meanwhile
-            if not options.fresh:
-                require_same(folder, experiment)
-            work.update(entries.suggested(experiment))
-            require_same_content(folder, work.trials, entries.records, found)
-            lessons = _lessons(options, work, folder, found)
-            for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
-                signal.signal(stop, _interrupt)
-            with tracking(experiment, folder) as tracker:
-                try:
-                    _run_what_is_left(options, work, entries, folder, files, lessons, replay, tracker)
-                except KeyboardInterrupt:
-                    _tell_what_is_kept(folder, experiment)
-                    if tracker is not None:
-                        tracker.finish(interrupted=True)
-                    return INTERRUPTED
-                summary = leave_report(folder, experiment, read_entries(folder))
-                if tracker is not None:
-                    tracker.finish()
-            if options.json:
-                print(summary.model_dump_json(by_alias=True))
-    except LauncherEnded as error:
-        raise UserError(
-            f"{error}\nWhat was done is kept; see {folder / _log_name(options)}, then run again."
-        ) from error
+    require_same_content(folder, work.trials, entries.records, found)
+    lessons = _lessons(options, work, folder, found)
+    with tracking(experiment, folder) as tracker:
+        try:
+            _run_what_is_left(
+                options, work, entries, folder, files, lessons, replay, tracker, loading, launchers, begun
+            )
+        except KeyboardInterrupt:
+            _tell_what_is_kept(folder, experiment)
+            if tracker is not None:
+                tracker.finish(interrupted=True)
+            return INTERRUPTED
+        summary = leave_report(folder, experiment, read_entries(folder))
+        if tracker is not None:
+            tracker.finish()
+    if options.json:
+        print(summary.model_dump_json(by_alias=True))
     return 0 if summary.state == "Succeeded" else 1
+
+
+@contextmanager
+def _removed_unless_begun(logs: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Yields what is to be called when trials can start: a run that was refused before leaves no logs."""
+    has_begun = False
+
+    def begun() -> None:
+        nonlocal has_begun
+        has_begun = True
+
+    try:
+        yield begun
+    except (UserError, KeyboardInterrupt):
+        if not has_begun:
+            for log in logs:
+                log.unlink(missing_ok=True)
+        raise
+
+
+def _loading(options: argparse.Namespace, log: Path) -> "Processes | None":
+    """What starts a search's trials on this machine: it loads PyTorch while files are read here."""
+    experiment: Experiment = options.experiment
+    ours = experiment.spec.program is None and isinstance(experiment, HyperparamSearch)
+    if not ours or options.launcher != "local":
+        return None
+    from trainer.local.processes import Processes
+
+    return Processes(default_cache(), log)
 
 
 def _run_what_is_left(
@@ -113,17 +161,20 @@ def _run_what_is_left(
     lessons: Sequence[Lesson],
     replay: Replay | None,
     tracker: Tracker | None,
+    loading: "Processes | None",
+    launchers: ExitStack,
+    begun: Callable[[], None],
 ) -> None:
     """Runs what has no success in the ledger. Nothing of the folder changes before trials can be started."""
     history = taken_up(work, entries, now())
     todo = list(history.left)
     done = work.by_id.keys() - {trial.id for trial in todo}
     kept = [record for record in latest(entries.records).values() if record.id in done]
-    log, settled = folder / _log_name(options), False
-    try:
-        # The fork server starts before anything here has threads, and loads torch meanwhile.
+    with launchers.pop_all() as starting:
+        log = folder / _log_name(options)
+        # It starts before anything here has threads.
+        launcher: Launcher = loading or starting.enter_context(_launcher(options, work.experiment, todo, log, files))
         with (
-            _launcher(options, work.experiment, todo, log, files) as launcher,
             _suggester(work, history, folder, lessons) as suggester,
             progress(
                 work.experiment, work.trials, kept, slots=options.jobs, stream=sys.stderr, planned=work.points
@@ -131,8 +182,9 @@ def _run_what_is_left(
         ):
             if todo or work.missing:
                 launcher.await_ready(shown.waits)
+            packer = None if replay is not None else _packer(options, work, todo, launcher)
             settle(folder, work.experiment, fresh=options.fresh)
-            settled = True
+            begun()
             if replay is not None:
                 replay.leave(folder)
             elif lessons:
@@ -148,15 +200,11 @@ def _run_what_is_left(
                     ledger=ledger,
                     launcher=launcher,
                     progress=shown,
+                    packer=packer,
                     suggester=suggester,
                     ends={} if replay is None else replay.ends,
                     begun=None if tracker is None else tracker.begun,
                 )
-    except (UserError, KeyboardInterrupt):
-        if not settled:  # a run that was refused leaves nothing
-            for each in (log, folder / SUGGESTIONS_LOG, folder / TRACKING_LOG):
-                each.unlink(missing_ok=True)
-        raise
 
 
 def _entries(options: argparse.Namespace, folder: Path, replay: Replay | None) -> Entries:
@@ -264,20 +312,38 @@ def _count(number: int, what: str) -> str:
 
 def _launcher(
     options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path, files: ProgramFiles | None
-) -> "Processes | Cells | Programs | Spark":
-    """What starts trials: a search's in milliseconds, a scale test's each from nothing and within its limits."""
+) -> "Cells | Programs | Spark":
+    """What starts the trials of any other run: a scale test's each from nothing and within its limits."""
     if files is not None:
         return Programs(experiment, files, options.jobs, log)
-    from trainer.data.build import default_cache
-    from trainer.local.cells import Cells
-    from trainer.local.processes import Processes
+    if isinstance(experiment, ScaleTest):
+        from trainer.local.cells import Cells
+
+        return Cells(experiment.spec.cell, todo, default_cache(), log)
     from trainer.spark.launcher import Spark
 
-    if options.launcher == "spark":
-        return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
-    if isinstance(experiment, ScaleTest):
-        return Cells(experiment.spec.cell, todo, default_cache(), log)
-    return Processes(default_cache(), log)
+    return Spark(default_cache(), log, options.jobs * max((trial.workers for trial in todo), default=1))
+
+
+def _packer(
+    options: argparse.Namespace, work: Workload, todo: Sequence[Trial], launcher: Launcher
+) -> "Packer | None":
+    """What has trials train together, where the search asks for it; what it can't is said on stderr."""
+    experiment = work.experiment
+    if not isinstance(experiment, HyperparamSearch) or experiment.spec.packing == "Off":
+        return None
+    from trainer.local.packer import Packer, what_is_packed
+    from trainer.local.processes import Processes
+
+    why = none_packed(experiment)
+    if why is not None or not isinstance(launcher, Processes):
+        why = why or f"--launcher {options.launcher} starts each trial by itself"
+        print(f"packing: nothing is packed: {why}", file=sys.stderr)
+        return None
+    packer = Packer(launcher, options.jobs)
+    for sentence in what_is_packed(todo, packer):
+        print(f"packing: {sentence}", file=sys.stderr)
+    return packer
 
 
 def _log_name(options: argparse.Namespace) -> str:
@@ -307,7 +373,7 @@ def build_data(trials: Sequence[Trial], ready: Sequence[Path] = ()) -> Contents:
     Raises:
         DataUnavailable: no trial can have its data.
     """
-    from trainer.data.build import default_cache, prepare
+    from trainer.data.build import prepare
     from trainer.data.concerns import kept
     from trainer.data.dataset import open_dataset
 

@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from trainer.data.build import default_cache
+from trainer.data.cache import default_cache
 from trainer.experiment.errors import UserError
 from trainer.experiment.expand import expand
 from trainer.experiment.metrics import UNDEFINED_BECAUSE

@@ -40,11 +40,6 @@ _WINDOWED = ("npz", "kafka")
 Progress = Callable[[int, int], None]
 
 
-def default_cache() -> Path:
-    """Where data sets are kept unless the command line says otherwise."""
-    return Path.home() / ".cache" / "trialrun" / "data"
-
-
 def prepare(data: Data, cache: Path, progress: Progress | None = None, *, ready: Sequence[Path] = ()) -> Path:
     """The folder of the data set, for `open_dataset`: one of the caches `ready`, which are only read, or `cache`.
 

@@ -216,7 +216,8 @@ def _announced_sleep(seconds: float) -> None:
 
 def _prepared(args: argparse.Namespace) -> "Dataset":
     """The data set of the experiment file in `args.file`, built with a progress display where that takes long."""
-    from trainer.data.build import default_cache, prepare
+    from trainer.data.build import prepare
+    from trainer.data.cache import default_cache
     from trainer.data.concerns import kept
     from trainer.data.dataset import open_dataset
     from trainer.data.progress import meter

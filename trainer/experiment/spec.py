@@ -304,6 +304,11 @@ class SearchSpec(Common):
     parallel_trials: Annotated[int, Field(ge=1, le=1000)] = Field(
         4, description="The most trials that run at once on a cluster; locally --jobs says."
     )
+    packing: Literal["Auto", "Off"] = Field(
+        "Off",
+        description="Auto trains trials of an MLP of one shape together, as one batched computation, with `run`; a "
+        "cluster packs nothing.",
+    )
     workers: Workers = Field(
         1, description="Ranks per trial; more than one trains with DDP.", json_schema_extra=FIXED
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from trainer.local.lines import Lines, tell
+from trainer.local.pack_worker import carry_out_pack
 from trainer.local.rank import carry_out, end_with
 
 
@@ -110,6 +111,7 @@ def main(requests: int, events: int) -> None:
         else:
             parent.kill(request["trial"])
     parent.end()
+    os._exit(0)  # PyTorch takes half a second to tear itself down
 
 
 def _requests(requests: int, parent: _Parent) -> Iterator[dict[str, Any]]:
@@ -130,7 +132,7 @@ def _requests(requests: int, parent: _Parent) -> Iterator[dict[str, Any]]:
 
 
 def _child(order_end: int, events: int, life_end: int) -> NoReturn:
-    """Waits for its order, runs one rank of one trial, and ends; never returns."""
+    """Waits for its order, runs one rank of one trial or a pack of trials, and ends; never returns."""
     code = 1
     try:
         with os.fdopen(order_end, "rb") as pipe:
@@ -139,7 +141,10 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
             os._exit(1)
         request = json.loads(order)
         threading.Thread(target=end_with, args=(life_end,), daemon=True).start()
-        code = carry_out(request, events, started=request["begun"])
+        if "pack" in request:
+            code = carry_out_pack(request["pack"], events, started=request["begun"])
+        else:
+            code = carry_out(request, events, started=request["begun"])
         # All is done and on disk. The next trial need not wait while the system takes this process's memory apart.
         tell(events, event="ended", trial=request["trial"], rank=request["rank"], code=code)
     except BaseException:

@@ -8,6 +8,7 @@ from typing import Protocol
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit
 
+STOP = "stop"  # a file in a trial's folder that asks it to stop
 QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
 
 
@@ -50,7 +51,20 @@ class RankEnded:
     exit: RankExit
 
 
-Event = Reported | Begun | Waits | RankEnded
+@dataclass(frozen=True)
+class PackEnded:
+    """The pack that a trial trained in has ended before the trial; `exit` is how, if the trial is to blame.
+
+    Another trial may be, so that it can be trained again by itself. `why` says what happened, of the pack's `first`.
+    """
+
+    trial: str
+    exit: RankExit
+    why: str
+    first: bool
+
+
+Event = Reported | Begun | Waits | RankEnded | PackEnded
 
 
 class Launcher(Protocol):

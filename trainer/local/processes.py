@@ -1,9 +1,11 @@
 """The runner's side of the fork server: asks it for ranks, hears how they end."""
 
+import math
 import os
 import selectors
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,12 +13,29 @@ from typing import Any
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, exit_text, last_words
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import RankReport, Unreadable, decode_report
+from trainer.experiment.record import PACK, PACKED_WITH, RankReport, Unreadable, decode_report
+from trainer.experiment.spec import Scalar
 from trainer.local.child import OURS, Child
-from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
+from trainer.local.launcher import QUIET_SECONDS, STOP, PackEnded, RankEnded, Reported
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
 _TAIL_BYTES = 16_384  # C++ prints many lines after its reason
+_PATIENCE_SECONDS = 5.0  # until a pack is ended that does not let go of a trial
+
+
+@dataclass
+class _Pack:
+    """Trials that train in one process: `left` are those that it has not told of as ended."""
+
+    name: str
+    trials: tuple[str, ...]
+    left: set[str]
+    patient_until: float = math.inf
+
+    @property
+    def beside(self) -> Mapping[str, Scalar]:
+        """What records say of it."""
+        return {PACKED_WITH: len(self.trials) - 1, PACK: self.name}
 
 
 @dataclass
@@ -28,6 +47,7 @@ class Processes:
     ready: tuple[Path, ...] = ()  # caches of data sets that are only read
     start_seconds: float = field(default=0.0, init=False)
     _folders: dict[str, Path] = field(default_factory=dict)
+    _packs: dict[str, _Pack] = field(default_factory=dict)  # by their name and by each trial that trains in one
     _ready: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
@@ -61,30 +81,77 @@ class Processes:
         for order in orders(trial, folder, self.cache, self.ready, told, until):
             self._fork_server.ask(do="start", **order)
 
+    def start_pack(self, members: Sequence[tuple[Trial, Path, Sequence[int]]]) -> None:
+        """Starts trials that train together in one process: each with its folder, and the epochs that it tells."""
+        ids = tuple(trial.id for trial, _, _ in members)
+        pack = _Pack(f"{ids[0]}-{len(ids)}", ids, set(ids))
+        self._packs |= dict.fromkeys((pack.name, *ids), pack)
+        told = []
+        for trial, folder, epochs in members:
+            self._folders[trial.id] = folder
+            (folder / STOP).unlink(missing_ok=True)
+            told += orders(trial, folder, self.cache, self.ready, epochs)
+        self._fork_server.ask(do="start", trial=pack.name, rank=0, pack=told)
+
     def stop(self, trial: Trial) -> None:
         """Ends a trial that is not to go on."""
         self.kill(trial)
 
     def kill(self, trial: Trial) -> None:
-        """Ends what is left of a trial's ranks."""
-        self._fork_server.ask(do="kill", trial=trial.id)
+        """Ends what is left of a trial's ranks. One of a pack leaves it, and if it does not, the pack ends."""
+        if (pack := self._packs.get(trial.id)) is None:
+            self._fork_server.ask(do="kill", trial=trial.id)
+            return
+        (self._folders[trial.id] / STOP).touch()
+        pack.patient_until = min(pack.patient_until, time.monotonic() + _PATIENCE_SECONDS)
 
-    def events(self, timeout: float | None) -> Iterator[Reported | RankEnded]:
+    def events(self, timeout: float | None) -> Iterator[Reported | RankEnded | PackEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:
             LauncherEnded: nothing will ever happen again.
         """
-        if not self._selector.select(timeout):
+        patience = min((pack.patient_until for pack in self._packs.values()), default=math.inf) - time.monotonic()
+        if math.isfinite(patience):
+            timeout = max(0.0, patience if timeout is None else min(patience, timeout))
+        ready = self._selector.select(timeout)
+        for pack in {pack.name: pack for pack in self._packs.values()}.values():
+            if time.monotonic() >= pack.patient_until:
+                pack.patient_until = math.inf
+                self._fork_server.ask(do="kill", trial=pack.name)
+        if not ready:
             return
         for event in self._fork_server.heard():
             if event["event"] == "ready":
                 self._ready = True
             elif event["event"] == "epoch":
                 yield Reported(event["trial"], int(event["figures"]["epoch"]), event["figures"])
-            elif event["event"] == "ended":
+            elif event["event"] == "left":
+                yield self._left(event["trial"], event["code"])
+            elif event["event"] == "ended" and event["trial"] in self._packs:
+                yield from self._ended(self._packs[event["trial"]], event["code"])
+            elif event["event"] == "ended" and event["trial"] in self._folders:
                 folder = self._folders[event["trial"]]
                 yield RankEnded(event["trial"], rank_exit(folder, event["rank"], event["code"]))
+
+    def _left(self, trial: str, code: int) -> RankEnded:
+        """A trial has left its pack, which goes on without it."""
+        pack = self._packs.pop(trial)
+        pack.left.discard(trial)
+        stops = (self._folders[each] / STOP for each in pack.left)
+        if not any(stop.exists() for stop in stops):
+            pack.patient_until = math.inf
+        return RankEnded(trial, replace(rank_exit(self._folders[trial], 0, code), beside=pack.beside))
+
+    def _ended(self, pack: _Pack, code: int) -> Iterator[PackEnded]:
+        """A pack's process is gone; those that it still held may have nothing to do with it."""
+        del self._packs[pack.name]
+        left = [trial for trial in pack.trials if trial in pack.left]
+        for trial in left:
+            del self._packs[trial]
+            found = replace(rank_exit(self._folders[trial], 0, code), beside=pack.beside)
+            why = f"a pack of {len(pack.trials)} trials {found.error}"
+            yield PackEnded(trial, found, why, first=trial is left[0])
 
 
 def orders(

@@ -34,12 +34,12 @@ from trainer.experiment.record import (
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar, ScaleTest
 from trainer.local.child import Child
 from trainer.local.keeper import MARK, kill_marked
-from trainer.local.launcher import QUIET_SECONDS, RankEnded, Reported
+from trainer.local.launcher import QUIET_SECONDS, STOP, RankEnded, Reported
 from trainer.local.program_files import ProgramFiles, leading_imports
 from trainer.local.reports import Reports
 from trainer.machine import cpu_model
 
-STOP, FILES, LOG = "stop", "files", "log-{rank}.txt"
+FILES, LOG = "files", "log-{rank}.txt"
 _KEEPER = Path(__file__).with_name("keeper.py")
 _LOOK_SECONDS = 0.1  # between looks at the files that programs report into
 _THREADS = "OMP_NUM_THREADS"

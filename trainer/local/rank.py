@@ -45,7 +45,7 @@ def carry_out(
     """
     folder, rank = Path(order["folder"]), order["rank"]
     folder.mkdir(parents=True, exist_ok=True)
-    _log_to(folder / f"log-{rank}.txt")
+    log_to(folder / f"log-{rank}.txt")
     training = Training.model_validate_json(json.dumps(order["training"]))
     ready = tuple(map(Path, order["ready"]))
     ranks = Ranks(rank, order["ranks"], rank)
@@ -56,7 +56,7 @@ def carry_out(
         training,
         context,
         started=started,
-        on_epoch=_Announcer(events, order["trial"], rank, frozenset(order["told"])),
+        on_epoch=Announcer(events, order["trial"], rank, frozenset(order["told"])),
         monitor=monitor,
         meanwhile=None if kept is None else lambda so_far: kept.write(encode_report(so_far)),
     )
@@ -70,14 +70,15 @@ def end_with(pipe: int) -> None:
     os._exit(1)
 
 
-def _log_to(path: Path) -> None:
+def log_to(path: Path) -> None:
+    """Has this process print there from now on."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
 
 
-class _Announcer:
+class Announcer:
     """Tells the runner about epochs, a few a second at most beside those that must be `told`; only rank 0 does."""
 
     def __init__(self, events: int, trial: str, rank: int, told: Collection[int]) -> None:

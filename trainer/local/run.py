@@ -4,22 +4,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.cgroup import cores
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit, Times, make_record
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import STEP, STEP_SECONDS, RankReport, Record
+from trainer.experiment.record import PACKED_WITH, STEP, STEP_SECONDS, RankReport, Record
 from trainer.experiment.rung import why
 from trainer.experiment.suggestion import Suggestion
 from trainer.local.folder import trial_folder
-from trainer.local.launcher import Begun, Event, Launcher, RankEnded, Reported, Waits
+from trainer.local.launcher import Begun, Event, Launcher, PackEnded, Reported, Waits
 from trainer.local.ledger import Ledger
 from trainer.local.suggester import Suggester
 from trainer.report.progress import Progress
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History
 from trainer.scheduling.workload import Workload
+
+if TYPE_CHECKING:  # it reads data sets, which takes long to import
+    from trainer.local.packer import Packer
 
 # How long the other ranks of a trial may take to notice that one has failed.
 _PEER_GRACE_SECONDS = 5.0
@@ -29,10 +33,11 @@ _LOOK_SECONDS = 0.02  # between looks at what runs while a suggestion is awaited
 
 @dataclass
 class _Running:
-    """A trial whose ranks run, for `seconds` at most from when it has begun to train."""
+    """A trial whose ranks run, for `seconds` at most from when it has begun to train, in one of the slots."""
 
     trial: Trial
     attempt: int
+    slot: int
     seconds: int
     started: int
     begun: int
@@ -58,14 +63,16 @@ def run(
     ledger: Ledger,
     launcher: Launcher,
     progress: Progress,
+    packer: "Packer | None" = None,
     suggester: Suggester | None = None,
     ends: Mapping[str, int] = {},
     begun: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Record]:
-    """Runs what the history has left, at most `jobs` trials at once; returns the records, each written as it comes.
+    """Runs what the history has left, in `jobs` slots; returns the records, each written as it comes.
 
-    The launcher is ready. A learning search needs a `suggester`. A trial that `ends` at a step is stopped there.
-    `begun` hears of each attempt that starts: its trial, its number, and when (milliseconds since 1970).
+    The launcher is ready. A slot has one trial, or those that a `packer` has train together. A learning search needs
+    a `suggester`. A trial that `ends` at a step is stopped there. `begun` hears of
+    each attempt that starts: its trial, its number, and when (milliseconds since 1970).
 
     Raises:
         UserError: the ledger can't be written.
@@ -106,16 +113,32 @@ def run(
 
     while True:
         since = min((one.started for one in running.values()), default=None)
-        decision = decide(work, history, running.keys(), free=jobs - len(running), now=now(), busy_since=since)
+        slots = set(range(jobs)) - {one.slot for one in running.values()}
+        # Of trials that are known beforehand as many may start as can train together.
+        free = len(work.trials) if slots and packer is not None and work.points is None else len(slots)
+        decision = decide(work, history, running.keys(), free=free, now=now(), busy_since=since)
         for skip in decision.skipped:
             record(work.by_id[skip.id], skip)
-        for start in decision.starts:
-            told = _told(start.trial, history)
-            launcher.start(start.trial, trial_folder(folder, start.trial), told, ends.get(start.trial.id))
-            running[start.trial.id] = _started(start, launcher.start_seconds, work.deadline_seconds)
-            progress.started(start.trial)
-            if begun is not None:
-                begun(start.trial, start.attempt, running[start.trial.id].started)
+        dealt = [[start] for start in decision.starts]
+        if packer is not None and decision.starts:
+            dealt = packer.deal(decision.starts, len(slots))
+        for slot, together in zip(slots, dealt, strict=False):
+            if len(together) > 1 and packer is not None:
+                members = [
+                    (one.trial, trial_folder(folder, one.trial), _told(one.trial, history)) for one in together
+                ]
+                packer.start(members)
+            else:
+                (start,) = together
+                told = _told(start.trial, history)
+                launcher.start(start.trial, trial_folder(folder, start.trial), told, ends.get(start.trial.id))
+            for start in together:
+                # In a pack each waits for the others.
+                seconds = work.deadline_seconds * len(together)
+                running[start.trial.id] = _started(start, slot, launcher.start_seconds, seconds)
+                progress.started(start.trial)
+                if begun is not None:
+                    begun(start.trial, start.attempt, running[start.trial.id].started)
         for identity in decision.stops:
             entry = history.last_entry(work.by_id[identity])
             stop(running[identity], why(entry, work.metric or "") if entry is not None else "")
@@ -134,7 +157,13 @@ def run(
         for event in launcher.events(timeout=0.0 if asked is not None else _until_next_deadline(running.values())):
             if isinstance(event, Reported) and event.trial in running:
                 reported(running[event.trial], event)
-            _take(event, running, progress)
+            if isinstance(event, PackEnded) and packer is not None and running[event.trial].killed is None:
+                # Any of the pack may be to blame: each is tried by itself.
+                packer.separate(running.pop(event.trial).trial)
+                if event.first:
+                    progress.waits(f"trials that train again, one by one: {event.why}")
+            else:
+                _take(event, running, progress)
         for one in [one for one in running.values() if one.over]:
             del running[one.trial.id]
             record(one.trial, _record(one, work.metric, history.accepted, jobs))
@@ -157,11 +186,10 @@ def _take(event: Event, running: Mapping[str, _Running], progress: Progress) -> 
     elif isinstance(event, Waits):
         progress.waits(f"trial {one.trial.index}: {event.why}")
     elif event.exit.rank not in one.exits:
-        _take_exit(one, event)
+        _take_exit(one, event.exit)
 
 
-def _take_exit(one: _Running, event: RankEnded) -> None:
-    end = event.exit
+def _take_exit(one: _Running, end: RankExit) -> None:
     if one.killed is not None and end.platform is None and end.said is None:
         end = _killed(one, end)
     one.exits[end.rank] = end
@@ -189,10 +217,12 @@ def _killed(one: _Running, end: RankExit) -> RankExit:
 def _stopped(one: _Running, end: RankExit) -> RankExit:
     """The exit of a rank that was stopped: what its trial had told last counts."""
     ended = replace(end, platform=Outcome.STOPPED, error=one.why)
-    if one.told is None or end.report is not None:  # a program's launcher has read all that it told
+    packed = PACKED_WITH in end.beside
+    if one.told is None or (end.report is not None and not packed):  # a program's launcher has read all that it told
         return ended
     metrics = {name: value for name, value in one.told.metrics.items() if name not in _NO_METRICS}
-    report = RankReport(rank=end.rank, metrics=metrics, epochs=one.told.step)
+    report = end.report or RankReport(rank=end.rank)
+    report = report.model_copy(update={"metrics": report.metrics | metrics, "epochs": one.told.step})
     return replace(ended, report=report, evidence={**end.evidence, STEP: one.told.step})
 
 
@@ -206,9 +236,9 @@ def _until_next_deadline(running: Iterable[_Running]) -> float | None:
     return max(0.0, min(waiting) - time.monotonic()) if waiting else None
 
 
-def _started(start: Start, start_seconds: float, seconds: int) -> _Running:
-    begun = now()
-    return _Running(start.trial, start.attempt, seconds, begun, begun, time.monotonic() + start_seconds + seconds)
+def _started(start: Start, slot: int, start_seconds: float, seconds: int) -> _Running:
+    begun, deadline = now(), time.monotonic() + start_seconds + seconds
+    return _Running(start.trial, start.attempt, slot, seconds, begun, begun, deadline)
 
 
 def _record(one: _Running, metric: str | None, accepted: int, jobs: int) -> Record:

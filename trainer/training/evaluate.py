@@ -13,6 +13,7 @@ from torch.nn import functional
 from trainer.experiment.training import Task
 from trainer.training.distributed import Ranks
 from trainer.training.samples import Source, tensors
+from trainer.training.stack import Stack
 
 _CHUNK = 1024  # samples per forward pass: bounds the memory of a large validation set
 
@@ -69,6 +70,27 @@ def evaluate(
     return classification_figures(totals[0], np.array(totals[1:]).reshape(classes, classes))
 
 
+def evaluate_stack(
+    stack: Stack, x: Tensor, y: Tensor, *, classes: int, threshold: float, target_mean: float
+) -> list[Figures]:
+    """The same of every network of a stack, on all samples x [samples, inputs] with their targets; there are some."""
+    regression = y.is_floating_point()
+    sums = x.new_zeros(len(stack.weights), 4 if regression else 1 + classes * classes, dtype=torch.float64)
+    with torch.inference_mode():
+        for some, targets in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+            out = stack.outputs(some)
+            sums += (
+                _stacked_regression(out.squeeze(2), targets, target_mean)
+                if regression
+                else _stacked_classification(out, targets, threshold)
+            )
+    if regression:
+        return [regression_figures(len(y), *each) for each in sums.tolist()]
+    return [
+        classification_figures(loss, np.array(counts).reshape(classes, classes)) for loss, *counts in sums.tolist()
+    ]
+
+
 def outputs(model: nn.Module, source: Source, ranks: Ranks, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """What the model makes of this rank's share of `source`, beside the targets, in chunks."""
     mine = np.arange(ranks.rank, len(source), ranks.count, dtype=np.int64)
@@ -95,6 +117,22 @@ def _classification(out: Tensor, y: Tensor, classes: int, threshold: float) -> T
     loss = functional.cross_entropy(out.double(), y, reduction="sum")
     cells = torch.bincount(y * classes + predicted_class(out, threshold), minlength=classes * classes)
     return torch.cat([loss.reshape(1), cells.double()])
+
+
+def _stacked_regression(out: Tensor, y: Tensor, target_mean: float) -> Tensor:
+    error, target = (out - y).double(), y.double() - target_mean
+    targets = torch.stack([target.sum(), (target * target).sum()]).expand(len(out), 2)
+    return torch.cat([torch.stack([(error * error).sum(1), error.abs().sum(1)], dim=1), targets], dim=1)
+
+
+def _stacked_classification(out: Tensor, y: Tensor, threshold: float) -> Tensor:
+    networks, samples, classes = out.shape
+    scores, targets = out.reshape(-1, classes), y.repeat(networks)
+    losses = functional.cross_entropy(scores.double(), targets, reduction="none").view(networks, samples).sum(1)
+    network = torch.arange(networks, device=y.device).repeat_interleave(samples)
+    cells = (network * classes + targets) * classes + predicted_class(scores, threshold)
+    counts = torch.bincount(cells, minlength=networks * classes * classes).view(networks, -1)
+    return torch.cat([losses.unsqueeze(1), counts.double()], dim=1)
 
 
 def predicted_class(out: Tensor, threshold: float) -> Tensor:

@@ -74,7 +74,8 @@ class TrainingSamples:
         self._held: tuple[Tensor, Tensor] | None = None
         if resident:
             whole = np.arange(self.count, dtype=np.int32)
-            self._held = self._materialized(order.of_rank(whole, self.batch, rank=ranks.rank, ranks=ranks.count))
+            mine = order.of_rank(whole, self.batch, rank=ranks.rank, ranks=ranks.count)
+            self._held = held(source, mine, device, dtype)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """x [k, window, features], y [k] and the samples in the whole global batch, for each step.
@@ -94,17 +95,6 @@ class TrainingSamples:
         if step < steps:
             yield *self._tensors(mine[:0]), self.count - step * self.batch
 
-    def _materialized(self, indices: order.Order) -> tuple[Tensor, Tensor]:
-        """All of `indices`, block by block, so that nothing but the samples themselves takes memory."""
-        first = self._tensors(indices[:_BLOCK_SAMPLES])
-        if len(indices) <= _BLOCK_SAMPLES:
-            return first
-        x, y = (part.new_empty(len(indices), *part.shape[1:]) for part in first)
-        for start in range(0, len(indices), _BLOCK_SAMPLES):
-            block = slice(start, start + _BLOCK_SAMPLES)
-            x[block], y[block] = self._tensors(indices[block])
-        return x, y
-
     def _blocks(self, indices: order.Order, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(indices), size):
             block = indices[start : start + size]
@@ -117,6 +107,23 @@ class TrainingSamples:
 
     def _tensors(self, indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
         return tensors(self._source.gather(indices.astype(np.int64)), self._device, self._dtype)
+
+
+def held(
+    source: Source, indices: NDArray[np.integer], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """x [k, window, features] and y [k] of `indices` [k], block by block: nothing but the samples takes memory."""
+
+    def block(start: int) -> tuple[Tensor, Tensor]:
+        return tensors(source.gather(indices[start : start + _BLOCK_SAMPLES].astype(np.int64)), device, dtype)
+
+    first = block(0)
+    if len(indices) <= _BLOCK_SAMPLES:
+        return first
+    x, y = (part.new_empty(len(indices), *part.shape[1:]) for part in first)
+    for start in range(0, len(indices), _BLOCK_SAMPLES):
+        x[start : start + _BLOCK_SAMPLES], y[start : start + _BLOCK_SAMPLES] = block(start)
+    return x, y
 
 
 def tensors(

@@ -122,7 +122,7 @@ def run_rank(
         torch.set_num_threads(training.train.threads)
         with ticking(tell) if meanwhile is not None else nullcontext():
             result, data, beside, device = _train(training, context, clock, monitor, on_epoch, note)
-        metrics = _metrics(result) | beside
+        metrics = metrics_of(result) | beside
         if context.ranks.is_rank0 and context.folder is not None:
             write_artefacts(context.folder, training, data, result, metrics, clock.seconds())
             for folder in (context.folder, *context.earlier):  # they have served
@@ -180,7 +180,7 @@ def _train(
         with clock.measure("data"):
             data = dataset = open_dataset(prepare(training.data, context.cache, ready=context.ready))
             source = training_part(dataset, training.data.multiplier, (*context.ready, context.cache))
-            note(**_size(data, source))
+            note(**size(data, source))
     with ExitStack() as group:
         with clock.measure("start"):
             device = group.enter_context(joined(context.ranks, training.train.device, context.rendezvous))
@@ -188,7 +188,7 @@ def _train(
             with clock.measure("data"):
                 data = loaded = load(training.data, training.train, context.ranks, device)
                 source, beside = loaded.train, loaded.figures
-                note(**_size(data, source))
+                note(**size(data, source))
         group.enter_context(clock.measure("train"))
         require_same_data(data, context.ranks, device)
         note(metrics=hashes(data, training.data, context.ranks, device))
@@ -210,7 +210,8 @@ def _train(
     return result, data, beside, device
 
 
-def _size(data: SampleSet, source: Source) -> dict[str, int]:
+def size(data: SampleSet, source: Source) -> dict[str, int]:
+    """How much is trained on, as reports name it."""
     return {"samples": len(source), "dataset_bytes": len(source) * data.train.sample_bytes}
 
 
@@ -306,7 +307,8 @@ def write_artefacts(
     write_text(folder / CONFIG, json.dumps(training.portable(), indent=2) + "\n")
 
 
-def _metrics(result: Result) -> dict[str, float]:
+def metrics_of(result: Result) -> dict[str, float]:
+    """What a training measured, by the names that records have."""
     metrics = {"trainLoss": result.progress.history[-1]["trainLoss"]}
     for part, figures in (("valid", result.valid), ("test", result.test)):
         if figures is not None:

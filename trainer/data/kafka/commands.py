@@ -175,7 +175,8 @@ def _needed(data: "Data") -> list[int]:
 
 def _samples(args: argparse.Namespace, data: "Data | None") -> tuple["SampleSource", dict[str, Any]]:
     """The samples to publish, and the fields of `data` that say what they look like."""
-    from trainer.data.build import default_cache, prepare
+    from trainer.data.build import prepare
+    from trainer.data.cache import default_cache
     from trainer.data.dataset import open_dataset
     from trainer.data.kafka.arrays import OfDataset, made_up
     from trainer.experiment.load import read_ours

@@ -1,0 +1,102 @@
+"""Has trials of a search train together, as many as memory has room for, and says which do not."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from trainer.cgroup import machine_memory, memory_limit
+from trainer.data.build import prepare
+from trainer.data.dataset import open_dataset
+from trainer.experiment.expand import Trial
+from trainer.experiment.training import Training
+from trainer.local.processes import Processes
+from trainer.report.wording import count, memory
+from trainer.scheduling.decide import Start
+from trainer.scheduling.packs import Dealer, shape, trains_alone
+
+_SHARE = 0.5  # of the memory that may be used: the rest is for what else runs, and for what is held for a moment
+_EVALUATED = 1024  # samples
+
+
+@dataclass
+class Packer:
+    """Deals trials to `slots` of a launcher, in packs that fit into memory beside each other."""
+
+    launcher: Processes
+    slots: int
+    _most: dict[str, int] = field(default_factory=dict)  # by shape
+
+    @cached_property
+    def _dealer(self) -> Dealer:
+        return Dealer(self.most)
+
+    def deal(self, waiting: Sequence[Start], free: int) -> list[list[Start]]:
+        """What starts in the slots that are free: a list for each, of trials that train together."""
+        return self._dealer.deal(waiting, free)
+
+    def start(self, members: Sequence[tuple[Trial, Path, Sequence[int]]]) -> None:
+        """Starts trials that train together, each with its folder and the epochs that it must tell."""
+        self.launcher.start_pack(members)
+
+    def separate(self, trial: Trial) -> None:
+        """A trial trains by itself from now on."""
+        self._dealer.alone.add(trial.id)
+
+    def most(self, training: Training) -> int:
+        """How many trainings of this shape are packed at most."""
+        key = shape(training)
+        if (known := self._most.get(key)) is None:
+            known = self._most[key] = self._fit(training)
+        return known
+
+    def _fit(self, training: Training) -> int:
+        data = open_dataset(prepare(training.data, self.launcher.cache))
+        samples = len(data.train) * training.data.multiplier + len(data.valid) + len(data.test)
+        number = 8 if training.train.precision == "Float64" else 4
+        held = samples * data.train.sample_bytes * number // 4
+        return max(1, int((self.room - held) // bytes_of_member(training, data.train.sample_shape)))
+
+    @cached_property
+    def room(self) -> float:
+        """The bytes that a pack may take."""
+        most = min(limit for limit in (memory_limit(), machine_memory()) if limit is not None)
+        return _SHARE * most / self.slots
+
+
+def bytes_of_member(training: Training, sample: tuple[int, int]) -> int:
+    """What one trial more of a pack takes at most, in bytes; `sample` is its window and features.
+
+    Its weights five times: themselves, gradients, two moments, the best so far. Of a step its samples, and for each
+    layer what it passes on, its error, and what dropout multiplies by; or, if it is more, what two layers make of the
+    samples that are evaluated at once.
+    """
+    model, train, data = training.model, training.train, training.data
+    inputs, hidden = sample[0] * sample[1], model.hidden_size
+    outputs = data.classes if data.task == "Classification" else 1
+    weights = (inputs + 1) * hidden + (model.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * outputs
+    step = train.batch_size * (inputs + 4 * model.layers * hidden + 4 * outputs)
+    evaluation = _EVALUATED * (2 * hidden + 6 * outputs)
+    return (8 if train.precision == "Float64" else 4) * (5 * weights + max(step, evaluation))
+
+
+def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:
+    """Sentences on which trials train together, which can't and why, and what memory has no room for."""
+    single: dict[str, int] = {}
+    shapes: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if (why := trains_alone(trial)) is not None:
+            single[why] = single.get(why, 0) + 1
+        else:
+            shapes.setdefault(shape(trial.training), []).append(trial)
+    for why, number in single.items():
+        yield f"{count(number, 'trial')} {'trains' if number == 1 else 'train'} one by one: {why}"
+    if shapes:
+        together = sum(len(alike) for alike in shapes.values())
+        yield f"{count(together, 'trial')} of {count(len(shapes), 'shape')}; those of one shape train together"
+    for alike in shapes.values():
+        if (most := packer.most(alike[0].training)) < len(alike):
+            yield (
+                f"{len(alike)} trials of one shape would take more than {memory(packer.room)}, what "
+                f"each of {count(packer.slots, 'slot')} may use; they are split into packs of at most {most}"
+            )
