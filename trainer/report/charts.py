@@ -20,6 +20,7 @@ from trainer.report.wording import at_once, brief, count, duration, number, one_
 
 SERIES, LIGHT, BEST, FAILED = "var(--series)", "var(--series-light)", "var(--best)", "var(--failed)"
 START, DATA, REST, LINE = "var(--start)", "var(--data)", "var(--rest)", "var(--line)"
+STAR = {"symbol": "star", "size": 14, "line": {"width": 1, "color": "var(--paper)"}}  # the best
 _LOG_FROM = 20  # a span of more than this factor is drawn on a log axis
 _FEW_VALUES = 8  # of a parameter: each is a tick, and has a median
 _MOST_BARS, _MOST_SPANS, _MOST_MOMENTS = 240, 2_000, 1_200
@@ -42,6 +43,11 @@ def figure(traces: Sequence[Mapping[str, Any]], **layout: Any) -> dict[str, Any]
 def axis(title: str, *, log: bool = False, **more: Any) -> dict[str, Any]:
     """An axis with its name."""
     return {"title": {"text": plain(title)}, **({"type": "log"} if log else {}), **more}
+
+
+def category_axis(**more: Any) -> dict[str, Any]:
+    """An axis with a row for each name, the first on top."""
+    return {"type": "category", "autorange": "reversed", "showgrid": False, **more}
 
 
 def trace(mode: str, x: Any, y: Any, colour: str, name: str = "", **more: Any) -> dict[str, Any]:
@@ -360,8 +366,7 @@ def _best_dot(results: Results, x: str) -> list[dict[str, Any]]:
         return []
     middle = rows[len(rows) // 2]
     at = [best.index + (best.repeats - 1) / 2] if x == "index" else column(x, [middle])
-    star = {"symbol": "star", "size": 14, "line": {"width": 1, "color": "var(--paper)"}}
-    return [trace("markers", at, [best.value], BEST, "best", marker=star, **_told([middle]))]
+    return [trace("markers", at, [best.value], BEST, "best", marker=STAR, **_told([middle]))]
 
 
 def _told(rows: Sequence[int]) -> dict[str, Any]:

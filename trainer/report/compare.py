@@ -158,8 +158,8 @@ class Side:
     @cached_property
     def best_values(self) -> tuple[float, ...]:
         """What each repeat of its best point measured; nothing without a best."""
-        found = [trial for trial in self.results.trials if trial.id in self.results.best_ids]
-        return tuple(self.results.values[trial.id] for trial in found)
+        results = self.results
+        return tuple(results.values[trial.id] for trial in results.trials if trial.id in results.best_ids)
 
     @cached_property
     def cells(self) -> Mapping[tuple[int, int], CellFigures]:
@@ -293,7 +293,8 @@ def bests(a: Side, b: Side, letter: str = "B") -> Bests:
     interval = None if difference is None else difference.interval
     told_apart = None if interval is None else interval.low > 0 or interval.high < 0
     leads: Literal["a", "b"] | None = None
-    if one != other and told_apart is not False and not _none_beats_naive(a, b):
+    behind = _behind_naive(a, b, letter)
+    if one != other and told_apart is not False and len(behind) < 2:
         leads = "b" if (other < one) is (better == "Minimize") else "a"
     beside = [] if one == other else [*unknown, *_chosen_among(a, b, letter)]
     beside += _unverified(a, b, metric)
@@ -305,7 +306,7 @@ def bests(a: Side, b: Side, letter: str = "B") -> Bests:
         difference=difference,
         better=leads,
         told_apart=told_apart,
-        reasons=(*_beside_naive(a, b, letter), *beside, *_unfinished(a, b, letter)),
+        reasons=(*_beside_naive(behind), *beside, *_unfinished(a, b, letter)),
     )
 
 
@@ -339,18 +340,13 @@ def _no_best(of: Side) -> str:
         return "there is no best of all, as its trials were validated on different samples."
     if results.all_break:
         return "there is no best, as every point that was measured breaks a constraint of the search."
-    return f"there is no best, as no trial has measured {results.metric}{_whole(results)}."
-
-
-def _whole(results: Results) -> str:
-    return " in all its repeats" if results.repeats > 1 else ""
+    return f"there is no best, as no trial has measured {results.wanted}."
 
 
 def _best_trial(of: Side) -> tuple[Trial, Record]:
     best = of.results.summary.best
     assert best is not None  # noqa: S101
-    trial = next(trial for trial in of.results.trials if trial.id == best.id)
-    return trial, of.results.records[trial.id]
+    return of.results.trials[of.results.rows[best.id]], of.results.records[best.id]
 
 
 def _difference(a: Side, b: Side, letter: str) -> tuple[Estimate | None, list[str]]:
@@ -378,23 +374,18 @@ def _of_means(a: Side, b: Side) -> Estimate | None:
     return None if value is None else Estimate(value=value, interval=None)
 
 
-def _none_beats_naive(a: Side, b: Side) -> bool:
-    return all((naive := side.results.summary.naive) is not None and not naive.best_beats for side in (a, b))
+def _behind_naive(a: Side, b: Side, letter: str) -> dict[str, float]:
+    """The figure of a prediction that has learnt nothing, of each side whose best does not beat it."""
+    naive = {name: side.results.summary.naive for name, side in (("A", a), (letter, b))}
+    return {name: each.value for name, each in naive.items() if each is not None and not each.best_beats}
 
 
-def _beside_naive(a: Side, b: Side, letter: str) -> Iterator[str]:
-    """Which best does not beat a prediction that has learnt nothing."""
-    behind = [
-        (name, naive.value)
-        for name, side in (("A", a), (letter, b))
-        if (naive := side.results.summary.naive) is not None and not naive.best_beats
-    ]
+def _beside_naive(behind: Mapping[str, float]) -> Iterator[str]:
     if len(behind) == 2:
-        yield (
-            f"Neither best beats a naive prediction ({number(behind[0][1])} in A, {number(behind[1][1])} in "
-            f"{letter}), so neither has learnt anything yet."
-        )
-    for name, value in behind if len(behind) == 1 else ():
+        where = ", ".join(f"{number(value)} in {name}" for name, value in behind.items())
+        yield f"Neither best beats a naive prediction ({where}), so neither has learnt anything yet."
+        return
+    for name, value in behind.items():
         yield f"{name}'s best does not beat a naive prediction, which has {number(value)}."
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trainer.benchmark import intervals
 from trainer.benchmark.text import figure as rounded
 from trainer.columns import Table
+from trainer.experiment.best import Best
 from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.packages import PackageMissing
@@ -18,8 +20,10 @@ from trainer.report.charts import (
     LINE,
     REST,
     SERIES,
+    STAR,
     START,
     axis,
+    category_axis,
     figure,
     plain,
     spans,
@@ -27,7 +31,22 @@ from trainer.report.charts import (
 )
 from trainer.report.compare import Agreement, Bests, CellFigures, Pair, Side, changes, lettered, only_one_carries
 from trainer.report.results import objective_text
-from trainer.report.view import ABSENT, Beside, Chart, Charts, Note, Page, Part, Points, Section, Terms, Tile, Tiles
+from trainer.report.scale import CROSS, size_axis
+from trainer.report.view import (
+    ABSENT,
+    Beside,
+    Chart,
+    Charts,
+    Note,
+    Page,
+    Part,
+    Points,
+    Section,
+    Terms,
+    Tile,
+    Tiles,
+    side_by_side,
+)
 from trainer.report.wording import count, duration, listed, memory, number, one_line, setting, settings
 
 _EXAMPLES = 5
@@ -53,10 +72,10 @@ def comparison_page(pairs: Sequence[Pair]) -> Page:
         state="",
         head=tuple(_head(pairs)),
         sections=(
-            *(_sizes(pairs) if scale else _bests(pairs)),
+            _sizes(pairs) if scale else Section("The bests", (Charts((_values(pairs),)),)),
             _changed(pairs),
             _time_and_cost(pairs),
-            *(_grid(pairs) if scale else ()),
+            *((_grid(pairs),) if scale else ()),
             Section("Metrics", (Points(tuple(_agreement(pairs))),)),
             Section("In pictures", (Charts(tuple(_pictures(pairs))),)),
             _side_by_side(pairs),
@@ -113,7 +132,7 @@ def better(bests: Bests, letter: str) -> str:
     by = f"{'lower' if lower else 'higher'} by {rounded(abs(bests.difference.value))}"
     if (interval := bests.difference.interval) is not None:
         ends = (-interval.high, -interval.low) if lower else (interval.low, interval.high)
-        by += f" (95 % interval {_signed(ends[0])} to {_signed(ends[1])})"
+        by += f" (95 % interval {_ends(*ends)})"
     if bests.a > 0 and bests.b > 0 and math.isfinite(share := abs(bests.difference.value) / bests.a):
         by += f", that is {100 * share:.3g} %"
     if bests.better is None:
@@ -130,14 +149,14 @@ def _signed(value: float) -> str:
 
 def _runs(pairs: Sequence[Pair]) -> Table:
     """The sides with what they go by and, of searches, their bests."""
+    sides, caption = lettered(pairs), "A is the baseline, the others are compared with it."
     if pairs[0].is_scale_test:
-        rows = [(letter, one_line(side.source)) for letter, side in lettered(pairs)]
-        return Table("A is the baseline, the others are compared with it.", ("", "run"), tuple(rows), left=(0, 1))
+        rows = tuple((letter, one_line(side.source)) for letter, side in sides)
+        return Table(caption, ("", "run"), rows, left=(0, 1))
+    differences = {pair.letter: _bests_of(pair).difference for pair in pairs}
     told: list[tuple[str, ...]] = []
-    for letter, side in lettered(pairs):
-        best = side.results.summary.best
-        pair = next((pair for pair in pairs if pair.letter == letter), None)
-        difference = None if pair is None else _bests_of(pair).difference
+    for letter, side in sides:
+        best, difference = side.results.summary.best, differences.get(letter)
         interval = None if difference is None else difference.interval
         told.append(
             (
@@ -145,17 +164,17 @@ def _runs(pairs: Sequence[Pair]) -> Table:
                 ABSENT if best is None else number(best.value),
                 ABSENT if best is None else str(best.repeats),
                 ABSENT if difference is None else _signed(difference.value),
-                ABSENT if interval is None else f"{_signed(interval.low)} to {_signed(interval.high)}",
+                ABSENT if interval is None else _ends(interval.low, interval.high),
                 one_line(side.source),
             )
         )
-    metrics = list(dict.fromkeys(side.results.metric or "" for _, side in lettered(pairs)))
+    metrics = dict.fromkeys(side.results.metric or "" for _, side in sides)
     heads = ("", f"best {' or '.join(map(objective_text, metrics))}", "repeats", "minus A's", "95 % interval", "run")
-    return Table("A is the baseline, the others are compared with it.", heads, tuple(told), left=(0, 5))
+    return Table(caption, heads, tuple(told), left=(0, 5))
 
 
-def _bests(pairs: Sequence[Pair]) -> Iterator[Section]:
-    yield Section("The bests", (Charts((_values(pairs),)),))
+def _ends(low: float, high: float) -> str:
+    return f"{_signed(low)} to {_signed(high)}"
 
 
 def _values(pairs: Sequence[Pair]) -> Chart:
@@ -173,9 +192,9 @@ def _values(pairs: Sequence[Pair]) -> Chart:
     traces: list[dict[str, Any]] = []
     for letter, side in sides:
         traces.append(_measured(letter, side, "" if traces else "trial"))
-        if side.results.summary.best is not None:
+        if (best := side.results.summary.best) is not None:
             legend = "" if any(each["name"] == "best" for each in traces) else "best"
-            traces.append(_star(letter, side, legend, edge))
+            traces.append(_star(letter, side, best, legend, edge))
     found = [interval for _, side in sides if (interval := _interval(side)) is not None]
     words = "A dot is a trial, a star the best point"
     words += ", its line the 95 % interval of the mean over its repeats." if found else "."
@@ -185,8 +204,7 @@ def _values(pairs: Sequence[Pair]) -> Chart:
         words += " A line that would go further down, perhaps below 0, ends at the edge."
     if any(_bests_of(pair).difference is None for pair in pairs):
         words += " Not all of these can be compared with each other, see above."
-    rows = {"type": "category", "autorange": "reversed", "showgrid": False, "categoryorder": "array"}
-    rows["categoryarray"] = [letter for letter, _ in sides]
+    rows = category_axis(categoryorder="array", categoryarray=[letter for letter, _ in sides])
     drawn = figure(traces, xaxis=axis(objective_text(metrics[0]), log=log, showgrid=True), yaxis=rows)
     return Chart("compare-bests", title, words, drawn, _AROUND + _ROW * len(sides), wide=True)
 
@@ -208,20 +226,17 @@ def _measured(letter: str, side: Side, legend: str) -> dict[str, Any]:
     )
 
 
-def _star(letter: str, side: Side, legend: str, edge: float) -> dict[str, Any]:
+def _star(letter: str, side: Side, best: Best, legend: str, edge: float) -> dict[str, Any]:
     """The best of a side with the interval of its mean, which is drawn no further down than `edge`."""
-    best, interval = side.results.summary.best, _interval(side)
-    assert best is not None  # noqa: S101
-    trial = next(trial for trial in side.results.trials if trial.id == best.id)
+    interval, trial = _interval(side), side.results.trials[side.results.rows[best.id]]
     text = f"best of {_named(letter, side, trial)}<br>{plain(best.metric)} {number(best.value)}"
     reach: dict[str, Any] = {}
     if interval is not None:
         low, high = interval
-        text += f"<br>95 % interval {_signed(low)} to {_signed(high)}"
+        text += f"<br>95 % interval {_ends(low, high)}"
         ends = {"array": [high - best.value], "arrayminus": [best.value - max(low, edge)]}
         reach["error_x"] = {"type": "data", "symmetric": False, "color": BEST, **ends}
-    star = {"symbol": "star", "size": 14, "line": {"width": 1, "color": "var(--paper)"}}
-    more = {"hovertemplate": "%{text}<extra></extra>", "legendgroup": "best", "marker": star, **reach}
+    more = {"hovertemplate": "%{text}<extra></extra>", "legendgroup": "best", "marker": STAR, **reach}
     return trace("markers", [best.value], [letter], BEST, legend, text=[text], **more)
 
 
@@ -329,16 +344,9 @@ def gained(pair: Pair) -> Iterator[Tile]:
 
 def _gains(pairs: Sequence[Pair]) -> Table | None:
     """The same of several, a column each."""
-    columns = [
-        (pair.letter, {tile.name.removesuffix(f" of {pair.letter}"): tile.value for tile in gained(pair)})
-        for pair in pairs
-    ]
-    names = list(dict.fromkeys(name for _, column in columns for name in column))
-    if not names:
-        return None
-    rows = tuple((name, *(column.get(name, ABSENT) for _, column in columns)) for name in names)
-    heads = ("", *(letter for letter, _ in columns))
-    return Table("Each against A", heads, rows)
+    columns = [{tile.name.removesuffix(f" of {pair.letter}"): tile.value for tile in gained(pair)} for pair in pairs]
+    table = side_by_side("Each against A", ("", *(pair.letter for pair in pairs)), columns)
+    return replace(table, left=(0,)) if table.rows else None
 
 
 # --- the cells of scale tests ---------------------------------------------------------------------------------------
@@ -364,22 +372,14 @@ def _carried(pairs: Sequence[Pair]) -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def _sizes(pairs: Sequence[Pair]) -> Iterator[Section]:
+def _sizes(pairs: Sequence[Pair]) -> Section:
     rows = tuple((workers, *(size for _, size in of)) for workers, of in _carried(pairs))
-    heads = ("", *(letter for letter, _ in lettered(pairs)))
-    alone = [f"{said}" for pair in pairs for said in _carried_by_one(pair)]
-    told: Part = Points(tuple(alone)) if alone else Note("What one side carries, the other carries too.")
-    yield Section(
-        "The largest size that each side carried",
-        (
-            Beside(
-                (
-                    (Table("By worker count", heads, rows),),
-                    (Note("Carried by one side alone:"), told) if alone else (told,),
-                )
-            ),
-        ),
-    )
+    table = Table("By worker count", ("", *(letter for letter, _ in lettered(pairs))), rows)
+    alone = tuple(said for pair in pairs for said in _carried_by_one(pair))
+    told: tuple[Part, ...] = (Note("What one side carries, the other carries too."),)
+    if alone:
+        told = (Note("Carried by one side alone:"), Points(alone))
+    return Section("The largest size that each side carried", (Beside(((table,), told)),))
 
 
 def _carried_by_one(pair: Pair) -> Iterator[str]:
@@ -394,7 +394,7 @@ def _carried_by_one(pair: Pair) -> Iterator[str]:
             yield f"{size}: {cell.a.outcome} in A, succeeds in {pair.letter}."
 
 
-def _grid(pairs: Sequence[Pair]) -> Iterator[Section]:
+def _grid(pairs: Sequence[Pair]) -> Section:
     sides = lettered(pairs)
     keys = sorted({key for _, side in sides for key in side.cells})
     rows = tuple(
@@ -407,7 +407,7 @@ def _grid(pairs: Sequence[Pair]) -> Iterator[Section]:
         *(head for letter, _ in sides for head in (letter, "time", "samples/s", "peak memory")),
     )
     left = tuple(2 + 4 * i for i in range(len(sides)))
-    yield Section("Cells", (Table("Cell by cell", heads, rows, left=left),))
+    return Section("Cells", (Table("Cell by cell", heads, rows, left=left),))
 
 
 def _cell(cell: CellFigures | None) -> tuple[str, ...]:
@@ -473,11 +473,9 @@ def _peaks_are(side: Side) -> str:
 def _side_by_side(pairs: Sequence[Pair]) -> Section:
     """What each side is by itself, a line for each figure that one of them has."""
     sides = lettered(pairs)
-    columns = [dict(_alone(side)) for _, side in sides]
-    names = dict.fromkeys(name for column in columns for name in column)
-    rows = tuple((name, *(column.get(name, ABSENT) for column in columns)) for name in names)
     heads = ("", *(letter for letter, _ in sides))
-    return Section("Side by side", (Table("Each by itself", heads, rows, left=tuple(range(len(heads)))),))
+    table = side_by_side("Each by itself", heads, [dict(_alone(side)) for _, side in sides])
+    return Section("Side by side", (table,))
 
 
 def _alone(side: Side) -> Iterator[tuple[str, str]]:
@@ -489,7 +487,7 @@ def _alone(side: Side) -> Iterator[tuple[str, str]]:
         others.append(f", {results.unfinished} not run")
     yield f"{noun}s succeeded", f"{counts.succeeded} of {counts.total}{''.join(others)}"
     if summary.success_rate is not None:
-        yield "success rate", f"{100 * summary.success_rate:.3g} %"
+        yield "success rate", _percent(summary.success_rate)
     if (timing := summary.timing) is not None:
         yield "wall time", duration(timing.wall)
         yield f"mean per {noun}", duration(timing.mean_trial)
@@ -639,9 +637,8 @@ def _slot_time(pairs: Sequence[Pair]) -> Chart:
         }
         for i, (name, colour) in enumerate(_PARTS)
     ]
-    rows = {"type": "category", "autorange": "reversed", "showgrid": False}
     across = axis("% of slots × wall time", range=[0, 100])
-    found = figure(traces, barmode="stack", xaxis=across, yaxis=rows)
+    found = figure(traces, barmode="stack", xaxis=across, yaxis=category_axis())
     return Chart("compare-slots", title, words, found, _AROUND + _ROW * len(bars))
 
 
@@ -689,13 +686,10 @@ def _by_size(
     words = f"A line is a side with one worker count: {told}. Both axes are logarithmic."
     if failed:
         words += " A cross is a cell that did not succeed, where it ended."
-        cross = {"symbol": "x-thin-open", "size": 13, "line": {"width": 3, "color": FAILED}}
         x, y = zip(*failed, strict=True)
-        traces.append(trace("markers", x, y, FAILED, "did not succeed", marker=cross, hoverinfo="skip"))
+        traces.append(trace("markers", x, y, FAILED, "did not succeed", marker=CROSS, hoverinfo="skip"))
     sizes = sorted({size for _, side in sides for _, size in side.cells})
-    ticks = {"tickvals": sizes, "ticktext": [f"{size}x" for size in sizes]}
-    across = axis("training set, as a multiple of the base set", log=True, **ticks)
-    return Chart(name, title, words, figure(traces, xaxis=across, yaxis=axis(unit, log=True)))
+    return Chart(name, title, words, figure(traces, xaxis=size_axis(sizes), yaxis=axis(unit, log=True)))
 
 
 # --- how each figure is computed ------------------------------------------------------------------------------------

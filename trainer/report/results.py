@@ -77,13 +77,18 @@ class Results:
         best = self.summary.best
         if best is None:
             return frozenset()
-        point = next(trial.point for trial in self.trials if trial.id == best.id)
+        point = self.trials[self.rows[best.id]].point
         return frozenset(trial.id for trial in self.trials if trial.point == point)
 
     @cached_property
     def noun(self) -> str:
         """What a trial is called here."""
         return "trial" if isinstance(self.experiment, HyperparamSearch) else "cell"
+
+    @property
+    def wanted(self) -> str:
+        """What a point has to have measured to be the best."""
+        return f"{self.metric} in all its repeats" if self.repeats > 1 else f"{self.metric}"
 
     @cached_property
     def ran(self) -> list[tuple[Trial, Record]]:

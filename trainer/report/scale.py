@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trainer.columns import Table
 from trainer.experiment.outcome import Outcome
@@ -12,9 +13,16 @@ from trainer.report.wording import count, duration, listed, memory, number
 
 # More worker counts than these begin again.
 _COLOURS = (SERIES, BEST, START, DATA)
+CROSS = {"symbol": "x-thin-open", "size": 13, "line": {"width": 3, "color": FAILED}}  # a cell that failed
 _STROKES = ("solid", "dash", "dot", "dashdot")
 _CELLS = ("size", "workers", "outcome", "time", "samples/s", "peak per rank", "floor", "limit")
 _SCALING = ("size", "workers", "time per sample", "growth", "speedup", "efficiency")
+
+
+def size_axis(sizes: Sequence[int]) -> dict[str, Any]:
+    """An axis of training sets with a tick for each size."""
+    ticks = {"tickvals": sizes, "ticktext": [f"{size}x" for size in sizes]}
+    return axis("training set, as a multiple of the base set", log=True, **ticks)
 
 
 def cell_rows(scale: ScaleFigures) -> list[tuple[str, ...]]:
@@ -154,34 +162,21 @@ def _by_size(
     ]
     if failed:
         x, y = zip(*((cell.multiplier, taken) for cell, taken in failed), strict=True)
-        cross = {"symbol": "x-thin-open", "size": 13, "line": {"width": 3, "color": FAILED}}
         words = {
             "text": [str(cell.outcome) for cell, _ in failed],
             "textposition": "top left",
             "textfont": {"color": FAILED},
         }
         traces.append(
-            trace("markers+text", x, y, FAILED, "failed", marker=cross, hoverinfo="skip", cliponaxis=False, **words)
+            trace("markers+text", x, y, FAILED, "failed", marker=CROSS, hoverinfo="skip", cliponaxis=False, **words)
         )
     shapes = []
     if len(limits) == 1:
         dashed = {"color": "var(--soft)", "width": 1, "dash": "dash"}
         said = {"text": "limit", "textposition": "start", "font": {"color": "var(--soft)"}}
-        shapes.append(
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": limits[0],
-                "y1": limits[0],
-                "line": dashed,
-                "label": said,
-            }
-        )
-    ticks = {"tickvals": sizes, "ticktext": [f"{size}x" for size in sizes]}
-    x_axis = axis("training set, as a multiple of the base set", log=True, **ticks)
-    found = figure(traces, xaxis=x_axis, yaxis=axis(unit, log=True), shapes=shapes)
+        across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": limits[0], "y1": limits[0]}
+        shapes.append(across | {"line": dashed, "label": said})
+    found = figure(traces, xaxis=size_axis(sizes), yaxis=axis(unit, log=True), shapes=shapes)
     return Chart(name, title, _words(failed, limits), found)
 
 

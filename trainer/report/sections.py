@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from trainer.columns import Table
 from trainer.experiment import moments
+from trainer.experiment.best import Best
 from trainer.experiment.comparison import Comparison, shares
 from trainer.experiment.expand import Trial
 from trainer.experiment.metrics import UNDEFINED_BECAUSE
@@ -35,6 +36,7 @@ from trainer.report.view import (
     Tile,
     Tiles,
     TrialTable,
+    side_by_side,
 )
 from trainer.report.wording import at_once, brief, count, duration, listed, memory, number, one_line, setting
 
@@ -59,7 +61,7 @@ def experiment_page(results: Results, folder: Path, statistics: "Statistics | No
     sections = (
         *_best(results, folder, best_epoch),
         *_to_do(results, best_epoch),
-        *_scale(results),
+        *(() if summary.scale is None else scale.sections(summary.scale)),
         *_failures(results),
         *_treatments(statistics),
         *_charts(results, folder),
@@ -106,10 +108,9 @@ def _lead(results: Results) -> str:
         return f"There is no best trial of all: the trials' {results.metric} can't be compared with each other."
     if results.all_break:
         return "There is no best trial: every point that was measured breaks a constraint of the search."
-    in_all = " in all its repeats" if results.repeats > 1 else ""
     if results.unfinished:
-        return f"There is no best trial yet: none has measured {results.metric}{in_all}."
-    return f"There is no best trial: none measured {results.metric}{in_all}."
+        return f"There is no best trial yet: none has measured {results.wanted}."
+    return f"There is no best trial: none measured {results.wanted}."
 
 
 def _course(results: Results) -> str:
@@ -158,14 +159,12 @@ def _best(results: Results, folder: Path, best_epoch: int | None) -> Iterator[Se
     rows = tuple((path, setting(value)) for path, value in found.parameters.items())
     share = charts.importance(results)
     left = (Table("Parameters", ("field", "value"), rows), *(() if share is None else (Charts((share,)),)))
-    place = Note(_place(results, folder, best_epoch), "soft")
-    yield Section("Best configuration", (Beside((left, (_measured(results),))), place, _whole(results)))
+    place, trial = Note(_place(results, found, folder, best_epoch), "soft"), results.trials[results.rows[found.id]]
+    yield Section("Best configuration", (Beside((left, (_measured(results),))), place, _whole(trial)))
 
 
-def _place(results: Results, folder: Path, best_epoch: int | None) -> str:
+def _place(results: Results, found: Best, folder: Path, best_epoch: int | None) -> str:
     """Which trial it is, what it took, and where what it left lies."""
-    found = results.summary.best
-    assert found is not None  # noqa: S101
     record = results.records[found.id]
     said = f"Trial {found.index} ({found.id})"
     if found.repeats > 1:
@@ -189,18 +188,14 @@ def _best_epoch(results: Results, folder: Path) -> int | None:
         return None
 
 
-def _whole(results: Results) -> Listing:
+def _whole(trial: Trial) -> Listing:
     """All that the best point was trained with, what was left at its default too."""
-    found = results.summary.best
-    assert found is not None  # noqa: S101
-    trial = next(trial for trial in results.trials if trial.id == found.id)
-    title = "Its whole configuration"
-    whole: Any = None
     if isinstance(trial.runs, Training):
         whole = trial.runs.model_dump(mode="json", by_alias=True)
     else:
         whole = {"command": list(trial.runs.command), "settings": dict(trial.runs.settings)}
-    return Listing(title, redacted(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)))
+    text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
+    return Listing("Its whole configuration", redacted(text))
 
 
 def _measured(results: Results) -> Table:
@@ -353,11 +348,6 @@ def _chance(results: Results, search: HyperparamSearch) -> Iterator[str]:
 # --- charts ---------------------------------------------------------------------------------------------------------
 
 
-def _scale(results: Results) -> Iterator[Section]:
-    if results.summary.scale is not None:
-        yield from scale.sections(results.summary.scale)
-
-
 def _treatments(statistics: "Statistics | None") -> Iterator[Section]:
     """What repeats are for; nothing without them."""
     if statistics is not None:
@@ -452,13 +442,11 @@ def _environments(results: Results) -> Section:
         return Section(heading, (Note("No trial has ended, so none has recorded its environment."),))
     most = sorted(counted.values(), key=lambda pair: -pair[1])
     shown = most[:_MOST_ENVIRONMENTS]
-    names = list(dict.fromkeys(name for column, _ in shown for name in column))
-    rows = tuple((name, *(column.get(name, ABSENT) for column, _ in shown)) for name in names)
     caption = "What the trials were trained with, and what they ran on"
     if len(most) > len(shown):
         caption += f"; the {len(shown)} most frequent of {len(most)}"
     heads = ("what", *(count(amount, results.noun) for _, amount in shown))
-    return Section(heading, (Table(caption, heads, rows, left=tuple(range(len(heads)))),))
+    return Section(heading, (side_by_side(caption, heads, [column for column, _ in shown]),))
 
 
 def _rests_on(results: Results, trial: Trial, record: Record) -> dict[str, str]:

@@ -118,8 +118,8 @@ def _best(results: Results) -> Iterator[str]:
     best = results.summary.best
     if best is None:
         if results.metric is not None and not results.summary.groups:
-            why = f"none has measured {results.metric}" + (" in all its repeats" if results.repeats > 1 else "")
-            yield f"{_INDENT}no best trial: {'all break a constraint' if results.all_break else why}"
+            why = "all break a constraint" if results.all_break else f"none has measured {results.wanted}"
+            yield f"{_INDENT}no best trial: {why}"
         return
     measured = f"{best.metric} {number(best.value)}"
     if best.deviation is not None:

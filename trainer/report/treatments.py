@@ -23,7 +23,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Reported
 from trainer.experiment.spec import Scalar
 from trainer.packages import PackageMissing, have
-from trainer.report.charts import BEST, LIGHT, SERIES, axis, figure, plain, spans, trace
+from trainer.report.charts import BEST, LIGHT, SERIES, axis, category_axis, figure, plain, spans, trace
 from trainer.report.results import Results
 from trainer.report.view import ABSENT, Chart, Charts, Note, Part, Points, Section, Terms
 from trainer.report.wording import count, listed, memory, setting
@@ -479,8 +479,7 @@ def _bars(name: str, measured: str, title: str, rows: Sequence[tuple[str, Estima
 def _rows(name: str, title: str, said: str, traces: Sequence[dict[str, Any]], unit: str, log: bool) -> Chart:
     """A chart with a row for each treatment, the best on top."""
     names = dict.fromkeys(row for each in traces for row in each["y"])
-    order = {"type": "category", "autorange": "reversed", "showgrid": False}
-    found = figure(traces, xaxis=axis(unit, log=log, showgrid=True), yaxis=order)
+    found = figure(traces, xaxis=axis(unit, log=log, showgrid=True), yaxis=category_axis())
     row = _ROW if len(names) <= _FEW_ROWS else _LOW_ROW
     return Chart(name, title, said, found, _AROUND + row * len(names))
 

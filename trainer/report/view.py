@@ -148,3 +148,10 @@ def single(parts: Iterable[Part | Beside]) -> Iterator[Part]:
 def column(name: str, rows: Sequence[int] | None = None) -> dict[str, Any]:
     """A column of the trials in a figure, or of these rows of it."""
     return {"column": name} if rows is None else {"column": name, "rows": list(rows)}
+
+
+def side_by_side(caption: str, heads: Sequence[str], columns: Sequence[Mapping[str, str]]) -> Table:
+    """A table with a row for each name that one of the columns has; `heads` begin with that of the names."""
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = tuple((name, *(column.get(name, ABSENT) for column in columns)) for name in names)
+    return Table(caption, tuple(heads), rows, left=tuple(range(len(heads))))
