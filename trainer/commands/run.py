@@ -39,10 +39,8 @@ from trainer.tracking.tracker import LOG as TRACKING_LOG
 from trainer.tracking.tracker import Tracker, tracking
 
 if TYPE_CHECKING:  # what trains needs more than a program does, and is imported where it is needed
-    from trainer.local.cells import Cells
     from trainer.local.packer import Packer
     from trainer.local.processes import Processes
-    from trainer.spark.launcher import Spark
 
 INTERRUPTED = 130
 _MOST_DATA = 8  # data sets that are built before a learning search begins, which may come to need others
@@ -312,7 +310,7 @@ def _count(number: int, what: str) -> str:
 
 def _launcher(
     options: argparse.Namespace, experiment: Experiment, todo: Sequence[Trial], log: Path, files: ProgramFiles | None
-) -> "Cells | Programs | Spark":
+) -> AbstractContextManager[Launcher]:
     """What starts the trials of any other run: a scale test's each from nothing and within its limits."""
     if files is not None:
         return Programs(experiment, files, options.jobs, log)

@@ -67,9 +67,9 @@ class Packer:
 def bytes_of_member(training: Training, sample: tuple[int, int]) -> int:
     """What one trial more of a pack takes at most, in bytes; `sample` is its window and features.
 
-    Its weights five times: themselves, gradients, two moments, the best so far. Of a step its samples, and for each
-    layer what it passes on, its error, and what dropout multiplies by; or, if it is more, what two layers make of the
-    samples that are evaluated at once.
+    Its weights seven times: themselves, gradients, two moments, the best so far, and those twice when it ends. Of a
+    step its samples, and for each layer what it passes on, its error, and what dropout multiplies by; or, if it is
+    more, what two layers make of the samples that are evaluated at once.
     """
     model, train, data = training.model, training.train, training.data
     inputs, hidden = sample[0] * sample[1], model.hidden_size
@@ -77,7 +77,7 @@ def bytes_of_member(training: Training, sample: tuple[int, int]) -> int:
     weights = (inputs + 1) * hidden + (model.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * outputs
     step = train.batch_size * (inputs + 4 * model.layers * hidden + 4 * outputs)
     evaluation = _EVALUATED * (2 * hidden + 6 * outputs)
-    return (8 if train.precision == "Float64" else 4) * (5 * weights + max(step, evaluation))
+    return (8 if train.precision == "Float64" else 4) * (7 * weights + max(step, evaluation))
 
 
 def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:

@@ -7,6 +7,7 @@ gradients.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +32,26 @@ class Layer:
 
 
 class Stack:
-    """The networks whose weights are the rows of `weights`; `gradients` has the same shape.
+    """The networks whose weights are the rows of `weights`. Once they have learnt, `gradients` has the same shape.
 
     `targets` are the mean and the deviation by which outputs are scaled, where they are.
     """
 
     def __init__(self, weights: Tensor, like: nn.Module, targets: tuple[float, float] | None) -> None:
         self.weights = weights
-        self.gradients = torch.zeros_like(weights)
         self._shapes = [parameter.shape for parameter in like.parameters()]
-        self._layers, self._into = self._views(weights), self._views(self.gradients)
+        self._layers = self._views(weights)
         self._scale = (0.0, 1.0) if targets is None else targets
         self._of_error = 1.0 if targets is None else 1 / targets[1] ** 2
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """[networks, weights]; those that only predict have no need of them."""
+        return torch.zeros_like(self.weights)
+
+    @cached_property
+    def _into(self) -> list[Layer]:
+        return self._views(self.gradients)
 
     def _views(self, rows: Tensor) -> list[Layer]:
         sizes = [shape.numel() for shape in self._shapes]
