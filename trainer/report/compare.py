@@ -14,7 +14,7 @@ from trainer.benchmark import intervals
 from trainer.benchmark.intervals import Estimate
 from trainer.experiment import moments
 from trainer.experiment.baseline import figures
-from trainer.experiment.best import direction
+from trainer.experiment.best import Best, direction
 from trainer.experiment.comparable import depends_on_validation, unlike
 from trainer.experiment.comparison import Comparison, compare, differing_data, remark
 from trainer.experiment.cost import worker_hour
@@ -53,12 +53,14 @@ class Bests(Reported):
     a: float | None = Field(description="A's best: the mean over its repeats. Null without a best.")
     b: float | None = Field(description="The same of B.")
     difference: Estimate | None = Field(
+        None,
         description="B's best minus A's, with its interval of 95 % by Welch's t where both have repeats; null where "
-        "the two can't be compared."
+        "the two can't be compared.",
     )
-    better: Literal["a", "b"] | None = Field(description="The better one; null where neither is.")
+    better: Literal["a", "b"] | None = Field(None, description="The better one; null where neither is.")
     told_apart: bool | None = Field(
-        description="Whether the interval says that they differ; null without one, where chance is not ruled out."
+        None,
+        description="Whether the interval says that they differ; null without one, where chance is not ruled out.",
     )
     reasons: tuple[str, ...]
 
@@ -270,25 +272,19 @@ def lettered(pairs: Sequence[Pair]) -> list[tuple[str, Side]]:
 
 def bests(a: Side, b: Side, letter: str = "B") -> Bests:
     """The best points of two searches against each other; in the reasons B goes by `letter`."""
-    objectives = [_objective(side) for side in (a, b)]
-    found = [side.results.summary.best for side in (a, b)]
-    values = [None if best is None else best.value for best in found]
-    if why_not := _not_comparable(a, b, letter):
-        common = objectives[0] if objectives[0] == objectives[1] else (None, None)
+    (metric, better), objective_of_b = _objective(a), _objective(b)
+    best_a, best_b = a.results.summary.best, b.results.summary.best
+    why_not = _not_comparable(a, b, letter)
+    if why_not or best_a is None or best_b is None:
+        same = (metric, better) == objective_of_b
         return Bests(
-            metric=common[0],
-            direction=common[1],
-            a=values[0],
-            b=values[1],
-            difference=None,
-            better=None,
-            told_apart=None,
+            metric=metric if same else None,
+            direction=better if same else None,
+            a=None if best_a is None else best_a.value,
+            b=None if best_b is None else best_b.value,
             reasons=tuple(why_not),
         )
-    (metric, better), _ = objectives
-    one, other = values
-    assert one is not None  # noqa: S101
-    assert other is not None  # noqa: S101
+    one, other = best_a.value, best_b.value
     difference, unknown = _difference(a, b, letter)
     interval = None if difference is None else difference.interval
     told_apart = None if interval is None else interval.low > 0 or interval.high < 0
@@ -297,7 +293,7 @@ def bests(a: Side, b: Side, letter: str = "B") -> Bests:
     if one != other and told_apart is not False and len(behind) < 2:
         leads = "b" if (other < one) is (better == "Minimize") else "a"
     beside = [] if one == other else [*unknown, *_chosen_among(a, b, letter)]
-    beside += _unverified(a, b, metric)
+    beside += _unverified(a.results.records[best_a.id], b.results.records[best_b.id], metric)
     return Bests(
         metric=metric,
         direction=better,
@@ -323,10 +319,11 @@ def _not_comparable(a: Side, b: Side, letter: str) -> list[str]:
         return [f"A is a search by {metric}, {letter} by {other}."]
     if better != contrary:
         return [f"By A's file less of {metric} is {_word(better)}, by {letter}'s it is {_word(contrary)}."]
-    without = [f"{name}: {_no_best(side)}" for name, side in (("A", a), (letter, b)) if not side.best_values]
-    if without:
-        return without
-    why_not = unlike(metric, _best_trial(a), _best_trial(b))
+    best_a, best_b = a.results.summary.best, b.results.summary.best
+    if best_a is None or best_b is None:
+        sides = (("A", a), (letter, b))
+        return [f"{name}: {_no_best(side.results)}" for name, side in sides if side.results.summary.best is None]
+    why_not = unlike(metric, _trial(a, best_a), _trial(b, best_b))
     return [] if why_not is None else [f"The two bests {why_not}."]
 
 
@@ -334,8 +331,7 @@ def _word(better: Direction) -> str:
     return "better" if better == "Minimize" else "worse"
 
 
-def _no_best(of: Side) -> str:
-    results = of.results
+def _no_best(results: Results) -> str:
     if results.summary.groups:
         return "there is no best of all, as its trials were validated on different samples."
     if results.all_break:
@@ -343,9 +339,7 @@ def _no_best(of: Side) -> str:
     return f"there is no best, as no trial has measured {results.wanted}."
 
 
-def _best_trial(of: Side) -> tuple[Trial, Record]:
-    best = of.results.summary.best
-    assert best is not None  # noqa: S101
+def _trial(of: Side, best: Best) -> tuple[Trial, Record]:
     return of.results.trials[of.results.rows[best.id]], of.results.records[best.id]
 
 
@@ -389,9 +383,8 @@ def _beside_naive(behind: Mapping[str, float]) -> Iterator[str]:
         yield f"{name}'s best does not beat a naive prediction, which has {number(value)}."
 
 
-def _unverified(a: Side, b: Side, metric: str) -> Iterator[str]:
+def _unverified(one: Record, other: Record, metric: str) -> Iterator[str]:
     """That nobody knows whether both were validated on the same, where the records tell nothing that they share."""
-    (_, one), (_, other) = _best_trial(a), _best_trial(b)
     shared = any(one.evidence.get(key) == other.evidence.get(key, "") for key in (VALIDATION, DATA, INPUTS))
     if depends_on_validation(metric) and not shared:
         yield "Whether both were validated on the same samples is unverified: their records don't tell."
@@ -399,14 +392,12 @@ def _unverified(a: Side, b: Side, metric: str) -> Iterator[str]:
 
 def _chosen_among(a: Side, b: Side, letter: str) -> Iterator[str]:
     """The best of many looks better than it is, which no interval of it counts."""
-    points = [
-        len({trial.point for trial in each.results.trials if trial.id in each.results.values}) for each in (a, b)
-    ]
-    if points[0] == points[1] > 1:
-        yield f"Each best was chosen among {points[0]:,} points by this same figure, so it looks better than it is."
-    elif points[0] != points[1]:
+    one, other = len(a.results.measured), len(b.results.measured)
+    if one == other > 1:
+        yield f"Each best was chosen among {one:,} points by this same figure, so it looks better than it is."
+    elif one != other:
         yield (
-            f"A's best was chosen among {count(points[0], 'point')}, {letter}'s among {points[1]:,}, by this same "
+            f"A's best was chosen among {count(one, 'point')}, {letter}'s among {other:,}, by this same "
             "figure: the more are tried, the better the best looks by chance alone."
         )
 

@@ -106,11 +106,15 @@ class Results:
         return max(len(self.trials), self.summary.counts.total) - done
 
     @cached_property
+    def measured(self) -> Counter[int]:
+        """The points that have the objective, each with in how many of its repeats."""
+        return Counter(trial.point for trial in self.trials if trial.id in self.values)
+
+    @cached_property
     def all_break(self) -> bool:
         """Whether points were measured in all their repeats, each of which breaks a constraint of the search."""
-        measured = Counter(trial.point for trial in self.trials if trial.id in self.values)
         missing = self.summary.best is None and not self.summary.groups
-        return missing and any(number == self.repeats for number in measured.values())
+        return missing and self.repeats in self.measured.values()
 
     @property
     def stopped_early(self) -> str | None:

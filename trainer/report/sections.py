@@ -324,10 +324,9 @@ def _longer(results: Results, best_epoch: int | None) -> Iterator[str]:
 
 def _unimportant(results: Results, search: HyperparamSearch) -> Iterator[str]:
     importance = results.summary.importance
-    measured = len({trial.point for trial in results.trials if trial.id in results.values})
     names = {each.name for each in search.spec.parameters}
     hardly = [name for name, share in importance.items() if share < _HARDLY and name in names]
-    if hardly and len(hardly) < len(importance) and measured >= _ENOUGH_POINTS:
+    if hardly and len(hardly) < len(importance) and len(results.measured) >= _ENOUGH_POINTS:
         them = "it" if len(hardly) == 1 else "them"
         yield f"{listed(hardly)} hardly mattered: leave {them} at the best value and vary what did matter."
 
