@@ -328,7 +328,7 @@ def _packer(
 ) -> "Packer | None":
     """What has trials train together, where the search asks for it; what it can't is said on stderr."""
     experiment = work.experiment
-    if not isinstance(experiment, HyperparamSearch) or experiment.spec.packing == "Off":
+    if not isinstance(experiment, HyperparamSearch) or experiment.spec.packing == "None":
         return None
     from trainer.local.packer import Packer, what_is_packed
     from trainer.local.processes import Processes

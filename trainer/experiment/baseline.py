@@ -8,7 +8,18 @@ from trainer.experiment.best import rank
 from trainer.experiment.comparable import contents
 from trainer.experiment.expand import Trial, id_alone
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import CODE, DATA, INPUTS, STEP, VALIDATION, Environment, Record, RunFigures, latest
+from trainer.experiment.record import (
+    CODE,
+    DATA,
+    INPUTS,
+    PACKED_WITH,
+    STEP,
+    VALIDATION,
+    Environment,
+    Record,
+    RunFigures,
+    latest,
+)
 from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.timing import spent, timing
 
@@ -52,17 +63,20 @@ def figures(experiment: Experiment, trials: Sequence[Trial], records: Iterable[R
 def rests_on(experiment: Experiment, trials: Sequence[Trial], records: Iterable[Record]) -> dict[str, str]:
     """What the results of a run rest on, each a hash of 12 hex digits: what all its trials trained on, and so on.
 
-    Without what a record doesn't tell, and empty unless all of the trials that ran have succeeded.
+    Without what a record doesn't tell, and without any unless all of the trials that ran have succeeded. Beside those
+    stands how many trained together with others, where some did.
     """
     _, plain = _ids(experiment, trials)
     counted = latest(record for record in records if record.id in plain).values()
+    packed = sum(PACKED_WITH in record.evidence for record in counted)
+    beside = {PACKED_WITH: str(packed)} if packed else {}
     if any(record.outcome is not Outcome.SUCCEEDED for record in counted):
-        return {}
+        return beside
     told = {
         key: [f"{plain[record.id]}:{record.evidence[key]}" for record in counted if key in record.evidence]
         for key in (DATA, INPUTS, CODE, VALIDATION)
     }
-    return {key: _digest(each)[:12] for key, each in told.items() if each and len(each) == len(counted)}
+    return beside | {key: _digest(each)[:12] for key, each in told.items() if each and len(each) == len(counted)}
 
 
 def _ids(experiment: Experiment, trials: Sequence[Trial]) -> tuple[dict[str, str], dict[str, str]]:

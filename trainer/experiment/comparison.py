@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import CODE, DATA, INPUTS, VALIDATION, Record, Reported, RunFigures
+from trainer.experiment.record import CODE, DATA, INPUTS, PACKED_WITH, VALIDATION, Record, Reported, RunFigures
 from trainer.experiment.spec import Scalar
 from trainer.experiment.timing import TimeShares, Timing
 
@@ -80,6 +80,8 @@ def differing_digests(ours: Mapping[str, Scalar], theirs: Mapping[str, Scalar]) 
     for key, what in _RESTS_ON:
         if key in ours and key in theirs and ours[key] != theirs[key]:
             yield f"{what.format('trials')} something else, {ours[key]} here, {theirs[key]} there"
+    if (PACKED_WITH in ours) != (PACKED_WITH in theirs):
+        yield _packing("trials", here=PACKED_WITH in ours)
 
 
 def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
@@ -96,6 +98,14 @@ def differing_data(pairs: Iterable[tuple[Record, Record]]) -> Iterator[str]:
             there, here = other[0]
             many = f"{len(other)} of {len(told)} trials"
             yield f"{what.format(many)} something else, the first {here} here, {there} there"
+    packed = [(PACKED_WITH in theirs, PACKED_WITH in ours) for theirs, ours in both]
+    if differ := [pair for pair in packed if pair[0] != pair[1]]:
+        yield _packing(f"{len(differ)} of {len(both)} trials", here=differ[0][1])
+
+
+def _packing(which: str, *, here: bool) -> str:
+    where, elsewhere = ("here", "there") if here else ("there", "here")
+    return f"packing: {which} trained together with others {where}, where times are shares, and alone {elsewhere}"
 
 
 def _same_best(ours: RunFigures, theirs: RunFigures) -> bool | None:

@@ -304,8 +304,8 @@ class SearchSpec(Common):
     parallel_trials: Annotated[int, Field(ge=1, le=1000)] = Field(
         4, description="The most trials that run at once on a cluster; locally --jobs says."
     )
-    packing: Literal["Auto", "Off"] = Field(
-        "Off",
+    packing: Literal["None", "Auto"] = Field(
+        "None",
         description="Auto trains trials of an MLP of one shape together, as one batched computation, with `run`; a "
         "cluster packs nothing.",
     )

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import Field
 
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import Record, Reported, Seconds
+from trainer.experiment.record import PACK, PACKED_WITH, Record, Reported, Seconds
+from trainer.experiment.spec import Scalar
 
 
 class TimeShares(Reported):
@@ -27,11 +28,14 @@ class Timing(Reported):
     wall: float = Field(description="From acceptance to the last record, pauses left out.")
     trials: float = Field(description="All trials' seconds added up.")
     mean_trial: float = Field(description="The mean trial's seconds.")
-    most_at_once: int = Field(description="The most trials that ran at the same moment.")
+    most_at_once: int = Field(description="The most trials that ran at the same moment; a pack counts as one.")
     slots: int = Field(description="The most trials that ran at once, times their workers.")
     split: TimeShares | None = Field(
         description="What the slots did, as shares of their time (slots times wall seconds) that add up to 1; null "
         "when no time has passed."
+    )
+    packed: int = Field(
+        0, description="How many trials trained together with others; their seconds are shares of their pack's."
     )
 
 
@@ -50,6 +54,7 @@ def timing(attempts: Sequence[Record], counted: Mapping[str, Record]) -> Timing 
         most_at_once=most,
         slots=slots,
         split=_split(spent(ran), slots * wall),
+        packed=sum(PACKED_WITH in record.evidence for record in counted.values()),
     )
 
 
@@ -72,10 +77,22 @@ def _split(sums: Seconds, room: float) -> TimeShares | None:
 
 
 def most_at_once(records: Iterable[Record]) -> int:
-    """The most trials that ran at the same moment; one that starts as another ends does not overlap it."""
-    ran = [record for record in records if record.outcome is not Outcome.SKIPPED]
-    starts = sorted([record.started_at for record in ran])
-    ends = sorted([max(record.finished_at, record.started_at + 1) for record in ran])
+    """The most trials that ran at the same moment, a pack for one; one that starts as another ends does not overlap."""
+    starts, ends = list[int](), list[int]()
+    packs: dict[tuple[Scalar, int], tuple[int, int]] = {}
+    for record in records:
+        if record.outcome is Outcome.SKIPPED:
+            continue
+        start, end = record.started_at, max(record.finished_at, record.started_at + 1)
+        if PACK in record.evidence:
+            pack = record.evidence[PACK], record.accepted_at
+            first, last = packs.get(pack, (start, end))
+            packs[pack] = min(start, first), max(end, last)
+        else:
+            starts.append(start)
+            ends.append(end)
+    starts = sorted([*starts, *(first for first, _ in packs.values())])
+    ends = sorted([*ends, *(last for _, last in packs.values())])
     most = ended = 0
     for started, moment in enumerate(starts, 1):
         while ends[ended] <= moment:

@@ -21,7 +21,7 @@ _OWN = {
 
 def none_packed(experiment: Experiment) -> str | None:
     """Why an experiment that asks for packs gets none, in words; None where it may, or doesn't ask."""
-    if not isinstance(experiment, HyperparamSearch) or experiment.spec.packing == "Off":
+    if not isinstance(experiment, HyperparamSearch) or experiment.spec.packing == "None":
         return None
     if experiment.spec.program is not None:
         return "these trials run a program, and only Trialrun's own trainer can pack trials"
