@@ -77,7 +77,7 @@ def _split(sums: Seconds, room: float) -> TimeShares | None:
 
 
 def most_at_once(records: Iterable[Record]) -> int:
-    """The most trials that ran at the same moment, a pack for one; one that starts as another ends does not overlap."""
+    """The most trials that ran at the same moment, a pack for one. Whoever starts as another ends is alone."""
     starts, ends = list[int](), list[int]()
     packs: dict[tuple[Scalar, int], tuple[int, int]] = {}
     for record in records:
