@@ -144,9 +144,12 @@ class FaultyApi:
             application.router.add_route("*", "/{path:.*}", self._handle)
             runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", self.port).start()
+            site = web.TCPSite(runner, "127.0.0.1", self.port)
+            await site.start()
             self._ready.set()
             await self._stop.wait()
+            await site.stop()
+            await asyncio.sleep(0.05)  # a connection that was accepted last is known to the runner only then
             await runner.cleanup()
             under_way = asyncio.all_tasks() - {asyncio.current_task()}
             for task in under_way:
