@@ -617,6 +617,8 @@ def timeline(results: Results) -> Chart:
         words = f"How many trials ran at the same time; at most {most}."
         return Chart("timeline", title, words + _pauses(records), _running(spent))
     words = f"A bar is a {results.noun}, from its start to its end; they ran {at_once(most)}."
+    if results.summary.timing is not None and results.summary.timing.packed:
+        words = "A bar is a trial, from its start to its end; those of a pack run beside each other in one process."
     lanes = _lanes(spent)
     traces = []
     for label, colour in (("succeeded", SERIES), ("stopped", LIGHT), ("failed", FAILED)):

@@ -492,6 +492,8 @@ def _alone(side: Side) -> Iterator[tuple[str, str]]:
         yield "wall time", duration(timing.wall)
         yield f"mean per {noun}", duration(timing.mean_trial)
         yield "most at once", str(timing.most_at_once)
+        if timing.packed:
+            yield "trained together", str(timing.packed)
         if timing.slots != timing.most_at_once and noun == "trial":
             yield "slots", str(timing.slots)
         if timing.split is not None and noun == "trial":

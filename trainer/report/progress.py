@@ -116,7 +116,9 @@ class RunProgress:
             return None
         mean = math.fsum(self._measured) / len(self._measured)
         waiting = max(0, self.total - self.done - len(self.running))
-        rest = math.fsum(max(0.0, mean - self.seconds(running)) for running in self.running.values())
+        # Of those that train together each has had its share of the time.
+        together = max(1.0, len(self.running) / self.slots)
+        rest = math.fsum(max(0.0, mean - self.seconds(running) / together) for running in self.running.values())
         return (waiting * mean + rest) / self.slots
 
     def _count(self, record: Record) -> None:

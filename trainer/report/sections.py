@@ -143,6 +143,8 @@ def _tiles(results: Results) -> Iterator[Tile]:
     yield measured("wall time", None if timing is None else duration(timing.wall))
     yield measured(f"mean per {results.noun}", None if timing is None else duration(timing.mean_trial))
     yield measured("most at once", None if timing is None else str(timing.most_at_once))
+    if timing is not None and timing.packed:
+        yield Tile("trained together", str(timing.packed), how="their times are shares of their pack's")
     if summary.saved is not None:
         yield Tile("steps not run", f"{100 * summary.saved.steps / summary.saved.of_steps:.0f} %")
     if summary.cost is not None:

@@ -174,6 +174,10 @@ def _times(results: Results, place: Path | str) -> Iterator[str]:
         rows.append(("wall time", duration(timing.wall)))
         rows.append((f"mean per {results.noun}", duration(timing.mean_trial)))
         rows.append(("most at once", str(timing.most_at_once)))
+        if timing.packed:
+            rows.append(
+                ("trained together", f"{count(timing.packed, 'trial')}, whose times are shares of their pack's")
+            )
     if (comparison := results.summary.comparison) is not None:
         rows.append(
             ("baseline", f"{duration(comparison.baseline_wall)}, {comparison.elapsed_ratio:.2f} times as long")
