@@ -2,10 +2,10 @@
 
 import platform
 
-from benchmarks import loops, memory, programs, runner, scale, systems
+from benchmarks import loops, memory, packing, programs, runner, scale, startup, systems
 from trainer.machine import cpu_model
 
 if __name__ == "__main__":
     print(f"{cpu_model()}, {platform.platform()}, Python {platform.python_version()}")
-    for bench in (loops, memory, runner, scale, systems, programs):
+    for bench in (loops, packing, startup, memory, runner, scale, systems, programs):
         bench.main()

@@ -14,6 +14,8 @@ from trainer.experiment.load import read
 ROUNDS = 5
 # Everyone else against Trialrun with as many trials at once as they run.
 OTHERS = {"plain": 1, "joblib": 2, "optuna": 2, "ray": 2}
+# How many times as fast it should be, with trials one by one and with those of a shape together.
+_PACKED = {"plain": 2.0, "joblib": 2.5, "optuna": 2.5}
 
 
 def main() -> None:
@@ -22,7 +24,13 @@ def main() -> None:
         samples = Path(scratch) / "samples.npz"
         training = read(Path("examples/search.yaml")).spec.training
         export(open_dataset(prepare(training.data, default_cache())), samples)
-        calls = {f"trialrun --jobs {jobs}": lambda jobs=jobs: _trialrun(Path(scratch), jobs) for jobs in (1, 2)}
+        packed = Path(scratch) / "packed.yaml"
+        packed.write_text(Path("examples/search.yaml").read_text() + "  packing: Auto\n")
+        calls = {
+            f"trialrun --jobs {jobs}{how}": lambda jobs=jobs, file=file: _trialrun(file, Path(scratch), jobs)
+            for how, file in (("", Path("examples/search.yaml")), (", packed", packed))
+            for jobs in (1, 2)
+        }
         for name in OTHERS:
             calls[name] = lambda name=name: _other(name, samples)
         taken = in_turn(calls, ROUNDS)
@@ -30,17 +38,19 @@ def main() -> None:
     for name, seconds in taken.items():
         line(f"seconds, {name}", f"{median(seconds):.1f}")
     for name, jobs in OTHERS.items():
-        faster = ratio(taken[name], taken[f"trialrun --jobs {jobs}"])
-        line(f"{name} / trialrun --jobs {jobs}", f"{faster:.2f}x", "more than 1x")
+        for how in ("", ", packed"):
+            faster = ratio(taken[name], taken[f"trialrun --jobs {jobs}{how}"])
+            bar = f"at least {_PACKED[name]:g}x" if how and name in _PACKED else "more than 1x"
+            line(f"{name} / trialrun --jobs {jobs}{how}", f"{faster:.2f}x", bar)
 
 
-def _trialrun(scratch: Path, jobs: int) -> float:
-    folder = scratch / f"jobs-{jobs}"
+def _trialrun(file: Path, scratch: Path, jobs: int) -> float:
+    folder = scratch / f"{file.stem}-{jobs}"
     arguments: list[str | Path] = [
         "-m",
         "trainer",
         "run",
-        "examples/search.yaml",
+        file,
         "--jobs",
         str(jobs),
         "--fresh",

@@ -35,7 +35,7 @@ def test_of_the_default_search_the_learning_rates_of_a_shape_train_together() ->
     assert dealt(waiting, slots=2) == packs[:2], "one for each slot; the others wait on"
 
 
-@pytest.mark.parametrize(("slots", "sizes"), [(1, [64]), (2, [32, 32]), (3, [22, 21, 21])])
+@pytest.mark.parametrize(("slots", "sizes"), [(1, [32]), (2, [32, 32]), (3, [22, 21, 21])])
 def test_a_pack_that_is_all_there_is_is_divided_among_the_slots(slots: int, sizes: list[int]) -> None:
     choices = [0.001 * (1 + i / 100) for i in range(64)]
     waiting = starts(parameters=[{"name": "train.learningRate", "choices": choices}])

@@ -13,7 +13,7 @@ from trainer.experiment.training import Training
 from trainer.local.processes import Processes
 from trainer.report.wording import count, memory
 from trainer.scheduling.decide import Start
-from trainer.scheduling.packs import Dealer, shape, trains_alone
+from trainer.scheduling.packs import MOST_TOGETHER, Dealer, shape, trains_alone
 
 _SHARE = 0.5  # of the memory that may be used: the rest is for what else runs, and for what is held for a moment
 _EVALUATED = 1024  # samples
@@ -95,8 +95,8 @@ def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:
         together = sum(len(alike) for alike in shapes.values())
         yield f"{count(together, 'trial')} of {count(len(shapes), 'shape')}; those of one shape train together"
     for alike in shapes.values():
-        if (most := packer.most(alike[0].training)) < len(alike):
+        if (most := packer.most(alike[0].training)) < min(len(alike), MOST_TOGETHER):
             yield (
-                f"{len(alike)} trials of one shape would take more than {memory(packer.room)}, what "
-                f"each of {count(packer.slots, 'slot')} may use; they are split into packs of at most {most}"
+                f"{len(alike)} trials of one shape train at most {most} together: more would take more than "
+                f"{memory(packer.room)}, what each of {count(packer.slots, 'slot')} may use"
             )

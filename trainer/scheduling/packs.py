@@ -12,6 +12,7 @@ from trainer.experiment.spec import Experiment, HyperparamSearch
 from trainer.experiment.training import Training
 from trainer.scheduling.decide import Start
 
+MOST_TOGETHER = 32  # more train no faster, each for itself: what they work on leaves the core's cache
 # What members of a pack may differ in, by section of `training`.
 _OWN = {
     "model": ("dropout",),
@@ -59,7 +60,7 @@ def shape(training: Training) -> str:
 
 @dataclass
 class Dealer:
-    """Deals what waits to slots. A pack has `most` members, those `alone` are packed with no other."""
+    """Deals what waits to slots. Memory has room for `most` members; those `alone` are packed with no other."""
 
     most: Callable[[Training], int]
     alone: set[str] = field(default_factory=set)
@@ -78,7 +79,7 @@ class Dealer:
         packs = list[tuple[float, list[Start]]]()
         for members in groups.values():
             work = math.fsum(self._of(start)[1] for start in members)
-            fit = math.ceil(len(members) / self.most(members[0].trial.training))
+            fit = math.ceil(len(members) / min(MOST_TOGETHER, self.most(members[0].trial.training)))
             parts = min(len(members), max(fit, round(work / share)))
             packs += [(work / parts, members[part::parts]) for part in range(parts)]
         packs.sort(key=lambda pack: -pack[0])  # of equals the one that is listed first

@@ -87,7 +87,7 @@ class Stack:
                 errors = torch.bmm(errors, layer.weight)
                 if noise:
                     errors.mul_(noise[i - 1])
-                errors.masked_fill_(x == 0, 0)
+                errors.mul_(x.sign_())  # of what is positive or 0
         return loss
 
     def _scaled(self, scores: Tensor) -> Tensor:
