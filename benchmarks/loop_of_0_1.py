@@ -1,4 +1,4 @@
-"""The train loop of version 0.1 as it was, for an MLP on one rank: the measure of every later one. It never changes."""
+"""The train loop of version 0.1 as it was, for an MLP on one rank: what later ones are measured by. It never changes."""
 
 import math
 from collections.abc import Iterator

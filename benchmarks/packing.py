@@ -101,7 +101,7 @@ def _peak() -> float:
 
 
 def _multiplications(data: Dataset) -> float:
-    """Floating-point operations of an epoch's products: forward, and twice backward but for the first layer's inputs."""
+    """Floating-point operations of an epoch's products: forward, and backward twice, but for the first inputs."""
     window, features = data.train.sample_shape
     inputs, hidden = window * features, 64
     return 2.0 * len(data.train) * (2 * inputs * hidden + 3 * hidden * hidden + 3 * hidden)
