@@ -1,4 +1,4 @@
-"""The train loop of version 0.1 as it was, for an MLP on one rank: what later ones are measured by. It never changes."""
+"""The train loop of version 0.1 as it was, for an MLP on one rank. Later ones are measured by it."""
 
 import math
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -36,7 +37,7 @@ def main() -> None:
         "by itself": _cpu_of(lambda: _alone(data)),
     }
     for name, trainings in together.items():
-        calls[name] = _cpu_of(lambda trainings=trainings: _packed(data, trainings))
+        calls[name] = _cpu_of(partial(_packed, data, trainings))
     calls["peak"] = _peak
     taken = in_turn(calls, ROUNDS)
     print(f"An MLP 64 x 2, batch 32, {EPOCHS} epochs of {len(data.train)} samples; one thread")

@@ -2,6 +2,8 @@
 
 import re
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.timing import Run, in_turn, line, median, process, ratio
@@ -26,13 +28,13 @@ def main() -> None:
         export(open_dataset(prepare(training.data, default_cache())), samples)
         packed = Path(scratch) / "packed.yaml"
         packed.write_text(Path("examples/search.yaml").read_text() + "  packing: Auto\n")
-        calls = {
-            f"trialrun --jobs {jobs}{how}": lambda jobs=jobs, file=file: _trialrun(file, Path(scratch), jobs)
+        calls: dict[str, Callable[[], float]] = {
+            f"trialrun --jobs {jobs}{how}": partial(_trialrun, file, Path(scratch), jobs)
             for how, file in (("", Path("examples/search.yaml")), (", packed", packed))
             for jobs in (1, 2)
         }
         for name in OTHERS:
-            calls[name] = lambda name=name: _other(name, samples)
+            calls[name] = partial(_other, name, samples)
         taken = in_turn(calls, ROUNDS)
     print("The same search as a whole process: 3 learning rates x 3 widths x 2 depths, 20 epochs")
     for name, seconds in taken.items():

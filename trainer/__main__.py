@@ -91,10 +91,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("file", type=arguments.path, metavar="FILE", help="an experiment file, as `init` prints one")
     run.add_argument(
         "--jobs",
-        type=arguments.count,
+        type=arguments.jobs,
         default=1,
         metavar="N",
-        help="trials at a time; 1, the default, is the baseline",
+        help="trials at a time; 1, the default, is the baseline; auto: as many as there are cores or GPUs for",
     )
     run.add_argument(
         "--launcher",

@@ -78,6 +78,16 @@ def count(text: str) -> int:
     return int(text)
 
 
+def jobs(text: str) -> int | str:
+    """A whole number above 0, or auto."""
+    if text == "auto":
+        return text
+    try:
+        return count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be a whole number > 0, or auto, got {text}") from None
+
+
 def index(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():

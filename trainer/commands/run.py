@@ -23,7 +23,7 @@ from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_sam
 from trainer.local.launcher import Launcher, LauncherEnded
 from trainer.local.ledger import Ledger, read_entries, read_ledger
 from trainer.local.program_files import ProgramFiles
-from trainer.local.programs import Programs
+from trainer.local.programs import Programs, devices
 from trainer.local.replay import Replay, is_replay, read_replay
 from trainer.local.run import now, run
 from trainer.local.suggester import LOG as SUGGESTIONS_LOG
@@ -54,6 +54,8 @@ def main(options: argparse.Namespace) -> int:
         require("torch")
     elif options.launcher == "spark":
         raise UserError("--launcher spark: must be given an experiment of Trialrun's trainer, got one with a program")
+    if options.launcher == "spark" and options.jobs == "auto":
+        raise UserError("--jobs: must be a number with --launcher spark, whose cluster says what it has room for")
     if options.launcher == "spark" and isinstance(experiment, ScaleTest):
         raise UserError(
             "--launcher spark: must be given a HyperparamSearch, got a ScaleTest: nothing limits the memory of each "
@@ -93,6 +95,8 @@ def _run(
     if replay is not None:
         replay.restrict(work)
     _require_sound(options.file, work, entries.records)
+    if options.jobs == "auto":
+        options.jobs = _fitting(experiment, work.samples)
     _warn(work, options)
     if not options.fresh:
         require_same(folder, experiment)
@@ -287,6 +291,23 @@ def _counts_elsewhere(experiment: Experiment) -> list[str]:
     if found and "parallel_trials" in spec.model_fields_set:
         found.append("spec.parallelTrials (--jobs says)")
     return found
+
+
+def _fitting(experiment: Experiment, trials: Sequence[Trial]) -> int:
+    """How many trials this machine has room for that don't slow each other down.
+
+    By its cores or, where trials use them, its GPUs. Cells of a scale test are measured one by one.
+    """
+    if isinstance(experiment, ScaleTest):
+        return 1
+    workers = max(trial.workers for trial in trials)
+    if experiment.spec.program is not None:
+        gpus = len(devices())
+    else:  # of Trialrun's trainer all use the first
+        gpus = 1 if devices() and any(trial.training.train.device != "CPU" for trial in trials) else 0
+    if gpus:
+        return max(1, gpus // workers)
+    return max(1, cores() // max(trial.workers * (trial.threads or 1) for trial in trials))
 
 
 def _crowded(trials: Sequence[Trial], jobs: int) -> Iterator[str]:
