@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_jobs_must_be_a_positive_number(tmp_path: Path) -> None:
     refused = trainer("run", write_search(tmp_path), "--jobs", "0")
     assert refused.returncode == 2
-    assert "must be a whole number > 0, got 0" in refused.stderr
+    assert "must be a whole number > 0, or auto, got 0" in refused.stderr
 
 
 DAYS = [f"2024-{month:02}-{day:02}" for month in range(1, 7) for day in range(1, 29)]

@@ -127,20 +127,23 @@ def _run(
 
 @contextmanager
 def _removed_unless_begun(logs: Sequence[Path]) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called when trials can start: a run that was refused before leaves no logs."""
-    has_begun = False
+    """Yields what is to be called when trials can start: a run that doesn't come so far leaves no logs.
+
+    But where what starts trials has failed, they say why.
+    """
+    new = [log for log in logs if not log.exists()]
 
     def begun() -> None:
-        nonlocal has_begun
-        has_begun = True
+        new.clear()
 
     try:
         yield begun
-    except (UserError, KeyboardInterrupt):
-        if not has_begun:
-            for log in logs:
-                log.unlink(missing_ok=True)
+    except LauncherEnded:
+        begun()
         raise
+    finally:
+        for log in new:
+            log.unlink(missing_ok=True)
 
 
 def _loading(options: argparse.Namespace, log: Path) -> "Processes | None":
