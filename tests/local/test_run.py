@@ -186,8 +186,8 @@ def test_as_many_trials_run_at_once_as_there_are_cores_for(threads: int, tmp_pat
 def test_cells_of_a_scale_test_are_measured_one_by_one_whatever_there_are_cores_for(tmp_path: Path) -> None:
     file = tmp_path / "scale.yaml"
     file.write_text(
-        "{apiVersion: trialrun.dev/v1alpha1, kind: ScaleTest, metadata: {name: cells}, spec: {axes: {multipliers: [1, 2]},"
-        " training: {data: {source: synthetic, rows: 200, window: 5}, train: {epochs: 1}}}}"
+        "{apiVersion: trialrun.dev/v1alpha1, kind: ScaleTest, metadata: {name: cells}, spec: "
+        "{axes: {multipliers: [1, 2]}, training: {data: {source: synthetic, rows: 200, window: 5}, train: {epochs: 1}}}}"
     )
     done = trainer("run", file, "--jobs", "auto", "--out", tmp_path / "out")
     assert "2 trials, one at a time" in done.stderr
