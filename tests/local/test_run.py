@@ -173,7 +173,7 @@ def test_repeats_are_compared_and_the_comparison_can_be_made_again_to_the_bit(tm
     assert not (out / "statistics").exists()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 1000])
+@pytest.mark.parametrize("threads", [1, 2, 100])
 def test_as_many_trials_run_at_once_as_there_are_cores_for(threads: int, tmp_path: Path) -> None:
     search = write_search(tmp_path, epochs=1)
     search.write_text(search.read_text().replace("epochs: 1,", f"epochs: 1, device: CPU, threads: {threads},"))
@@ -187,7 +187,7 @@ def test_cells_of_a_scale_test_are_measured_one_by_one_whatever_there_are_cores_
     file = tmp_path / "scale.yaml"
     file.write_text(
         "{apiVersion: trialrun.dev/v1alpha1, kind: ScaleTest, metadata: {name: cells}, spec: "
-        "{axes: {multipliers: [1, 2]}, training: {data: {source: synthetic, rows: 200, window: 5}, train: {epochs: 1}}}}"
+        "{axes: {multipliers: [1, 2]}, training: {data: {source: synthetic, rows: 200}, train: {epochs: 1}}}}"
     )
     done = trainer("run", file, "--jobs", "auto", "--out", tmp_path / "out")
     assert "2 trials, one at a time" in done.stderr
