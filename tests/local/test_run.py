@@ -187,7 +187,7 @@ def test_cells_of_a_scale_test_are_measured_one_by_one_whatever_there_are_cores_
     file = tmp_path / "scale.yaml"
     file.write_text(
         "{apiVersion: trialrun.dev/v1alpha1, kind: ScaleTest, metadata: {name: cells}, spec: "
-        "{axes: {multipliers: [1, 2]}, training: {data: {source: synthetic, rows: 200}, train: {epochs: 1}}}}"
+        "{axes: {multipliers: [1, 2]}, training: {data: {source: synthetic, window: 5}, train: {epochs: 1}}}}"
     )
     done = trainer("run", file, "--jobs", "auto", "--out", tmp_path / "out")
     assert "2 trials, one at a time" in done.stderr
