@@ -17,15 +17,20 @@ from torch import nn
 from torch.nn import functional
 
 from train.builders import a_training, dataset_of, train_alone, without_times
+from trainer.cgroup import machine_memory
 from trainer.data.dataset import Dataset
 from trainer.data.multiply import Multiplied
+from trainer.experiment.expand import expand
 from trainer.experiment.training import Model, Training
-from trainer.local.packer import bytes_of_member
+from trainer.local.packer import Packer, bytes_of_member, what_is_packed
+from trainer.local.processes import Processes
+from trainer.scheduling.decide import Start
 from trainer.training.loop import Diverged, Result
 from trainer.training.models import build
 from trainer.training.pack import Left, train_pack
 from trainer.training.samples import SampleSet
 from trainer.training.stack import Stack, row, unstacked
+from unit.builders import an_experiment
 
 EXACT = 1e-9  # relative, in float64
 
@@ -258,6 +263,25 @@ def test_without_validation_samples_the_training_loss_decides(cache: Path) -> No
         assert_same(result(together[place]), train_alone(training, cache))
 
 
+def test_packs_beyond_memory_are_split_and_it_is_said(cache: Path, tmp_path: Path) -> None:
+    sections = a_training().document(sparse=True)
+    choices = [0.001 * (1 + i / 10) for i in range(10)]
+    trials = expand(an_experiment(training=sections, parameters=[{"name": "train.learningRate", "choices": choices}]))
+    data = dataset_of(trials[0].training, cache)
+    held = sum(len(part) * part.sample_bytes for part in (data.train, data.valid, data.test))
+    each = bytes_of_member(trials[0].training, data.train.sample_shape, len(data.train))
+
+    packer = Packer(Processes(cache, tmp_path / "log"), slots=2)
+    assert 0 < packer.room <= machine_memory() / 4, "half of it, by the slots"
+    assert list(what_is_packed(trials, packer)) == ["10 trials of 1 shape; those of one shape train together"]
+
+    tight = Packer(Processes(cache, tmp_path / "log"), slots=2)
+    tight.room = held + 3.5 * each
+    told = list(what_is_packed(trials, tight))
+    assert told[1].startswith("10 trials of one shape train at most 3 together: more would take more than ")
+    assert [len(pack) for pack in tight.deal([Start(trial, 1) for trial in trials], 2)] == [3, 3]
+
+
 PEAK = """
 import json, sys, torch
 from pathlib import Path
@@ -302,7 +326,8 @@ def test_a_member_takes_no_more_memory_than_is_counted(
         model={"hiddenSize": hidden, "layers": layers, "dropout": dropout},
         train={"epochs": 1, "batchSize": batch},
     )
-    bound = bytes_of_member(training, dataset_of(training, cache).train.sample_shape)
+    samples = dataset_of(training, cache).train
+    bound = bytes_of_member(training, samples.sample_shape, len(samples))
     measured = (peak_of(many, training, cache) - peak_of(few, training, cache)) / (many - few)
     say(f"  {measured:,.0f} bytes a member, {measured / bound:.2f} of the bound")
     assert 0.2 * bound < measured <= bound, f"{measured:,.0f} of {bound:,.0f} bytes a member"

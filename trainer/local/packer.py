@@ -55,7 +55,8 @@ class Packer:
         samples = len(data.train) * training.data.multiplier + len(data.valid) + len(data.test)
         number = 8 if training.train.precision == "Float64" else 4
         held = samples * data.train.sample_bytes * number // 4
-        return max(1, int((self.room - held) // bytes_of_member(training, data.train.sample_shape)))
+        each = bytes_of_member(training, data.train.sample_shape, len(data.train) * training.data.multiplier)
+        return max(1, int((self.room - held) // each))
 
     @cached_property
     def room(self) -> float:
@@ -64,12 +65,12 @@ class Packer:
         return _SHARE * most / self.slots
 
 
-def bytes_of_member(training: Training, sample: tuple[int, int]) -> int:
-    """What one trial more of a pack takes at most, in bytes; `sample` is its window and features.
+def bytes_of_member(training: Training, sample: tuple[int, int], samples: int) -> int:
+    """What one trial more of a pack takes at most, in bytes; `sample` is its window and features, `samples` how many.
 
-    Its weights seven times: themselves, gradients, two moments, the best so far, and those twice when it ends. Of a
-    step its samples, and for each layer what it passes on, its error, and what dropout multiplies by; or, if it is
-    more, what two layers make of the samples that are evaluated at once.
+    Its order of them. Its weights seven times: themselves, gradients, two moments, the best so far, and those twice
+    when it ends. Of a step its samples, and for each layer what it passes on, its error, and what dropout multiplies
+    by; or, if it is more, what two layers make of the samples that are evaluated at once.
     """
     model, train, data = training.model, training.train, training.data
     inputs, hidden = sample[0] * sample[1], model.hidden_size
@@ -77,7 +78,7 @@ def bytes_of_member(training: Training, sample: tuple[int, int]) -> int:
     weights = (inputs + 1) * hidden + (model.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * outputs
     step = train.batch_size * (inputs + 4 * model.layers * hidden + 4 * outputs)
     evaluation = _EVALUATED * (2 * hidden + 6 * outputs)
-    return (8 if train.precision == "Float64" else 4) * (7 * weights + max(step, evaluation))
+    return 4 * samples + (8 if train.precision == "Float64" else 4) * (7 * weights + max(step, evaluation))
 
 
 def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:

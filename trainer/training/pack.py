@@ -85,6 +85,7 @@ class _Pack:
     """The members that still train, and what they have reached; `members[i]` is the place of the stack's row i."""
 
     def __init__(self, trainings: Sequence[Training], data: SampleSet, source: Source, device: torch.device) -> None:
+        self._lap = time.perf_counter()
         first = trainings[0]
         dtype = dtype_of(first.train)
         torch.set_default_dtype(dtype)
@@ -102,7 +103,8 @@ class _Pack:
             return build(training.model, window=window, features=features, outputs=self._classes, targets=targets)
 
         # With dropout layers have other names.
-        self._like = {bool(each.model.dropout): made(each).to(device) for each in trainings}
+        names = {bool(each.model.dropout): each for each in trainings}
+        self._like = {drops: made(each).to(device) for drops, each in names.items()}
         rows = {seed: row(made(each)) for seed, each in {each.train.seed: each for each in trainings}.items()}
         self._stack = self._stacked(torch.stack([rows[each.train.seed] for each in trainings]).to(device))
         self._optimizer = StackOptimizer([each.train for each in trainings], self._stack)
@@ -115,7 +117,6 @@ class _Pack:
         self._valid, self._test = (self._held(part, dtype) for part in (data.valid, data.test))
         self._epoch = 0
         self._spent, self._before = [0.0] * len(trainings), [0.0] * len(trainings)
-        self._lap = time.perf_counter()
 
     def _held(self, source: Source, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """All samples of a part: x [samples, window * features] and y [samples]."""
@@ -127,29 +128,27 @@ class _Pack:
 
     def begin_epoch(self) -> None:
         """Each seed has an order of its own, and each member its dropout."""
+        self._share()
         self._epoch += 1
         self._before = list(self._spent)
         self._totals = torch.zeros(len(self.members), dtype=torch.float64, device=self._device)
         trains = [self._trainings[member].train for member in self.members]
-        orders = {
-            seed: torch.from_numpy(
-                order.epoch_order(
-                    self._samples, self._batch, seed=seed, epoch=self._epoch, shuffle=trains[0].shuffle
-                ).astype(np.int64)
-            ).to(self._device)
-            for seed in {train.seed for train in trains}
-        }
         # Of one order the samples of a step are gathered once for all.
-        self._order = torch.stack(
-            [*orders.values()] if len(orders) == 1 else [orders[train.seed] for train in trains]
-        )
+        seeds = [train.seed for train in trains]
+        seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+        orders = np.empty((len(seeds), self._samples), np.int32)
+        for at, seed in enumerate(seeds):
+            orders[at] = order.epoch_order(
+                self._samples, self._batch, seed=seed, epoch=self._epoch, shuffle=trains[0].shuffle
+            )
+        self._order = torch.from_numpy(orders).to(self._device)
         self._generators = [
             torch.Generator(self._device).manual_seed(dropout_seed(train.seed, self._epoch, 0)) for train in trains
         ]
 
     def step(self, number: int) -> None:
         """One update of every member."""
-        indices = self._order[:, number * self._batch : (number + 1) * self._batch]
+        indices = self._order[:, number * self._batch : (number + 1) * self._batch].long()
         shape = (len(self.members), indices.shape[1])
         x, y = (part[indices] for part in self._train)
         loss = self._stack.learn(x.expand(*shape, -1), y.expand(*shape), self._noise(shape))
