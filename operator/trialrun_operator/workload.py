@@ -27,6 +27,7 @@ NOT_STOPPED = (
     "spec.earlyStopping has no effect on a cluster yet: there are no progress reports to go by; trials run to their "
     "end"
 )
+NOT_PACKED = "spec.packing has no effect on a cluster: each trial has pods of its own"
 _SEARCH = re.compile(r"(?:hps|hyperparamsearch|hyperparamsearches)/(.+)")
 
 
@@ -47,6 +48,8 @@ def workload(document: Mapping[str, Any], suggestions: Sequence[Suggestion] = ()
         return replace(work, floors=scheduling.floor_trials(experiment, work.trials))
     if experiment.spec.early_stopping is not None:
         work.ignored = (*work.ignored, NOT_STOPPED)
+    if experiment.spec.packing != "None":
+        work.ignored = (*work.ignored, NOT_PACKED)
     if not work.measures_baseline or _fits(work):
         work.baseline = scheduling.baseline_trial(experiment, work.trials)
     return work

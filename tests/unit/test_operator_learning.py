@@ -13,7 +13,7 @@ from trainer.scheduling.lessons import from_json
 from trialrun_operator import conditions as c
 from trialrun_operator.ledger_format import SHARD_TRIALS
 from trialrun_operator.names import CONFIG_MAPS, SUGGESTIONS_LABEL, Key, suggestions_name, warm_start_name
-from trialrun_operator.workload import NOT_STOPPED
+from trialrun_operator.workload import NOT_PACKED, NOT_STOPPED
 from unit.fakekube import Document, Fault, refused
 from unit.lookout import CRASHES, NAMESPACE, SPACE, Lookout, Stage, a_learning_search, measures, succeeds
 from unit.replayed import Replayed
@@ -222,6 +222,14 @@ def test_early_stopping_has_no_effect_yet_and_says_so() -> None:
     plays(here)
     assert set(here.records().values()) == {"Succeeded"}
     assert NOT_STOPPED in message(here, "Accepted")
+
+
+def test_a_cluster_packs_nothing_and_says_so() -> None:
+    here = applied(a_learning_search(4, packing="Auto"))
+    plays(here)
+    assert set(here.records().values()) == {"Succeeded"}
+    assert len(here.jobs()) == 4
+    assert NOT_PACKED in message(here, "Accepted")
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
