@@ -201,11 +201,11 @@ def test_a_search_that_learns_trains_the_repeats_of_a_point_together(tmp_path: P
 def test_a_runner_killed_in_mid_pack_loses_nothing_and_does_nothing_twice(
     tmp_path: Path, sweep: Sweep, say: Callable[[str], None]
 ) -> None:
-    expected, _ = ran(write(tmp_path, "None", epochs=60), tmp_path / "plain")
+    expected, _ = ran(write(tmp_path, "None", epochs=200), tmp_path / "plain")
     killed = 0
     for seed in sweep.seeds(sample=3, full=50):
         folder = tmp_path / str(seed)
-        file, out, chance = write(folder, epochs=60), folder / "out", random.Random(seed)
+        file, out, chance = write(folder, epochs=200), folder / "out", random.Random(seed)
         runner = start("run", file, "--out", out, "--jobs", str(chance.choice([1, 2])))
         try:
             eventually(lambda runner=runner: trial_processes(runner.pid) or runner.poll() is not None)

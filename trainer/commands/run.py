@@ -19,7 +19,7 @@ from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.record import CODE, DATA, INPUTS, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
-from trainer.local.folder import EXPERIMENT, occupied, require_ours, require_same, settle
+from trainer.local.folder import EXPERIMENT, LOCK, MARK, occupied, require_ours, require_same, settle
 from trainer.local.launcher import Launcher, LauncherEnded
 from trainer.local.ledger import Ledger, read_entries, read_ledger
 from trainer.local.program_files import ProgramFiles
@@ -63,12 +63,14 @@ def main(options: argparse.Namespace) -> int:
         )
     folder: Path = options.out or Path("runs") / experiment.name
     require_ours(folder)
-    logs = [folder / name for name in (_log_name(options), SUGGESTIONS_LOG, TRACKING_LOG)]
+    log = folder / _log_name(options)
+    made = [log, *(folder / name for name in (SUGGESTIONS_LOG, TRACKING_LOG, MARK, LOCK))]
+    new = [each for each in made if not each.exists()]
     try:
-        with occupied(folder), _removed_unless_begun(logs) as begun, ExitStack() as launchers:
+        with occupied(folder), _removed_unless_begun(new) as begun, ExitStack() as launchers:
             for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
                 signal.signal(stop, _interrupt)
-            loading = _loading(options, logs[0])
+            loading = _loading(options, log)
             if loading is not None:
                 launchers.enter_context(loading)
             return _run(options, folder, loading, launchers, begun)
@@ -126,24 +128,20 @@ def _run(
 
 
 @contextmanager
-def _removed_unless_begun(logs: Sequence[Path]) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called when trials can start: a run that doesn't come so far leaves no logs.
+def _removed_unless_begun(new: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Yields what is to be called when trials can start: a run that doesn't come so far leaves none of these files.
 
-    But where what starts trials has failed, they say why.
+    But where what starts trials has failed, its log says why.
     """
-    new = [log for log in logs if not log.exists()]
-
-    def begun() -> None:
-        new.clear()
-
+    left = list(new)
     try:
-        yield begun
+        yield left.clear
     except LauncherEnded:
-        begun()
+        left.clear()
         raise
     finally:
-        for log in new:
-            log.unlink(missing_ok=True)
+        for file in left:
+            file.unlink(missing_ok=True)
 
 
 def _loading(options: argparse.Namespace, log: Path) -> "Processes | None":

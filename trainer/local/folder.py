@@ -24,7 +24,7 @@ SUMMARY = "summary.json"
 TRACKING = "tracking.json"  # what a tracker knows the run by
 TRIALS = "trials"
 MARK = ".trialrun"
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 def trial_folder(folder: Path, trial: Trial) -> Path:
@@ -35,7 +35,7 @@ def trial_folder(folder: Path, trial: Trial) -> Path:
 def is_run(folder: Path) -> bool:
     """Whether a folder was marked for a run, or holds one of version 0.1, which left no mark."""
     return (folder / MARK).is_file() or (
-        any((folder / name).is_file() for name in (LEDGER, _LOCK)) and _names_our_api(folder / EXPERIMENT)
+        any((folder / name).is_file() for name in (LEDGER, LOCK)) and _names_our_api(folder / EXPERIMENT)
     )
 
 
@@ -47,7 +47,7 @@ def require_ours(folder: Path, ours: Callable[[Path], bool] = is_run) -> None:
             raise UserError(f"{folder}: cannot be written: {standing} is no folder; name another folder")
         if standing != folder:
             return
-        found = sorted(each.name for each in folder.iterdir() if each.name != _LOCK)
+        found = sorted(each.name for each in folder.iterdir() if each.name != LOCK)
     except OSError as error:
         raise _unwritable(folder, error) from error
     if found and not ours(folder):
@@ -78,9 +78,9 @@ def taken(folder: Path, ours: Callable[[Path], bool] = is_run) -> Iterator[None]
     try:
         yield
     finally:
-        if marked and {each.name for each in folder.iterdir()} <= {MARK, _LOCK}:
-            (folder / _LOCK).unlink(missing_ok=True)
-            (folder / MARK).unlink()
+        if marked and {each.name for each in folder.iterdir()} <= {MARK, LOCK}:
+            for name in (LOCK, MARK):
+                (folder / name).unlink(missing_ok=True)
             _remove_empty(made)
 
 
@@ -93,11 +93,11 @@ def occupied(folder: Path) -> Iterator[None]:
     """
     with taken(folder):
         try:
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise _unwritable(folder, error) from error
         try:
-            if not _is_locked(lock, folder / _LOCK):
+            if not _is_locked(lock, folder / LOCK):
                 raise UserError(f"{folder}: another run is using it; wait for it to end, or name another folder")
             yield
         finally:
