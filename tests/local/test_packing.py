@@ -133,6 +133,7 @@ def test_trials_of_a_pack_are_stopped_early_and_the_others_go_on(tmp_path: Path)
     records, _ = ran(file, tmp_path / "out")
     stopped = [record for record in records.values() if record.outcome is Outcome.STOPPED]
     assert stopped
+    assert not list((tmp_path / "out").rglob("stop")), "what asked them to is taken away"
     for record in records.values():
         assert record.evidence[PACKED_WITH] == 4
         if record.outcome is Outcome.STOPPED:

@@ -177,6 +177,7 @@ def _run_what_is_left(
         log = folder / _log_name(options)
         # It starts before anything here has threads.
         launcher: Launcher = loading or starting.enter_context(_launcher(options, work.experiment, todo, log, files))
+        packer = None if replay is not None else _packer(options, work, todo, launcher)
         with (
             _suggester(work, history, folder, lessons) as suggester,
             progress(
@@ -185,7 +186,6 @@ def _run_what_is_left(
         ):
             if todo or work.missing:
                 launcher.await_ready(shown.waits)
-            packer = None if replay is not None else _packer(options, work, todo, launcher)
             settle(folder, work.experiment, fresh=options.fresh)
             begun()
             if replay is not None:

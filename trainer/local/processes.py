@@ -138,6 +138,7 @@ class Processes:
         """A trial has left its pack, which goes on without it."""
         pack = self._packs.pop(trial)
         pack.left.discard(trial)
+        (self._folders[trial] / STOP).unlink(missing_ok=True)
         stops = (self._folders[each] / STOP for each in pack.left)
         if not any(stop.exists() for stop in stops):
             pack.patient_until = math.inf
@@ -149,6 +150,7 @@ class Processes:
         left = [trial for trial in pack.trials if trial in pack.left]
         for trial in left:
             del self._packs[trial]
+            (self._folders[trial] / STOP).unlink(missing_ok=True)
             found = replace(rank_exit(self._folders[trial], 0, code), beside=pack.beside)
             why = f"a pack of {len(pack.trials)} trials {found.error}"
             yield PackEnded(trial, found, why, first=trial is left[0])
