@@ -192,9 +192,11 @@ def test_a_search_that_learns_trains_the_repeats_of_a_point_together(tmp_path: P
     text = file.read_text().replace("  parameters:\n", "  algorithm: TPE\n  trials: 4\n  repeats: 3\n  parameters:\n")
     text = text.replace(f"choices: {RATES}", "range: {min: 0.001, max: 0.1, scale: Log}")
     file.write_text(text)
-    records, _ = ran(file, tmp_path / "out", "--jobs", "3")
+    records, _ = ran(file, tmp_path / "out")
     assert len(records) == 12
     assert all(record.outcome is Outcome.SUCCEEDED for record in records.values())
+    assert [record.evidence.get(PACKED_WITH) for record in records.values()] == [2] * 12
+    assert len({record.evidence[PACK] for record in records.values()}) == 4, "a pack for each point"
 
 
 @pytest.mark.torture

@@ -114,8 +114,9 @@ def run(
     while True:
         since = min((one.started for one in running.values()), default=None)
         slots = set(range(jobs)) - {one.slot for one in running.values()}
-        # Of trials that are known beforehand as many may start as can train together.
-        free = len(work.trials) if slots and packer is not None and work.points is None else len(slots)
+        free = len(slots)
+        if packer is not None:  # as many as are known can train together; of points still to come the repeats of each
+            free *= len(work.trials) if work.points is None else work.experiment.spec.repeats
         decision = decide(work, history, running.keys(), free=free, now=now(), busy_since=since)
         for skip in decision.skipped:
             record(work.by_id[skip.id], skip)
