@@ -238,3 +238,22 @@ def test_packed_times_are_not_compared_with_others(tmp_path: Path, plain: tuple[
     comparison: dict[str, Any] = json.loads(told.stdout)["comparison"]
     assert comparison["speedup"] is None
     assert any(each.startswith("packing: 8 of 8 trials trained together") for each in comparison["differences"])
+
+
+@pytest.mark.slow
+def test_trials_whose_data_is_not_there_fail_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("date,Close\n" + "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 29)))
+    file = write(tmp_path, epochs=1, rates=[0.01, 0.02])
+    paths = f'["{tmp_path / "rows.csv"}", "{tmp_path / "missing.csv"}"]'
+    text = file.read_text().replace(
+        "{name: model.hiddenSize, choices: [8, 16]}", f"{{name: data.path, choices: {paths}}}"
+    )
+    file.write_text(
+        text.replace(
+            "source: synthetic, rows: 200, window: 5",
+            f"source: csv, path: {tmp_path / 'rows.csv'}, window: 2, columns: [Close]",
+        )
+    )
+    records, _ = ran(file, tmp_path / "out")
+    ended = sorted((str(record.outcome), PACK in record.evidence) for record in records.values())
+    assert ended == [("DataUnavailable", False)] * 2 + [("Succeeded", True)] * 2

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from trainer.cgroup import machine_memory, memory_limit
 from trainer.data.build import prepare
-from trainer.data.dataset import open_dataset
-from trainer.experiment.expand import Trial
+from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.errors import DataUnavailable
+from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.training import Training
 from trainer.local.processes import Processes
 from trainer.report.wording import count, memory
@@ -26,6 +27,7 @@ class Packer:
     launcher: Processes
     slots: int
     _most: dict[str, int] = field(default_factory=dict)  # by shape
+    _data: dict[str, Dataset | None] = field(default_factory=dict)  # by what chooses it
 
     @cached_property
     def _dealer(self) -> Dealer:
@@ -51,12 +53,23 @@ class Packer:
         return known
 
     def _fit(self, training: Training) -> int:
-        data = open_dataset(prepare(training.data, self.launcher.cache))
+        if (data := self._opened(training)) is None:
+            return 1
         samples = len(data.train) * training.data.multiplier + len(data.valid) + len(data.test)
         number = 8 if training.train.precision == "Float64" else 4
         held = samples * data.train.sample_bytes * number // 4
         each = bytes_of_member(training, data.train.sample_shape, len(data.train) * training.data.multiplier)
         return max(1, int((self.room - held) // each))
+
+    def _opened(self, training: Training) -> Dataset | None:
+        """Its data set, read once for all shapes; None where it can't be had, which each trial says for itself."""
+        key = canonical(training.data.document(sparse=True))
+        if key not in self._data:
+            try:
+                self._data[key] = open_dataset(prepare(training.data, self.launcher.cache))
+            except DataUnavailable:
+                self._data[key] = None
+        return self._data[key]
 
     @cached_property
     def room(self) -> float:
@@ -96,7 +109,7 @@ def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:
         together = sum(len(alike) for alike in shapes.values())
         yield f"{count(together, 'trial')} of {count(len(shapes), 'shape')}; those of one shape train together"
     for alike in shapes.values():
-        if (most := packer.most(alike[0].training)) < min(len(alike), MOST_TOGETHER):
+        if len(alike) > 1 and (most := packer.most(alike[0].training)) < min(len(alike), MOST_TOGETHER):
             yield (
                 f"{len(alike)} trials of one shape train at most {most} together: more would take more than "
                 f"{memory(packer.room)}, what each of {count(packer.slots, 'slot')} may use"

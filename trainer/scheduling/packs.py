@@ -79,7 +79,8 @@ class Dealer:
         packs = list[tuple[float, list[Start]]]()
         for members in groups.values():
             work = math.fsum(self._of(start)[1] for start in members)
-            fit = math.ceil(len(members) / min(MOST_TOGETHER, self.most(members[0].trial.training)))
+            most = 1 if len(members) == 1 else min(MOST_TOGETHER, self.most(members[0].trial.training))
+            fit = math.ceil(len(members) / most)
             parts = min(len(members), max(fit, round(work / share)))
             packs += [(work / parts, members[part::parts]) for part in range(parts)]
         packs.sort(key=lambda pack: -pack[0])  # of equals the one that is listed first
