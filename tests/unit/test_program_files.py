@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,26 @@ def test_code_is_the_script_and_what_it_imports_beside_it(tmp_path: Path) -> Non
         assert content(tmp_path) != before, name
         written(tmp_path, {name: was})
         assert content(tmp_path) == before, "content counts, not when it was written"
+
+
+def test_code_that_was_changed_within_a_second_is_what_python_runs(tmp_path: Path) -> None:
+    loss = written(tmp_path, {"train.py": "import loss\n", "loss.py": "print(1)\n"}) / "loss.py"
+    script = [sys.executable, str(tmp_path / "train.py")]
+    assert subprocess.check_output(script, env={}) == b"1\n"
+    [compiled] = tmp_path.glob("__pycache__/*.pyc")
+    before = loss.stat().st_mtime_ns
+    content(tmp_path)
+    os.utime(compiled, ns=(before + 1, before + 1))
+    content(tmp_path)
+    assert compiled.exists(), "it is younger than its source"
+
+    second = before // 10**9 * 10**9
+    loss.write_text("print(2)\n")
+    os.utime(loss, ns=(second + 2, second + 2))
+    os.utime(compiled, ns=(second + 1, second + 1))
+    assert subprocess.check_output(script, env={}) == b"1\n", "Python doesn't see it"
+    content(tmp_path)
+    assert subprocess.check_output(script, env={}) == b"2\n"
 
 
 def test_a_module_that_is_run_by_name_and_a_file_in_the_command_are_code(tmp_path: Path) -> None:

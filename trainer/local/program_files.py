@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from glob import escape
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Content:
         found = list(self._files())
         looks = [(name, of.st_size, of.st_mtime_ns) for name, path in found for of in [path.stat()]]
         if looks != self._looks:
+            for _, path in found:
+                _drop_outdated_bytecode(path)
             self._hash = _hash(found, waits) if found else ""
             self._looks = looks
         return self._hash
@@ -266,6 +269,17 @@ def _statements(script: Path) -> list[ast.stmt]:
         return ast.parse(script.read_bytes()).body
     except (SyntaxError, ValueError, OSError):
         return []  # Python will say so
+
+
+def _drop_outdated_bytecode(source: Path) -> None:
+    """Python takes bytecode for current where its file was changed in the same second and is as long as before."""
+    if source.suffix != ".py":
+        return
+    changed = source.stat().st_mtime_ns
+    for compiled in source.parent.glob(f"__pycache__/{escape(source.stem)}.*.pyc"):
+        with contextlib.suppress(OSError):  # gone, or where nothing may be written
+            if compiled.stat().st_mtime_ns <= changed:
+                compiled.unlink()
 
 
 def _hash(files: Iterable[tuple[str, Path]], waits: Callable[[str], None]) -> str:
