@@ -1,12 +1,10 @@
 """`run FILE`: runs an experiment here and leaves its ledger, summary and report."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from trainer.cgroup import cores
@@ -19,6 +17,7 @@ from trainer.experiment.errors import InvalidExperiment, UserError
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.record import CODE, DATA, INPUTS, Record, latest
 from trainer.experiment.spec import Experiment, HyperparamSearch, ScaleTest
+from trainer.interrupts import interruptible
 from trainer.local.folder import EXPERIMENT, LOCK, MARK, occupied, require_ours, require_same, settle
 from trainer.local.launcher import Launcher, LauncherEnded
 from trainer.local.ledger import Ledger, read_entries, read_ledger
@@ -68,8 +67,7 @@ def main(options: argparse.Namespace) -> int:
     new = [each for each in made if not each.exists()]
     try:
         with occupied(folder), _removed_unless_begun(new) as begun, ExitStack() as launchers:
-            for stop in (signal.SIGINT, signal.SIGTERM):  # both by name: a shell's background jobs ignore SIGINT
-                signal.signal(stop, _interrupt)
+            interruptible()
             loading = _loading(options, log)
             if loading is not None:
                 launchers.enter_context(loading)
@@ -439,7 +437,3 @@ def require_same_content(folder: Path, trials: Sequence[Trial], records: Iterabl
 def _data_of(trial: Trial) -> str:
     data = trial.training.data
     return data.path or f"data.source {data.source}"
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

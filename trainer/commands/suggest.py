@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trainer.experiment.errors import UserError
 from trainer.experiment.spec import Experiment, HyperparamSearch, Scalar
+from trainer.local.launcher import WAKE_SECONDS
 from trainer.local.ledger import read_entries
 from trainer.local.suggester import LOG, Suggester
 from trainer.local.warm_start import earlier_lessons
@@ -42,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
         earlier, _ = earlier_lessons(folder, experiment, {})
         with Suggester(work, history, Path(scratch) / LOG, earlier) as suggester:
             suggester.ask()
-            while not (answers := suggester.answer(None)):
+            while not (answers := suggester.answer(WAKE_SECONDS)):
                 pass  # it is ready
     if (found := answers[0]) is None:
         print("nothing: every point that the parameters make has been tried")

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import signal
 import sys
 import threading
 import time
@@ -11,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -26,6 +24,7 @@ from trainer.experiment.entries import Entries
 from trainer.experiment.errors import UserError
 from trainer.export.run import Curves, Run
 from trainer.export.study import Study, studies
+from trainer.interrupts import interruptible
 from trainer.local.folder import EXPERIMENT, stored_experiment
 from trainer.local.ledger import NAME, RUNGS, SUGGESTIONS, read_entries
 
@@ -169,11 +168,8 @@ def serve(storage: FollowingStorage, port: int) -> None:
             f"--port: {port} must be free on {_HOST} to listen on ({error.strerror}); name another, or 0 for any"
         ) from error
 
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     with server, suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, end)
+        interruptible()
         print(f"serves http://{_HOST}:{server.server_port}/ until it is interrupted", file=sys.stderr, flush=True)
         server.serve_forever()
 

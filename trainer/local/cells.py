@@ -120,11 +120,11 @@ class Cells:
             if one.trial == trial.id:
                 one.process.kill()
 
-    def events(self, timeout: float | None) -> Iterator[Reported | Begun | RankEnded]:
+    def events(self, timeout: float) -> Iterator[Reported | Begun | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing."""
         watched = [one for one in self._ranks.values() if _is_watched(one)]
         if watched:
-            timeout = _WATCH_SECONDS if timeout is None else min(timeout, _WATCH_SECONDS)
+            timeout = min(timeout, _WATCH_SECONDS)
         for key, _ in self._selector.select(timeout):
             one = self._ranks[key.fd]
             if received := os.read(one.events, 65536):

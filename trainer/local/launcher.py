@@ -10,6 +10,7 @@ from trainer.experiment.judge import RankExit
 
 STOP = "stop"  # a file in a trial's folder that asks it to stop
 QUIET_SECONDS = 2.0  # of waiting, after which it is said what is waited for
+WAKE_SECONDS = 1.0  # no wait is longer: a signal that comes just before one is seen only after it
 
 
 class LauncherEnded(Exception):
@@ -95,7 +96,7 @@ class Launcher(Protocol):
     def kill(self, trial: Trial) -> None:
         """Ends what is left of a trial's ranks; each is told of as ended."""
 
-    def events(self, timeout: float | None) -> Iterator[Event]:
+    def events(self, timeout: float) -> Iterator[Event]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:

@@ -16,7 +16,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import PACK, PACKED_WITH, RankReport, Unreadable, decode_report
 from trainer.experiment.spec import Scalar
 from trainer.local.child import OURS, Child
-from trainer.local.launcher import QUIET_SECONDS, STOP, PackEnded, RankEnded, Reported
+from trainer.local.launcher import QUIET_SECONDS, STOP, WAKE_SECONDS, PackEnded, RankEnded, Reported
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
 _TAIL_BYTES = 16_384  # C++ prints many lines after its reason
@@ -72,7 +72,7 @@ class Processes:
         if not (self._ready or self._selector.select(QUIET_SECONDS)):
             waits("PyTorch to be loaded")
         while not self._ready:
-            for _ in self.events(timeout=None):
+            for _ in self.events(WAKE_SECONDS):
                 pass
 
     def start(self, trial: Trial, folder: Path, told: Sequence[int] = (), until: int | None = None) -> None:
@@ -105,7 +105,7 @@ class Processes:
         (self._folders[trial.id] / STOP).touch()
         pack.patient_until = min(pack.patient_until, time.monotonic() + _PATIENCE_SECONDS)
 
-    def events(self, timeout: float | None) -> Iterator[Reported | RankEnded | PackEnded]:
+    def events(self, timeout: float) -> Iterator[Reported | RankEnded | PackEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:

@@ -182,14 +182,13 @@ class Programs:
             (one.folder / STOP).touch()
             self._keeper.ask(do="end", trial=trial.id, grace=_GRACE_SECONDS)
 
-    def events(self, timeout: float | None) -> Iterator[Reported | RankEnded]:
+    def events(self, timeout: float) -> Iterator[Reported | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:
             LauncherEnded: nothing will ever happen again.
         """
-        timeout = _LOOK_SECONDS if timeout is None else min(timeout, _LOOK_SECONDS)
-        heard = self._keeper.heard() if self._selector.select(timeout) else []
+        heard = self._keeper.heard() if self._selector.select(min(timeout, _LOOK_SECONDS)) else []
         for one in [one for one in self._running.values() if time.monotonic() >= one.patient_until]:
             one.patient_until = math.inf
             self.kill(one.trial)

@@ -14,7 +14,7 @@ from trainer.experiment.record import PACKED_WITH, STEP, STEP_SECONDS, RankRepor
 from trainer.experiment.rung import why
 from trainer.experiment.suggestion import Suggestion
 from trainer.local.folder import trial_folder
-from trainer.local.launcher import Begun, Event, Launcher, PackEnded, Reported, Waits
+from trainer.local.launcher import WAKE_SECONDS, Begun, Event, Launcher, PackEnded, Reported, Waits
 from trainer.local.ledger import Ledger
 from trainer.local.suggester import Suggester
 from trainer.report.progress import Progress
@@ -146,7 +146,7 @@ def run(
         if suggester is not None and decision.wanted:
             suggester.ask()
         asked = suggester if suggester is not None and suggester.asked is not None else None
-        for suggested in asked.answer(_LOOK_SECONDS if running else None) if asked is not None else ():
+        for suggested in asked.answer(_LOOK_SECONDS if running else WAKE_SECONDS) if asked is not None else ():
             if suggested is None:
                 work.points = len(work.by_point)  # there are no more
             elif decision.wanted:
@@ -232,9 +232,9 @@ def _told(trial: Trial, history: History) -> list[int]:
     return [] if trial.epochs is None or history.rungs is None else history.rungs.steps(trial.epochs)
 
 
-def _until_next_deadline(running: Iterable[_Running]) -> float | None:
-    waiting = [one.deadline for one in running if one.killed is None]
-    return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+def _until_next_deadline(running: Iterable[_Running]) -> float:
+    left = [one.deadline - time.monotonic() for one in running if one.killed is None]
+    return max(0.0, min([*left, WAKE_SECONDS]))
 
 
 def _started(start: Start, slot: int, start_seconds: float, seconds: int) -> _Running:

@@ -66,7 +66,7 @@ class Suggester:
         self.asked = len(self.work.by_point)
         self._child.ask(do="suggest", search="", number=self.asked)
 
-    def answer(self, timeout: float | None) -> list[Suggestion | None]:
+    def answer(self, timeout: float) -> list[Suggestion | None]:
         """What is suggested, waiting at most `timeout` seconds for it; None says that every point has been tried.
 
         Raises:

@@ -23,7 +23,7 @@ from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import decode_report
 from trainer.local.child import OURS, Child
-from trainer.local.launcher import QUIET_SECONDS, Begun, RankEnded, Reported, Waits
+from trainer.local.launcher import QUIET_SECONDS, WAKE_SECONDS, Begun, RankEnded, Reported, Waits
 from trainer.local.lines import Lines
 from trainer.local.processes import orders
 
@@ -103,7 +103,7 @@ class Spark:
         until = time.monotonic() + QUIET_SECONDS
         told: str | None = None
         while self._listener is None:
-            for _ in self.events(None if told == self._asks else max(0.0, until - time.monotonic())):
+            for _ in self.events(WAKE_SECONDS):
                 pass
             if self._listener is None and told != self._asks and time.monotonic() >= until:
                 told = self._asks
@@ -132,7 +132,7 @@ class Spark:
                 call.connection.shutdown(socket.SHUT_WR)  # it kills its child, and says how that ended
         self._driver.ask(do="cancel", trial=trial.id)
 
-    def events(self, timeout: float | None) -> Iterator[Reported | Begun | Waits | RankEnded]:
+    def events(self, timeout: float) -> Iterator[Reported | Begun | Waits | RankEnded]:
         """What happened, waiting at most `timeout` seconds for the first event; maybe nothing.
 
         Raises:

@@ -5,7 +5,6 @@ It speaks what `data.export` asks: GET ?collection=…&kafka_brokers=…&send_to
 """
 
 import json
-import signal
 import sys
 import threading
 import urllib.parse
@@ -13,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import FrameType
 from typing import Any
 
 from trainer.data.kafka.publish import Published, TopicTaken, Unfinished
 from trainer.experiment.errors import UserError
+from trainer.interrupts import interruptible
 
 # Publishes to these brokers and this topic, which is replaced if the third says so.
 Publish = Callable[[str, str, bool], Published]
@@ -83,11 +82,8 @@ def serve(service: Service, host: str, port: int) -> int:
         raise UserError(f"serve-export: {host}:{port} must be free to listen on, got {error}") from error
     server.daemon_threads = True
 
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     with server, suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, end)
+        interruptible()
         print(
             f"serves http://{host}:{server.server_address[1]}/ until it is interrupted", file=sys.stderr, flush=True
         )
