@@ -131,7 +131,7 @@ def test_without_values_all_namespaces_are_watched_and_the_trainer_has_the_versi
 ) -> None:
     told = settings.from_environment(environment(rendered()))
     assert told.namespaces == ()
-    assert told.image == "trialrun/trainer:0.1.0"
+    assert told.image == f"trialrun/trainer:{yaml.safe_load((CHART / 'Chart.yaml').read_text())['appVersion']}"
 
 
 def test_nothing_beyond_restricted_pods_is_allowed_until_it_is_switched_on(rendered: Render) -> None:

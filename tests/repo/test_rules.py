@@ -105,6 +105,20 @@ def test_there_is_one_version_number() -> None:
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_pages_and_examples_name_images_and_wheels_of_this_version() -> None:
+    """But for the way back to 0.1, whose images are told apart by their tag."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    image = re.compile(r"trialrun/(?:operator|trainer):(\d[\w.]*\w)|\btrialrun-(\d[\w.]*)-py3|VERSION=(\d[\w.]*)")
+    found = {
+        (name, "".join(match.groups("")))
+        for name, text in texts()
+        if name.endswith((".md", ".yaml")) or name.startswith(("Dockerfile", "examples/"))
+        for match in image.finditer(text)
+    }
+    assert {name for name, _ in found} >= {"docs/install.md", "Dockerfile.operator", "examples/data-job.yaml"}
+    assert {each for each in found if each[1] != version} == {("docs/cluster.md", "0.1.0")}
+
+
 def test_lock_files_carry_hashes_and_no_address() -> None:
     for lock in sorted((ROOT / "requirements").glob("*.txt")):
         content = lock.read_text()

@@ -18,7 +18,7 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 def a_trials_pod(**pod: Any) -> dict[str, Any]:
     work = a_workload(pod=pod)
-    made = pytorch_job(work, KEY, UID, work.trials[0], 1, "trialrun/trainer:0.1.0")
+    made = pytorch_job(work, KEY, UID, work.trials[0], 1, "team/trainer:7")
     spec: dict[str, Any] = made["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
     return spec
 
