@@ -218,6 +218,11 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument(
         "folder", type=arguments.path, nargs="?", metavar="DIR", help="where to (default: runs/NAME-cluster)"
     )
+    fetch.add_argument(
+        "--image",
+        type=arguments.name,
+        help="what reads the output volume; it needs Python (default: the trials', of a program's the trainer's)",
+    )
     fetch.set_defaults(func=_lazily("fetch"))
 
     stop = _of_experiment(commands, "stop", "start no new trials of an experiment on a cluster; running ones finish")

@@ -1,6 +1,7 @@
 """Stands in for kubectl: claims are folders here, and what a pod would run runs here on the folder of its claim.
 
-Called as `python kubectl_here.py STATE VERB …`. STATE holds claims/, pods/, and deployments.json, status.json, sever.
+Called as `python kubectl_here.py STATE VERB …`. STATE holds claims/, pods/, and status.json, sever; and
+deployments.json and the like, which are what it has of a kind.
 """
 
 import json
@@ -13,8 +14,8 @@ def main(state: Path, arguments: list[str]) -> int:
     verb, *rest = [each for each in arguments if not each.startswith(("--namespace", "--output", "--selector"))]
     if verb == "get" and rest[0] == "persistentvolumeclaim":
         return found((state / "claims" / rest[1]).is_dir(), f"persistentvolumeclaims {rest[1]!r}")
-    if verb == "get" and rest[0] == "deployments":
-        print((state / "deployments.json").read_text())
+    if verb == "get" and (held := state / f"{rest[0].partition('.')[0]}.json").exists():
+        print(held.read_text())
         return 0
     if verb == "create":
         manifest = json.load(sys.stdin)

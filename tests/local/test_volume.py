@@ -18,6 +18,7 @@ from trainer.experiment.errors import UserError
 from trainer.experiment.load import read
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.pod import SecurityContext
+from trainer.experiment.record import encode
 from trainer.experiment.spec import Experiment
 from trainer.volume.artefacts import fetch_artefacts
 from trainer.volume.copy import _unpack
@@ -136,6 +137,24 @@ def test_without_an_operator_the_image_must_be_named(
     (tmp_path / "x").write_text("x")
     assert main(["data", "upload", "x", "--claim", "rows"]) == 2
     assert "--image: name the trainer's image; it could not be found out" in capsys.readouterr().err
+
+
+def test_the_image_that_fetches_can_be_named_by_those_who_may_not_look_for_the_operator(
+    cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = on_cluster(output_claim="rows")
+    record = a_record()
+    leave(cluster, experiment, record.id, 1, "{}")
+    shard = {"metadata": {"name": "ledger", "labels": {"trialrun.dev/ledger": "0"}}, "data": {"a": encode(record)}}
+    (cluster / "hyperparamsearches.json").write_text(json.dumps(experiment.document(sparse=True)))
+    (cluster / "configmaps.json").write_text(json.dumps({"items": [shard]}))
+    (cluster / "deployments.json").write_text('{"items": []}')
+    assert main(["fetch", f"hps/{experiment.name}", "out"]) == 2
+    assert "--image: name the trainer's image" in capsys.readouterr().err
+    assert main(["fetch", f"hps/{experiment.name}", "out", "--image", "their/python:3"]) == 0
+    created = json.loads((cluster / "created.json").read_text())
+    assert created["spec"]["containers"][0]["image"] == "their/python:3"
+    assert (tmp_path / "out" / "trials" / record.id / "config.json").read_text() == "{}"
 
 
 def on_cluster(search: Experiment | None = None, **pod: Any) -> Experiment:

@@ -1,9 +1,11 @@
 """The pages for users leave nothing out: every outcome, every reason, every command."""
 
+import argparse
 import re
 from pathlib import Path
 
 from trainer.__main__ import commands
+from trainer.data import commands as data
 from trainer.experiment.outcome import Outcome
 from trialrun_operator import conditions
 
@@ -42,3 +44,11 @@ def test_troubleshooting_has_a_part_for_each_condition() -> None:
 def test_the_reference_has_every_command() -> None:
     named = set(re.findall(r"python -m trainer (\w+)", page("reference.md")))
     assert named == commands()
+
+
+def test_the_reference_has_every_command_about_data() -> None:
+    top = argparse.ArgumentParser().add_subparsers()
+    data.add(top)
+    (below,) = (action for action in top.choices["data"]._actions if isinstance(action, argparse._SubParsersAction))
+    rows = re.findall(r"^\| `python -m trainer data ([a-z-]+)", page("reference.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(below.choices)

@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> int:
             lines = "".join(suggestion.encode(each) + "\n" for each in entries.suggestions)
             write_text(folder / SUGGESTIONS, lines)
         try:
-            fetch_artefacts(experiment, entries.records, folder)
+            fetch_artefacts(experiment, entries.records, folder, options.image)
         finally:  # the records are worth a report also where the volume can't be read
             leave_report(folder, experiment, entries)
     return 0

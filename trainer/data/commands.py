@@ -70,7 +70,7 @@ def add(subparsers: "arguments.Subparsers") -> None:
         "--claim", type=arguments.name, required=True, metavar="NAME", help="the PersistentVolumeClaim"
     )
     arguments.cluster(upload, "the claim is")
-    upload.add_argument("--image", help="the trainer's image (default: the operator's)")
+    upload.add_argument("--image", type=arguments.name, help="the trainer's image (default: the operator's)")
     upload.set_defaults(func=_upload)
 
     kafka.add(commands)

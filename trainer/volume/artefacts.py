@@ -18,10 +18,11 @@ _CONFIG = "config.json"  # a folder of our trainer that has it holds the whole o
 _ATTEMPT = ".attempt"  # in a trial's folder: whose files were fetched
 
 
-def fetch_artefacts(experiment: Experiment, records: Sequence[Record], folder: Path) -> int:
+def fetch_artefacts(experiment: Experiment, records: Sequence[Record], folder: Path, image: str | None = None) -> int:
     """Brings what the attempts that count left to `folder`/trials/ID; returns how many trials that were.
 
-    What is there already is not fetched again. Without an output claim there is nothing to bring.
+    What is there already is not fetched again. Without an output claim there is nothing to bring. `image` is what the
+    pod that copies runs; None finds one.
 
     Raises:
         UserError: the volume can't be read; nothing that was there is lost.
@@ -37,7 +38,7 @@ def fetch_artefacts(experiment: Experiment, records: Sequence[Record], folder: P
     root = f"{experiment.name}-{uid[:8]}"
     trials.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=folder) as arrived:
-        with opened(claim, experiment.metadata.namespace, _copying(experiment)) as volume:
+        with opened(claim, experiment.metadata.namespace, _copying(experiment, image)) as volume:
             folders = {f"{trial}{into}": f"{root}/{trial}/{attempt}" for trial, attempt in wanted.items()}
             volume.take(folders, Path(arrived))
         brought = len(list(Path(arrived).iterdir()))
@@ -58,9 +59,11 @@ def _is_here(folder: Path, record: Record) -> bool:
     return mark.exists() and mark.read_text(encoding="utf-8") == f"{record.attempt}\n"
 
 
-def _copying(experiment: Experiment) -> Pod:
+def _copying(experiment: Experiment, image: str | None) -> Pod:
     """How the pod that copies is made. It needs Python, which a program's own image may lack."""
     pod = experiment.spec.pod
+    if image is not None:
+        return pod.model_copy(update={"image": image})
     if pod.image is not None and experiment.spec.program is None:
         return pod
     try:
