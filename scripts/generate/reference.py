@@ -1,4 +1,4 @@
-"""The tables of docs/reference.md: a row for each field, between comments that name the table."""
+"""The tables of docs/reference.md: a row for each field, between comments that name the table; and lists of names."""
 
 import re
 import textwrap
@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from trainer.experiment.metrics import OBJECTIVES
 from trainer.experiment.placement import AsInAPod
 from trainer.experiment.pod import Pod
-from trainer.experiment.section import Section
+from trainer.experiment.program import Program
+from trainer.experiment.section import FIXED, GROWS, Section
 from trainer.experiment.spec import Common, Prices, ScaleTestSpec, SearchSpec
 from trainer.experiment.training import Training
 
@@ -38,8 +39,10 @@ def _tables() -> dict[str, str]:
         "objectives": _objectives(),
         "ScaleTest": _table(_rows(ScaleTestSpec, "", without=common)),
         "training": _table(_below(Training, "")),
+        "program": _table(_rows(Program, "program.")),
         "pod": _table(_rows(Pod, "pod.")),
         "prices": _table(_rows(Prices, "prices.")),
+        "changes": _changes(),
     }
 
 
@@ -56,7 +59,7 @@ def _rows(section: type[Section], prefix: str, without: Collection[str] = ()) ->
 def _own(section: type[Section], prefix: str, without: Collection[str] = ()) -> Iterator[str]:
     for name, field in section.model_fields.items():
         if name not in without or name in section.__annotations__:
-            said = re.sub(r"[<|]", r"\\\g<0>", field.description or "")
+            said = re.sub(r"[<|]", r"\\\g<0>", field.description or "") + _one_of(_values(field.annotation))
             yield f"| `{prefix}{field.alias}` | {_default(field)} | {said} |".replace("|  |", "| |")
 
 
@@ -79,6 +82,20 @@ def _section_of(annotation: Any) -> tuple[type[Section] | None, str]:
     return None, ""
 
 
+def _values(annotation: Any) -> tuple[Any, ...]:
+    """All values that a field may have, or the entries of its list, where the model counts them; else none."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) in (Annotated, Union, UnionType, tuple):
+        return next(filter(None, map(_values, get_args(annotation))), ())
+    return ()
+
+
+def _one_of(values: tuple[Any, ...]) -> str:
+    listed = ", ".join(f"`{value}`" for value in values)
+    return f" {'One of' if len(values) > 1 else 'Only'} {listed}." if values else ""
+
+
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -88,6 +105,21 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, tuple) and value:
         return f"`[{', '.join(map(str, value))}]`"
     return "" if value is None or value == "" or isinstance(value, dict | Section | tuple) else f"`{value}`"
+
+
+def _changes() -> str:
+    """What may change of an experiment that runs, and what may not."""
+
+    lines = ["| | may change | only upwards | never |", "|---|---|---|---|"]
+    for called, spec in (("both kinds", Common), ("HyperparamSearch", SearchSpec), ("ScaleTest", ScaleTestSpec)):
+        fields = [
+            (f"`{field.alias}`", field.json_schema_extra)
+            for name, field in spec.model_fields.items()
+            if spec is Common or name not in Common.model_fields
+        ]
+        cells = (", ".join(name for name, extra in fields if extra == change) for change in (None, GROWS, FIXED))
+        lines.append(f"| {called} | {' | '.join(cells)} |".replace("|  |", "| |"))
+    return "\n".join(lines)
 
 
 def _objectives() -> str:

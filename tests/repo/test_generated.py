@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.training import Data
 
 ROOT = Path(__file__).parents[2]
 CRDS = ("crds/hyperparamsearches.yaml", "crds/scaletests.yaml")
@@ -71,10 +72,40 @@ def test_the_reference_lists_each_field_and_each_objective_once() -> None:
     tables = dict(re.findall(r"<!-- generated: ([\w ]+) -->\n(.*?)<!-- end -->", text, re.DOTALL))
     objectives = re.findall(r"`(\w+)`", tables.pop("objectives"))
     assert sorted(objectives) == sorted(OBJECTIVES)
+    del tables["changes"]
     for table in tables.values():
         fields = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
         assert fields
         assert len(fields) == len({*fields})
+
+
+def test_the_reference_lists_the_values_of_a_field_that_has_only_some() -> None:
+    rows = (ROOT / "docs/reference.md").read_text(encoding="utf-8").splitlines()
+    for field, values in (
+        ("data.interval", get_args(Data.model_fields["interval"].annotation)),
+        ("train.precision", ("Float32", "Float64")),
+        ("objective.direction", ("Minimize", "Maximize")),
+    ):
+        (row,) = (row for row in rows if row.startswith(f"| `{field}` |"))
+        assert row.endswith(f" One of {', '.join(f'`{value}`' for value in values)}. |")
+
+
+def test_the_reference_says_which_fields_may_change_as_the_api_server_does() -> None:
+    text = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    rows = [[set(re.findall(r"`(\w+)`", cell)) for cell in row.split("|")[2:5]] for row in text.splitlines()
+            if re.match(r"\| (both kinds|HyperparamSearch|ScaleTest) \| `", row)]  # fmt: skip
+    both, *own = rows
+    for name, of_kind in zip(CRDS, own, strict=True):
+        may, grow, never = (ours | theirs for ours, theirs in zip(both, of_kind, strict=True))
+        (version,) = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))["spec"]["versions"]
+        spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        messages = {"fixed": "cannot change", "grows": "cannot fall"}
+        found = {
+            change: {rule["fieldPath"][1:] for rule in spec["x-kubernetes-validations"] if message in rule["message"]}
+            for change, message in messages.items()
+        }
+        assert (found["fixed"], found["grows"]) == (never, grow)
+        assert may | grow | never == set(spec["properties"])
 
 
 def test_a_field_added_to_a_model_appears_in_crds_reference_and_schema_by_one_command(copy: Path) -> None:

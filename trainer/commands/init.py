@@ -12,7 +12,7 @@ TEMPLATE = """\
 apiVersion: trialrun.dev/v1alpha1
 kind: HyperparamSearch
 metadata:
-  name: my-search                     # lower-case letters, digits and '-'; at most 39 characters
+  name: my-search                     # lower-case letters, digits and '-'; at most 39 characters, 33 with TrainJobs
 spec:
   objective:
     metric: validMse                  # validMse validMae validR2; classification: validLogLoss validAccuracy validF1
@@ -41,7 +41,7 @@ PROGRAM = """\
 apiVersion: trialrun.dev/v1alpha1
 kind: HyperparamSearch
 metadata:
-  name: my-search                     # lower-case letters, digits and '-'; at most 39 characters
+  name: my-search                     # lower-case letters, digits and '-'; at most 39 characters, 33 with TrainJobs
 spec:
   objective:
     metric: loss                      # a metric that the program reports, of any name
