@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from conftest import Sweep
 from eventually import eventually
 from local.cli import alive, descendants, kill, start, trainer, trial_processes
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import PACK, PACKED_WITH, Record
+from trainer.experiment.record import PACK, PACKED_WITH, STEP_SECONDS, Record
 from trainer.local.ledger import read_ledger
 
 SEARCH = """
@@ -82,7 +83,7 @@ def test_a_packed_search_has_the_results_of_one_that_is_not(
 ) -> None:
     records, said = ran(write(tmp_path), tmp_path / "out", "--jobs", str(jobs))
     assert_same_results(records, plain[0])
-    assert "packing: 8 trials of 2 shapes; those of one shape train together" in said
+    assert "packing: 8 trials of 2 shapes; those of one shape can train together" in said
     for record in records.values():
         assert record.evidence[PACKED_WITH] == 3
         assert record.memory == (None,), "what one of several took is not known"
@@ -140,6 +141,7 @@ def test_trials_of_a_pack_are_stopped_early_and_the_others_go_on(tmp_path: Path)
             assert record.metrics["validMse"] > 0
             assert record.epochs == record.evidence["step"] < 400
             assert record.seconds.total > 0
+            assert STEP_SECONDS not in record.evidence, "the pack's, which is no trial's"
         else:
             assert (record.outcome, record.epochs) == (Outcome.SUCCEEDED, 400)
 
@@ -170,6 +172,22 @@ def test_when_a_pack_is_killed_each_of_its_trials_is_trained_by_itself(
     assert [record.outcome for record in records] == [Outcome.SUCCEEDED] * 8
     assert {record.attempt for record in records} == {1}
     assert sorted(PACK in record.evidence for record in records) == [False] * 4 + [True] * 4
+    alone = [record.id for record in records if PACK not in record.evidence]
+    assert [(out / "trials" / each / "log-0.txt").stat().st_nlink for each in alone] == [1] * 4, "each has its own"
+
+
+@pytest.mark.slow
+def test_a_pack_that_does_not_let_go_is_killed_and_its_time_is_shared(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    runner = start("run", write(tmp_path, epochs=10**6, rates=RATES[:2], deadline=1), "--jobs", "2", "--out", out)
+    one, _ = eventually(lambda: len(found := trial_processes(runner.pid)) == 2 and found, what="two packs run")
+    os.kill(one, signal.SIGSTOP)
+    began = time.monotonic()
+    _, said = runner.communicate(timeout=600)
+    passed = time.monotonic() - began
+    records = read_ledger(out)
+    assert [record.outcome for record in records] == [Outcome.TIMED_OUT] * 4, said
+    assert all(0 < record.seconds.total < passed / 2 + 5 for record in records)
 
 
 @pytest.mark.slow

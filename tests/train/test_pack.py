@@ -271,11 +271,11 @@ def test_packs_beyond_memory_are_split_and_it_is_said(cache: Path, tmp_path: Pat
     held = sum(len(part) * part.sample_bytes for part in (data.train, data.valid, data.test))
     each = bytes_of_member(trials[0].training, data.train.sample_shape, len(data.train))
 
-    packer = Packer(Processes(cache, tmp_path / "log"), slots=2)
+    packer = Packer(Processes(cache, tmp_path / "log"), slots=2, in_order=False)
     assert 0 < packer.room <= machine_memory() / 4, "half of it, by the slots"
-    assert list(what_is_packed(trials, packer)) == ["10 trials of 1 shape; those of one shape train together"]
+    assert list(what_is_packed(trials, packer)) == ["10 trials of 1 shape; those of one shape can train together"]
 
-    tight = Packer(Processes(cache, tmp_path / "log"), slots=2)
+    tight = Packer(Processes(cache, tmp_path / "log"), slots=2, in_order=False)
     tight.room = held + 3.5 * each
     told = list(what_is_packed(trials, tight))
     assert told[1].startswith("10 trials of one shape train at most 3 together: more would take more than ")
@@ -295,7 +295,13 @@ torch.set_num_threads(1)
 training = Training.model_validate_json(sys.argv[1])
 data = open_dataset(prepare(training.data, Path(sys.argv[2])))
 Path("/proc/self/clear_refs").write_text("5")  # what was used until now is not counted
-list(train_pack([training] * int(sys.argv[3]), data, data.train, device=torch.device("cpu")))
+# Each has its own order of the samples, and one leaves while the others go on.
+epochs = [1] + [training.train.epochs] * (int(sys.argv[3]) - 1)
+members = [
+    training.model_copy(update={"train": training.train.model_copy(update={"seed": seed, "epochs": number})})
+    for seed, number in enumerate(epochs)
+]
+list(train_pack(members, data, data.train, device=torch.device("cpu")))
 print(resident_bytes()[1])
 """
 
@@ -314,17 +320,30 @@ def peak_of(members: int, training: Training, cache: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("hidden", "layers", "dropout", "batch"), [(256, 2, 0.0, 32), (64, 2, 0.3, 2000), (256, 4, 0.3, 512)]
+    ("hidden", "layers", "dropout", "batch", "data"),
+    [
+        (256, 2, 0.0, 32, {}),
+        (64, 2, 0.3, 2000, {}),
+        (256, 4, 0.3, 512, {}),
+        (32, 1, 0.0, 32, {"rows": 30_000, "window": 2}),
+        (64, 1, 0.0, 32, {"task": "Classification", "classes": 400}),
+    ],
 )
 def test_a_member_takes_no_more_memory_than_is_counted(
-    hidden: int, layers: int, dropout: float, batch: int, cache: Path, say: Callable[[str], None]
+    hidden: int,
+    layers: int,
+    dropout: float,
+    batch: int,
+    data: dict[str, Any],
+    cache: Path,
+    say: Callable[[str], None],
 ) -> None:
     """By the peaks of two processes, of which one trains so many more."""
     few, many = 2, 26
     training = a_training(
-        data={"rows": 4000, "window": 20},
+        data={"rows": 4000, "window": 20} | data,
         model={"hiddenSize": hidden, "layers": layers, "dropout": dropout},
-        train={"epochs": 1, "batchSize": batch},
+        train={"epochs": 2, "batchSize": batch},
     )
     samples = dataset_of(training, cache).train
     bound = bytes_of_member(training, samples.sample_shape, len(samples))

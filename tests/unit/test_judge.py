@@ -9,6 +9,7 @@ import pytest
 from trainer.experiment.judge import RankExit, Times, Verdict, judge, last_words, make_record
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import (
+    PACKED_WITH,
     Environment,
     Memory,
     RankReport,
@@ -451,3 +452,12 @@ OF_A_RANK = """[rank1]: Traceback (most recent call last):
 def test_the_end_of_a_log_gives_the_reason(log: str, words: str, outcome: Outcome) -> None:
     assert last_words(log) == words
     assert judge([RankExit(0, 1, error=log)], METRIC).outcome is outcome
+
+
+def test_of_a_trial_that_was_killed_with_its_pack_the_time_is_its_share() -> None:
+    times = Times(accepted=START, started=START, finished=START + 8000)
+    killed = replace(removed(0, Outcome.TIMED_OUT), beside={PACKED_WITH: 3})
+    record = make_record(a_trial(), attempt=1, exits=[killed], metric=METRIC, times=times)
+    assert record.seconds.total == 2.0
+    told = replace(well(0, seconds=Seconds(total=1.5)), beside={PACKED_WITH: 3})
+    assert make_record(a_trial(), attempt=1, exits=[told], metric=METRIC, times=times).seconds.total == 1.5

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trainer.experiment.expand import expand
 from trainer.scheduling.decide import Start
 from trainer.scheduling.packs import Dealer, none_packed, shape, trains_alone
+from trainer.scheduling.workload import workload
 from unit.builders import an_experiment
 
 
@@ -33,6 +34,24 @@ def test_of_the_default_search_the_learning_rates_of_a_shape_train_together() ->
     widths = [waiting[pack[0]].trial.parameters["model.hiddenSize"] for pack in packs]
     assert widths == sorted(widths, reverse=True), "the longest first"
     assert dealt(waiting, slots=2) == packs[:2], "one for each slot; the others wait on"
+
+
+def test_with_a_budget_the_order_of_the_trials_counts() -> None:
+    waiting = starts()
+    [first] = Dealer(lambda _: 1000, in_order=True).deal(waiting, 1)
+    assert first[0] is waiting[0]
+    assert [first] != Dealer(lambda _: 1000).deal(waiting, 1)
+
+
+def test_what_is_divided_fills_every_slot_as_often() -> None:
+    rates = {"name": "train.learningRate", "choices": [0.001 * (1 + i / 50) for i in range(50)]}
+    decays = {"name": "train.weightDecay", "choices": [0.0, 0.1, 0.2, 0.3]}
+    left, rounds = starts(parameters=[rates, decays]), []
+    while left:
+        packs = dealt(left, slots=4)
+        rounds.append([len(pack) for pack in packs])
+        left = [start for start in left if not any(start.trial.index in pack for pack in packs)]
+    assert rounds == [[25] * 4] * 2
 
 
 @pytest.mark.parametrize(("slots", "sizes"), [(1, [32]), (2, [32, 32]), (3, [22, 21, 21])])
@@ -129,11 +148,27 @@ def test_trials_of_several_workers_train_by_themselves() -> None:
     assert trains_alone(trial) == "it has 2 workers"
 
 
-def test_a_time_that_is_shared_is_no_objective() -> None:
-    assert none_packed(an_experiment(packing="Auto")) is None
-    assert none_packed(an_experiment()) is None
-    timed = an_experiment(packing="Auto", objective={"metric": "totalSeconds"})
-    assert "a trial's time" in str(none_packed(timed))
+def why_none(**spec: Any) -> str | None:
+    return none_packed(workload(an_experiment(packing="Auto", **spec)))
+
+
+def test_what_those_of_a_pack_share_is_neither_an_objective_nor_bounded() -> None:
+    assert why_none() is None
+    assert none_packed(workload(an_experiment())) is None
+    for metric in ("totalSeconds", "trainSeconds", "dataSeconds"):
+        told = f"the objective is {metric}, which those of a pack share"
+        assert why_none(objective={"metric": metric}) == told
+    for metric in ("trainSeconds", "peakMemoryBytes"):
+        told = f"a constraint bounds {metric}, which those of a pack share"
+        assert why_none(constraints=[{"metric": metric, "atMost": 1e12}]) == told
+    assert why_none(constraints=[{"metric": "validMae", "atMost": 1}]) is None
+
+
+def test_of_a_search_that_learns_only_repeats_train_together() -> None:
+    learns: Any = {"algorithm": "TPE", "trials": 4}
+    assert why_none(**learns, repeats=2) is None
+    assert "each point has one trial" in str(why_none(**learns))
+    assert why_none(**learns, repeats=2, training={"model": {"kind": "LSTM"}}) == "model.kind is LSTM"
 
 
 def test_packing_changes_no_id() -> None:

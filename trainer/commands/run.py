@@ -353,13 +353,15 @@ def _packer(
     from trainer.local.packer import Packer, what_is_packed
     from trainer.local.processes import Processes
 
-    why = none_packed(experiment)
+    why = none_packed(work)
     if why is not None or not isinstance(launcher, Processes):
         why = why or f"--launcher {options.launcher} starts each trial by itself"
         print(f"packing: nothing is packed: {why}", file=sys.stderr)
         return None
-    packer = Packer(launcher, options.jobs)
-    for sentence in what_is_packed(todo, packer):
+    packer = Packer(launcher, options.jobs, in_order=experiment.spec.budget is not None)
+    if work.points is not None:
+        print(f"packing: the {experiment.spec.repeats} repeats of a point can train together", file=sys.stderr)
+    for sentence in what_is_packed(todo, packer) if work.points is None else ():
         print(f"packing: {sentence}", file=sys.stderr)
     return packer
 

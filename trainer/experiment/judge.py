@@ -123,8 +123,8 @@ def make_record(
     reports = {end.rank: end.report for end in exits if end.report is not None}
     lead = reports[min(reports)] if reports else RankReport()
     total = max(0, times.finished - times.started) / 1000
-    if any(PACKED_WITH in each.beside for each in exits):
-        total = lead.seconds.total
+    for packed_with in (each.beside[PACKED_WITH] for each in exits if PACKED_WITH in each.beside):
+        total = lead.seconds.total or total / (1 + int(packed_with))
     queued = max(0, times.started - times.accepted) / 1000
     began = times.process if times.process is not None else times.started
     start = lead.seconds.start + max(0, began - times.started) / 1000

@@ -8,7 +8,6 @@ from pathlib import Path
 from trainer.cgroup import machine_memory, memory_limit
 from trainer.data.build import prepare
 from trainer.data.dataset import Dataset, open_dataset
-from trainer.data.errors import DataUnavailable
 from trainer.experiment.expand import Trial, canonical
 from trainer.experiment.training import Training
 from trainer.local.processes import Processes
@@ -22,16 +21,17 @@ _EVALUATED = 1024  # samples
 
 @dataclass
 class Packer:
-    """Deals trials to `slots` of a launcher, in packs that fit into memory beside each other."""
+    """Deals trials to `slots` of a launcher, in packs that fit into memory beside each other, `in_order` or not."""
 
     launcher: Processes
     slots: int
+    in_order: bool
     _most: dict[str, int] = field(default_factory=dict)  # by shape
     _data: dict[str, Dataset | None] = field(default_factory=dict)  # by what chooses it
 
     @cached_property
     def _dealer(self) -> Dealer:
-        return Dealer(self.most)
+        return Dealer(self.most, in_order=self.in_order)
 
     def deal(self, waiting: Sequence[Start], free: int) -> list[list[Start]]:
         """What starts in the slots that are free: a list for each, of trials that train together."""
@@ -67,7 +67,7 @@ class Packer:
         if key not in self._data:
             try:
                 self._data[key] = open_dataset(prepare(training.data, self.launcher.cache))
-            except DataUnavailable:
+            except Exception:
                 self._data[key] = None
         return self._data[key]
 
@@ -81,9 +81,10 @@ class Packer:
 def bytes_of_member(training: Training, sample: tuple[int, int], samples: int) -> int:
     """What one trial more of a pack takes at most, in bytes; `sample` is its window and features, `samples` how many.
 
-    Its order of them. Its weights seven times: themselves, gradients, two moments, the best so far, and those twice
-    when it ends. Of a step its samples, and for each layer what it passes on, its error, and what dropout multiplies
-    by; or, if it is more, what two layers make of the samples that are evaluated at once.
+    Its order of them and its weights, with their gradients and two moments, all twice while another leaves; and the
+    best weights so far. What its predictions of many classes are counted in. Of a step its samples, and for each
+    layer what it passes on, its error, and what dropout multiplies by; or, if it is more, what two layers make of the
+    samples that are evaluated at once.
     """
     model, train, data = training.model, training.train, training.data
     inputs, hidden = sample[0] * sample[1], model.hidden_size
@@ -91,7 +92,8 @@ def bytes_of_member(training: Training, sample: tuple[int, int], samples: int) -
     weights = (inputs + 1) * hidden + (model.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * outputs
     step = train.batch_size * (inputs + 4 * model.layers * hidden + 4 * outputs)
     evaluation = _EVALUATED * (2 * hidden + 6 * outputs)
-    return 4 * samples + (8 if train.precision == "Float64" else 4) * (7 * weights + max(step, evaluation))
+    counted = 64 * outputs**2
+    return 8 * samples + counted + (8 if train.precision == "Float64" else 4) * (9 * weights + max(step, evaluation))
 
 
 def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:
@@ -106,8 +108,10 @@ def what_is_packed(trials: Sequence[Trial], packer: Packer) -> Iterator[str]:
     for why, number in single.items():
         yield f"{count(number, 'trial')} {'trains' if number == 1 else 'train'} one by one: {why}"
     if shapes:
+        alone = all(len(alike) == 1 for alike in shapes.values())
         together = sum(len(alike) for alike in shapes.values())
-        yield f"{count(together, 'trial')} of {count(len(shapes), 'shape')}; those of one shape train together"
+        how = "so each trains by itself" if alone else "those of one shape can train together"
+        yield f"{count(together, 'trial')} of {count(len(shapes), 'shape')}; {how}"
     for alike in shapes.values():
         if len(alike) > 1 and (most := packer.most(alike[0].training)) < min(len(alike), MOST_TOGETHER):
             yield (

@@ -20,7 +20,7 @@ from trainer.local.launcher import QUIET_SECONDS, STOP, WAKE_SECONDS, PackEnded,
 
 REPORT, LOG = "report-{rank}.json", "log-{rank}.txt"
 _TAIL_BYTES = 16_384  # C++ prints many lines after its reason
-_PATIENCE_SECONDS = 5.0  # until a pack is ended that does not let go of a trial
+_PATIENCE_SECONDS = 30.0  # without a word of it, until a pack is ended that does not let go of a trial
 
 
 @dataclass
@@ -31,6 +31,7 @@ class _Pack:
     trials: tuple[str, ...]
     left: set[str]
     patient_until: float = math.inf
+    killed: bool = False
 
     @property
     def beside(self) -> Mapping[str, Scalar]:
@@ -112,12 +113,10 @@ class Processes:
             LauncherEnded: nothing will ever happen again.
         """
         patience = min((pack.patient_until for pack in self._packs.values()), default=math.inf) - time.monotonic()
-        if math.isfinite(patience):
-            timeout = max(0.0, patience if timeout is None else min(patience, timeout))
-        ready = self._selector.select(timeout)
+        ready = self._selector.select(max(0.0, min(patience, timeout)))
         for pack in {pack.name: pack for pack in self._packs.values()}.values():
             if time.monotonic() >= pack.patient_until:
-                pack.patient_until = math.inf
+                pack.patient_until, pack.killed = math.inf, True
                 self._fork_server.ask(do="kill", trial=pack.name)
         if not ready:
             return
@@ -125,6 +124,7 @@ class Processes:
             if event["event"] == "ready":
                 self._ready = True
             elif event["event"] == "epoch":
+                self._works(event["trial"])
                 yield Reported(event["trial"], int(event["figures"]["epoch"]), event["figures"])
             elif event["event"] == "left":
                 yield self._left(event["trial"], event["code"])
@@ -134,14 +134,20 @@ class Processes:
                 folder = self._folders[event["trial"]]
                 yield RankEnded(event["trial"], rank_exit(folder, event["rank"], event["code"]))
 
+    def _works(self, trial: str) -> None:
+        """A pack that is to let go of a trial is at work, and will look."""
+        pack = self._packs.get(trial)
+        if pack is not None and math.isfinite(pack.patient_until):
+            pack.patient_until = time.monotonic() + _PATIENCE_SECONDS
+
     def _left(self, trial: str, code: int) -> RankEnded:
         """A trial has left its pack, which goes on without it."""
         pack = self._packs.pop(trial)
         pack.left.discard(trial)
         (self._folders[trial] / STOP).unlink(missing_ok=True)
         stops = (self._folders[each] / STOP for each in pack.left)
-        if not any(stop.exists() for stop in stops):
-            pack.patient_until = math.inf
+        stopping = any(stop.exists() for stop in stops)
+        pack.patient_until = time.monotonic() + _PATIENCE_SECONDS if stopping else math.inf
         return RankEnded(trial, replace(rank_exit(self._folders[trial], 0, code), beside=pack.beside))
 
     def _ended(self, pack: _Pack, code: int) -> Iterator[PackEnded]:
@@ -152,7 +158,8 @@ class Processes:
             del self._packs[trial]
             (self._folders[trial] / STOP).unlink(missing_ok=True)
             found = replace(rank_exit(self._folders[trial], 0, code), beside=pack.beside)
-            why = f"a pack of {len(pack.trials)} trials {found.error}"
+            how = "did not let go of one that was to end, and was killed" if pack.killed else found.error
+            why = f"a pack of {len(pack.trials)} trials {how}"
             yield PackEnded(trial, found, why, first=trial is left[0])
 
 

@@ -71,7 +71,8 @@ def end_with(pipe: int) -> None:
 
 
 def log_to(path: Path) -> None:
-    """Has this process print there from now on."""
+    """Has this process print there from now on; what an earlier one printed may be the log of others, too."""
+    path.unlink(missing_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -252,8 +252,10 @@ def _record(one: _Running, metric: str | None, accepted: int, jobs: int) -> Reco
         times=Times(accepted, one.started, now()),
         oversubscribed=jobs * one.trial.workers * (one.trial.threads or 1) > cores(),
     )
-    if (pace := _step_seconds(one)) is None or not (one.trial.epochs is None or ended.outcome is Outcome.STOPPED):
-        return ended  # our trainer measures its own, unless it is killed
+    if PACKED_WITH in ended.evidence or not (one.trial.epochs is None or ended.outcome is Outcome.STOPPED):
+        return ended  # our trainer measures its own, unless it is killed, and its share of a pack's
+    if (pace := _step_seconds(one)) is None:
+        return ended
     return ended.model_copy(update={"evidence": ended.evidence | {STEP_SECONDS: pace}})
 
 

@@ -7,10 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from trainer.experiment.bounds import PEAK_MEMORY
 from trainer.experiment.expand import Trial, canonical
-from trainer.experiment.spec import Experiment, HyperparamSearch
+from trainer.experiment.metrics import OBJECTIVES
+from trainer.experiment.spec import HyperparamSearch
 from trainer.experiment.training import Training
 from trainer.scheduling.decide import Start
+from trainer.scheduling.workload import Workload
 
 MOST_TOGETHER = 32  # more train no faster, each for itself: what they work on leaves the core's cache
 # What members of a pack may differ in, by section of `training`.
@@ -20,15 +23,30 @@ _OWN = {
 }
 
 
-def none_packed(experiment: Experiment) -> str | None:
+def none_packed(work: Workload) -> str | None:
     """Why an experiment that asks for packs gets none, in words; None where it may, or doesn't ask."""
+    experiment = work.experiment
     if not isinstance(experiment, HyperparamSearch) or experiment.spec.packing == "None":
         return None
-    if experiment.spec.program is not None:
+    spec = experiment.spec
+    if spec.program is not None:
         return "these trials run a program, and only Trialrun's own trainer can pack trials"
-    if experiment.spec.objective.metric == "totalSeconds":
-        return "the objective is a trial's time, which those of a pack share"
-    return None
+    if _is_shared(spec.objective.metric):
+        return f"the objective is {spec.objective.metric}, which those of a pack share"
+    for constraint in spec.constraints:
+        if _is_shared(constraint.metric):
+            return f"a constraint bounds {constraint.metric}, which those of a pack share"
+    if work.points is None:
+        return None
+    if spec.repeats == 1:
+        return "of a search that learns the repeats of a point train together, and each point has one trial"
+    reasons = [trains_alone(trial) for trial in work.samples]
+    return None if None in reasons else reasons[0]
+
+
+def _is_shared(metric: str) -> bool:
+    known = OBJECTIVES.get(metric)
+    return metric == PEAK_MEMORY or (known is not None and known.part == "seconds")
 
 
 def trains_alone(trial: Trial) -> str | None:
@@ -60,14 +78,18 @@ def shape(training: Training) -> str:
 
 @dataclass
 class Dealer:
-    """Deals what waits to slots. Memory has room for `most` members; those `alone` are packed with no other."""
+    """Deals what waits to slots. Memory has room for `most` members; those `alone` are packed with no other.
+
+    `in_order` keeps to the order in which they are listed, for a budget that may end before all have run.
+    """
 
     most: Callable[[Training], int]
     alone: set[str] = field(default_factory=set)
+    in_order: bool = False
     _known: dict[str, tuple[str, float]] = field(default_factory=dict)  # group and work, by trial
 
     def deal(self, waiting: Sequence[Start], slots: int) -> list[list[Start]]:
-        """At most `slots` packs of those that wait, the longest first; the others wait on.
+        """At most `slots` packs of those that wait, the longest first or in order; the others wait on.
 
         One that would take longer than its share of everything is divided, so that all slots end at about the same
         time.
@@ -81,9 +103,16 @@ class Dealer:
             work = math.fsum(self._of(start)[1] for start in members)
             most = 1 if len(members) == 1 else min(MOST_TOGETHER, self.most(members[0].trial.training))
             fit = math.ceil(len(members) / most)
-            parts = min(len(members), max(fit, round(work / share)))
+            parts = max(fit, round(work / share))
+            if work > share:
+                parts = math.ceil(parts / slots) * slots  # as many rounds in every slot
+            parts = min(len(members), parts)
             packs += [(work / parts, members[part::parts]) for part in range(parts)]
-        packs.sort(key=lambda pack: -pack[0])  # of equals the one that is listed first
+        if self.in_order:
+            place = {start.trial.id: at for at, start in enumerate(waiting)}
+            packs.sort(key=lambda pack: place[pack[1][0].trial.id])
+        else:
+            packs.sort(key=lambda pack: -pack[0])  # of equals the one that is listed first
         return [members for _, members in packs[:slots]]
 
     def _of(self, start: Start) -> tuple[str, float]:

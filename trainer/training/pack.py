@@ -136,6 +136,7 @@ class _Pack:
         # Of one order the samples of a step are gathered once for all.
         seeds = [train.seed for train in trains]
         seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+        self._order = torch.empty(0)  # two at once would take twice the memory
         orders = np.empty((len(seeds), self._samples), np.int32)
         for at, seed in enumerate(seeds):
             orders[at] = order.epoch_order(

@@ -49,11 +49,12 @@ def run_pack(
     data = open_dataset(prepare(first.data, cache, ready=tuple(ready)))
     source = training_part(data, first.data.multiplier, (*ready, cache))
     opened = time.time()
-    shared = Seconds(start=max(0.0, begun - started) / count, data=(opened - begun) / count, total=0.0)
     with joined(ranks, first.train.device, "") as device:
         beside = hashes(data, first.data, ranks, device)
         measured = naive(data, first.data, ranks, device)
         known = RankReport(environment=environment(device, first.train.threads)).model_copy(update=size(data, source))
+        spent = max(0.0, begun - started) + time.time() - opened
+        shared = Seconds(start=spent / count, data=(opened - begun) / count, total=0.0)
 
         def report(left: Left) -> RankReport:
             seconds = shared.model_copy(
