@@ -1,5 +1,6 @@
 """What all tests share: the seeds of sweeps, which rotate from run to run and are printed."""
 
+import gc
 import os
 import secrets
 import signal
@@ -35,7 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "torture: a sweep: a sample by default, in full with TRIALRUN_TORTURE=1")
     # A shell has what it starts in the background ignore Ctrl-C, and so would the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    hypothesis.settings.register_profile("trialrun", deadline=None)  # a slow machine is no mistake
+    # A slow machine is no mistake.
+    hypothesis.settings.register_profile("trialrun", deadline=None, max_examples=1000 if TORTURE else 30)
     hypothesis.settings.load_profile("trialrun")
     if config.option.sweep_seed is None:
         config.option.sweep_seed = secrets.randbelow(1_000_000)
@@ -43,8 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if hypothesis.is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.torture)
         if SERVICES & set(item.path.relative_to(TESTS).parts):
             item.add_marker(pytest.mark.service)
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests and what they import are there to the end: a collection need not go through them again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

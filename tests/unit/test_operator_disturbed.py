@@ -521,6 +521,7 @@ def undisturbed_learning() -> Counter[str]:
     return Counter(here.kube.writes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CUT_OFF)
 @pytest.mark.parametrize("write", WRITES)
 def test_whichever_write_is_cut_off_no_suggestion_is_lost_or_made_twice(write: str, what: str, sweep: Sweep) -> None:
