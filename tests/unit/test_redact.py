@@ -99,6 +99,7 @@ TEXTS = [
     "«" + KEY.format("OPENSSH ", "OPENSSH ") + "» and «" + KEY.format("EC ", "EC ") + "»",
     '"private_key": "«' + KEY.format("", "").replace("\n", "\\n") + '\\n»", "port": 1',
     "«" + KEY.format("", "")[:150] + "»",  # its end was cut off
+    f"«{'MIIB' * 16}\n{'MIIB' * 8}-----END PRIVATE KEY-----»",  # its beginning, and a line's end
     "«" + KEY.format("", "")[40:] + "» after",  # its beginning was
 ]
 

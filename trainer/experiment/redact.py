@@ -19,7 +19,7 @@ _BLOCK = re.compile(
     rf"(?:(?:[{_B64}]{{1,15}}{_BREAK}*+){{0,8}}+{_END})?)"
 )
 _REST = re.compile(
-    rf"(?<![{_B64}])(?:[{_B64}]{{16,}}+{_BREAK}++)++(?:[{_B64}]{{1,15}}+{_BREAK}*+)?"
+    rf"(?<![{_B64}])(?:[{_B64}]{{16,}}+{_BREAK}++)++(?:[{_B64}]++{_BREAK}*+)?"
     rf"(?P<end>-----END (?:[A-Z0-9]{{1,20}} ){{0,4}}PRIVATE KEY(?: BLOCK)?-----)?"
 )
 # Before the last @ of what may be an authority. A name alone is no secret unless it is as long as a token; with a
@@ -67,7 +67,7 @@ _NAME = re.compile(
 _LINE = re.compile(r"[^\n\r\"']++")
 _VALUE = re.compile(
     r"[bru]{0,2}(?:"
-    r"\\{1,3}(?P<escaped>[\"'])(?P<in_escaped>(?:(?!\\{1,3}(?P=escaped))[^\n])*+)"
+    r"\\{1,3}(?P<escaped>[\"'])(?P<in_escaped>(?:(?!\\{1,3}(?P=escaped))[^\n])*)"
     r"|\"(?P<in_double>(?:[^\"\\\n]|\\.)*+)"
     r"|'(?P<in_single>(?:[^'\\\n]|\\.)*+))"
     r"|(?P<bare>[^\s\"'\x00-\x1f]++)"

@@ -104,8 +104,8 @@ class Dealer:
             most = 1 if len(members) == 1 else min(MOST_TOGETHER, self.most(members[0].trial.training))
             fit = math.ceil(len(members) / most)
             parts = max(fit, round(work / share))
-            if work > share:
-                parts = math.ceil(parts / slots) * slots  # as many rounds in every slot
+            if parts > slots:
+                parts = math.ceil(parts / slots) * slots  # as many in every slot
             parts = min(len(members), parts)
             packs += [(work / parts, members[part::parts]) for part in range(parts)]
         if self.in_order:
