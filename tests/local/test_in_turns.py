@@ -406,6 +406,7 @@ def test_each_trial_is_told_what_its_own_pod_was(tmp_path: Path) -> None:
         assert (rank, locale) == ("0", ""), "the pod's own environment, and nothing that Python adds to it"
 
 
+@pytest.mark.slow
 def test_out_of_time_it_is_told_to_end_and_then_killed(tmp_path: Path) -> None:
     deaf = "trap '' TERM; while true; do sleep 0.1; done"
     ends = f"{REPORT} 1 1 {TO} trap 'exit 0' TERM; sleep 60 & wait"

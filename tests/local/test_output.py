@@ -90,6 +90,7 @@ def test_an_output_that_was_closed_before_changes_no_exit_code_and_gets_into_no_
         json.loads(line)
 
 
+@pytest.mark.slow
 def test_the_exit_code_in_a_shell_s_pipe_is_the_command_s(place: Path) -> None:
     for words, code in COMMANDS.items():
         script = f'{" ".join(command())} {words} 2>&1 | head -1 >/dev/null; exit "${{PIPESTATUS[0]}}"'

@@ -99,6 +99,7 @@ def test_a_packed_search_has_the_results_of_one_that_is_not(
     assert summary["timing"]["trials"] <= jobs * summary["timing"]["wall"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_packed_where_it_was_not_and_the_other_way_round(tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran(write(tmp_path, "None", rates=RATES[:2]), out)
@@ -116,6 +117,7 @@ def test_what_is_not_packed_is_said(tmp_path: Path) -> None:
     assert not any(PACK in record.evidence for record in records.values())
 
 
+@pytest.mark.slow
 def test_one_that_diverges_spoils_no_other(tmp_path: Path) -> None:
     files = [write(tmp_path, packing, rates=[0.1, 1e15, 0.01]) for packing in ("Auto", "None")]
     for file in files:

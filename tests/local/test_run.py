@@ -183,6 +183,7 @@ def test_as_many_trials_run_at_once_as_there_are_cores_for(threads: int, tmp_pat
     assert f"3 trials, {'one at a time' if slots == 1 else f'{slots} at once'}, {threads} thread" in done.stderr
 
 
+@pytest.mark.slow
 def test_cells_of_a_scale_test_are_measured_one_by_one_whatever_there_are_cores_for(tmp_path: Path) -> None:
     file = tmp_path / "scale.yaml"
     file.write_text(

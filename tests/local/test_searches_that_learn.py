@@ -55,6 +55,7 @@ def summary(file: Path, out: str = "out") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_search_learns_goes_on_with_more_trials_and_tells_what_is_next(tmp_path: Path) -> None:
     file = a_learning_search(tmp_path, trials=12, points=[{"parameters": {"x": 0.5}}])
     done = run(file, "--jobs", "2")
@@ -190,6 +191,7 @@ def test_a_program_that_goes_on_when_asked_to_stop_has_succeeded(tmp_path: Path)
     assert [entry.stop for entry in read_rungs(tmp_path / "out")].count(True) >= 1
 
 
+@pytest.mark.slow
 def test_our_trainer_is_stopped_too(tmp_path: Path) -> None:
     file = tmp_path / "search.yaml"
     file.write_text("""

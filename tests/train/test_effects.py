@@ -213,6 +213,7 @@ def test_checkpoints_that_are_written_change_no_figure(cache: Path, tmp_path: Pa
     assert figures(kept) == figures(train_alone(a_training(), cache))
 
 
+@pytest.mark.slow
 def test_among_workers_batches_and_rates_count_as_the_table_says(cache: Path, tmp_path: Path) -> None:
     trains: list[dict[str, Any]] = [
         {"batchSize": 32, "learningRate": 0.002},
