@@ -359,9 +359,10 @@ def _packer(
         print(f"packing: nothing is packed: {why}", file=sys.stderr)
         return None
     packer = Packer(launcher, options.jobs, in_order=experiment.spec.budget is not None)
+    told: Iterable[str] = what_is_packed(todo, packer)
     if work.points is not None:
-        print(f"packing: the {experiment.spec.repeats} repeats of a point can train together", file=sys.stderr)
-    for sentence in what_is_packed(todo, packer) if work.points is None else ():
+        told = [f"the {experiment.spec.repeats} repeats of a point can train together"]
+    for sentence in told:
         print(f"packing: {sentence}", file=sys.stderr)
     return packer
 

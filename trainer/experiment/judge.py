@@ -123,7 +123,8 @@ def make_record(
     reports = {end.rank: end.report for end in exits if end.report is not None}
     lead = reports[min(reports)] if reports else RankReport()
     total = max(0, times.finished - times.started) / 1000
-    for packed_with in (each.beside[PACKED_WITH] for each in exits if PACKED_WITH in each.beside):
+    packed_with = next((each.beside[PACKED_WITH] for each in exits if PACKED_WITH in each.beside), None)
+    if packed_with is not None:
         total = lead.seconds.total or total / (1 + int(packed_with))
     queued = max(0, times.started - times.accepted) / 1000
     began = times.process if times.process is not None else times.started

@@ -10,6 +10,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import MemoryLimit, RankReport, cut_error
 from trainer.experiment.spec import Cell, Scalar
 from trainer.local.child import OURS
-from trainer.local.launcher import QUIET_SECONDS, Begun, LauncherEnded, RankEnded, Reported
+from trainer.local.launcher import QUIET_SECONDS, WAKE_SECONDS, Begun, LauncherEnded, RankEnded, Reported
 from trainer.local.lines import Lines
 from trainer.local.processes import LOG, orders, rank_exit
 from trainer.report.wording import memory
@@ -180,7 +181,10 @@ class Cells:
         said = b""
         if not self._selector.select(QUIET_SECONDS):
             waits("a worker to load PyTorch, whose memory then is measured")
-        while not said.endswith(b"\n") and self._selector.select(_MOST_FLOOR_SECONDS):
+        until = time.monotonic() + _MOST_FLOOR_SECONDS
+        while not said.endswith(b"\n") and time.monotonic() < until:
+            if not self._selector.select(WAKE_SECONDS):
+                continue
             received = os.read(one.events, 65536)
             if not received:
                 break

@@ -127,6 +127,7 @@ class Processes:
                 self._works(event["trial"])
                 yield Reported(event["trial"], int(event["figures"]["epoch"]), event["figures"])
             elif event["event"] == "left":
+                self._works(event["trial"])
                 yield self._left(event["trial"], event["code"])
             elif event["event"] == "ended" and event["trial"] in self._packs:
                 yield from self._ended(self._packs[event["trial"]], event["code"])
@@ -146,8 +147,8 @@ class Processes:
         pack.left.discard(trial)
         (self._folders[trial] / STOP).unlink(missing_ok=True)
         stops = (self._folders[each] / STOP for each in pack.left)
-        stopping = any(stop.exists() for stop in stops)
-        pack.patient_until = time.monotonic() + _PATIENCE_SECONDS if stopping else math.inf
+        if not any(stop.exists() for stop in stops):
+            pack.patient_until = math.inf
         return RankEnded(trial, replace(rank_exit(self._folders[trial], 0, code), beside=pack.beside))
 
     def _ended(self, pack: _Pack, code: int) -> Iterator[PackEnded]:
