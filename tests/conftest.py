@@ -4,6 +4,7 @@ import gc
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +88,11 @@ def version_0_1(tmp_path_factory: pytest.TempPathFactory) -> Version01:
 
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Prints a line at once, whether output is captured or not: how far a sweep is, and its figures."""
+    """Prints a line at once, captured or not, from a worker, too: how far a sweep is, and its figures."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def line(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n{text}", end="", flush=True)
+            print(f"\n{text}", end="", file=sys.stderr, flush=True)
 
     return line

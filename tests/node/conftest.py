@@ -1,8 +1,9 @@
 """What tests with real pods share: one cluster for all, and namespaces that enforce Pod Security restricted."""
 
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,7 @@ from cluster.operatorprocess import PREFERRED, Experiments
 from cluster.programs import build
 from cluster.testcluster import Cluster
 from eventually import eventually
-from node import host, machine, place
-from node.__main__ import down, up
+from node import place, sharing
 from node.release import RESTRICTED
 from trialrun_operator.backends.backend import Backend
 
@@ -22,34 +22,52 @@ from trialrun_operator.backends.backend import Backend
 trainer, kueue, backend = simulated.trainer, simulated.kueue, simulated.backend
 
 
+TURN = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: needs the node for itself, for its figures or for what it breaks")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out tests that reach for a pod's processes where the node is someone else's."""
+    """Leaves out tests that reach for a pod's processes where the node is someone else's; those alone come first."""
     if config.option.kubeconfig is not None:
         foreign = [item for item in items if "our_node" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A file's tests have one turn: what they share may be at work between two of them."""
+    stash = item.config.stash
+    if TURN not in stash:
+        stash[TURN] = ExitStack()
+        stash[TURN].enter_context(sharing.turn(place.default(), alone=item.get_closest_marker("alone") is not None))
+    ended = yield
+    if nextitem is None or nextitem.path != item.path:
+        stash[TURN].close()
+        del stash[TURN]
+    return ended
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
+) -> Iterator[Cluster]:
     """The cluster of `--kubeconfig`, or that of `make cluster`: started, and then ended, where it doesn't run."""
     given: Path | None = request.config.getoption("--kubeconfig")
-    where = place.default()
-    # What is built and imported takes minutes when it is done first, and is told.
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        if given is not None:
-            build.programs(("kubectl", "helm4"))
-            yield Cluster(tmp_path_factory.mktemp("cluster"), kubeconfig.read_test_cluster(given))
-            return
-        if host.running(where) is not None:
-            yield up(where)
-            return
-        host.require(where)  # on a new machine the programs that tell of its state are missing too
-        before = machine.traces()
-        started = up(where)
-    yield started
-    down(where)
-    assert machine.traces() == before
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with ExitStack() as stack:
+        # What is built and imported takes minutes when it is done first, and is told.
+        with capture.global_and_fixture_disabled(), redirect_stdout(sys.stderr):
+            if given is not None:
+                build.programs(("kubectl", "helm4"))
+                made = Cluster(tmp_path_factory.mktemp("cluster"), kubeconfig.read_test_cluster(given))
+            else:
+                made = stack.enter_context(sharing.shared(place.default(), testrun_uid))
+        yield made
 
 
 @pytest.fixture(scope="session")

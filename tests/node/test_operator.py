@@ -13,6 +13,8 @@ from eventually import eventually
 from node import pods, release
 from node.place import ROOT
 
+pytestmark = pytest.mark.alone
+
 # The chart before images and nodes.
 EARLIER = "e57f92f"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

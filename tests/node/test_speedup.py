@@ -10,6 +10,8 @@ from conftest import TORTURE
 from eventually import eventually
 from node import pods
 
+pytestmark = pytest.mark.alone
+
 # Trials as long as people's, or long enough to be measured.
 TRIAL_SECONDS = 120 if TORTURE else 10
 TRIALS = SLOTS = 2

@@ -15,6 +15,8 @@ ROUNDS = 5
 MEASURED = """
 import json, subprocess, sys, time
 
+pytestmark = pytest.mark.alone
+
 def imported():
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import os, torch; os._exit(0)"], check=True)
