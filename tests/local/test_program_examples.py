@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conftest import Sweep
 from eventually import eventually
 from local.cli import ROOT, alive, descendants, environment, kill, start, trainer
 from trainer.experiment.outcome import Outcome
@@ -108,43 +109,46 @@ def test_an_example_that_is_run_again_runs_nothing(file: Path, undisturbed: Undi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES, ids=name)
+@pytest.mark.torture
 def test_an_example_whose_runner_is_killed_goes_on_to_the_same_figures(
-    tmp_path: Path, file: Path, undisturbed: Undisturbed
+    tmp_path: Path, sweep: Sweep, undisturbed: Undisturbed
 ) -> None:
-    expected = read_ledger(undisturbed(file))
-    runner = start("run", file, "--out", tmp_path / "out")
-    eventually(lambda: read_ledger(tmp_path / "out"), what="a trial is done")
-    family = descendants(runner.pid)
-    kill(runner)
-    eventually(lambda: not alive(family), what="the runner's children are gone")
-    kept = read_ledger(tmp_path / "out")
-    done = trainer("run", file, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    records = read_ledger(tmp_path / "out")
-    assert records[: len(kept)] == kept
-    assert [(record.id, record.outcome) for record in records] == [(each.id, each.outcome) for each in expected]
-    assert metrics(records) == metrics(expected)
+    for seed in sweep.seeds(sample=1, full=len(FILES)):
+        file = FILES[seed % len(FILES)]
+        expected, out = read_ledger(undisturbed(file)), tmp_path / file.stem
+        runner = start("run", file, "--out", out)
+        eventually(lambda out=out: read_ledger(out), what=f"a trial of {file} is done")
+        family = descendants(runner.pid)
+        kill(runner)
+        eventually(lambda family=family: not alive(family), what="the runner's children are gone")
+        kept = read_ledger(out)
+        done = trainer("run", file, "--out", out)
+        assert done.returncode == 0, done.stderr
+        records = read_ledger(out)
+        assert records[: len(kept)] == kept, file
+        assert [(each.id, each.outcome) for each in records] == [(each.id, each.outcome) for each in expected], file
+        assert metrics(records) == metrics(expected), file
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", FORKED, ids=name)
+@pytest.mark.torture
 def test_a_start_from_nothing_gives_the_same_figures_as_a_forked_one(
-    tmp_path: Path, script: Path, undisturbed: Undisturbed
+    tmp_path: Path, sweep: Sweep, undisturbed: Undisturbed
 ) -> None:
-    file = script.with_suffix(".yaml")
-    cold = document(file)
-    python, *words = cold["spec"]["program"]["command"]
-    assert python == "python"
-    cold["spec"]["program"] |= {"command": [sys.executable, *words], "workingDirectory": str(PROGRAMS)}
-    for parameter in cold["spec"]["parameters"][:-1]:
-        parameter["choices"] = parameter["choices"][-1:]  # each trial takes seconds to start
-    (tmp_path / "cold.yaml").write_text(yaml.safe_dump(cold))
-    done = trainer("run", tmp_path / "cold.yaml", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    found, forked = metrics(read_ledger(tmp_path / "out")), metrics(read_ledger(undisturbed(file)))
-    assert len(found) > 1
-    assert found == {parameters: forked[parameters] for parameters in found}
+    for seed in sweep.seeds(sample=1, full=len(FORKED)):
+        file = FORKED[seed % len(FORKED)].with_suffix(".yaml")
+        cold = document(file)
+        python, *words = cold["spec"]["program"]["command"]
+        assert python == "python"
+        cold["spec"]["program"] |= {"command": [sys.executable, *words], "workingDirectory": str(PROGRAMS)}
+        for parameter in cold["spec"]["parameters"][:-1]:
+            parameter["choices"] = parameter["choices"][-1:]  # each trial takes seconds to start
+        (tmp_path / file.name).write_text(yaml.safe_dump(cold))
+        done = trainer("run", tmp_path / file.name, "--out", tmp_path / file.stem)
+        assert done.returncode == 0, done.stderr
+        found, forked = metrics(read_ledger(tmp_path / file.stem)), metrics(read_ledger(undisturbed(file)))
+        assert len(found) > 1
+        assert found == {parameters: forked[parameters] for parameters in found}
 
 
 @pytest.mark.slow

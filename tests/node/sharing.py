@@ -22,32 +22,35 @@ def shared(place: Place, run: str) -> Iterator[Cluster]:
     note = place.state / "test-run"
     place.cache.mkdir(parents=True, exist_ok=True)
     with (place.cache / "users").open("w") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
-        try:
-            begun = note.read_text().startswith(run)
-        except FileNotFoundError:
-            begun = False
-        if not begun:
-            host.require(place)  # on a new machine the programs that tell of its state are missing too
-            before = machine.traces() if host.running(place) is None else None
-            up(place)
-            note.write_text(f"{run}\n{json.dumps(before)}")
-        fcntl.flock(users, fcntl.LOCK_SH)
+        with _locked(place, "door"):
+            if not (note.exists() and note.read_text().startswith(run)):
+                host.require(place)  # on a new machine the programs that tell of its state are missing too
+                before = machine.traces() if host.running(place) is None else None
+                up(place)
+                note.write_text(f"{run}\n{json.dumps(before)}")
+            fcntl.flock(users, fcntl.LOCK_SH)
         yield Cluster(place.state, kubeconfig.read_test_cluster(place.kubeconfig))
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # others are at work on it
-        before = json.loads(note.read_text().partition("\n")[2])
-        if before is not None:
-            down(place)
-            assert machine.traces() == before
+        with _locked(place, "door"):
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # others are at work on it
+            before = json.loads(note.read_text().partition("\n")[2])
+            if before is not None:
+                down(place)
+                assert machine.traces() == before
 
 
 @contextmanager
 def turn(place: Place, *, alone: bool) -> Iterator[None]:
     """Waits until nobody else has a turn, if `alone`, or else nobody alone."""
+    with _locked(place, "turns", fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _locked(place: Place, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     place.cache.mkdir(parents=True, exist_ok=True)
-    with (place.cache / "turns").open("w") as turns:
-        fcntl.flock(turns, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    with (place.cache / name).open("w") as file:
+        fcntl.flock(file, how)
         yield
