@@ -104,7 +104,7 @@ deploy: ## Install on an existing cluster what is missing: training operator, vo
 	scripts/deploy $(ARGS)
 
 e2e: .venv/dev.stamp ## Test with real pods, on the cluster of `make cluster` or ARGS='--kubeconfig FILE'
-	$(BIN)/python -m pytest tests/node --numprocesses 2 $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest tests/node --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
 
 programs: .venv/dev.stamp ## Build the Kubernetes programs that the tests need (Go, once, minutes)
 	$(BIN)/python tests/cluster/programs/build.py

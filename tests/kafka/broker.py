@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import jvm
 from cluster import certificates, die_with_parent
 from cluster.component import free_port
 from kafka.jars import BrokerMissing, jars
@@ -54,9 +56,15 @@ allow.everyone.if.no.acl.found=true
 log.cleaner.backoff.ms=100
 {more}
 """
-# A heap of its own size each time, and of the compilers' start only what a short life pays back.
-_JAVA = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+_HEAP = ["-Xms256m", "-Xmx768m"]
 _LOGGING = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+
+def _run_once(option: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Broker(Path(folder), options=(option,))
+        broker.start()
+        broker.stop()
 
 
 def _cluster() -> str:
@@ -68,7 +76,7 @@ class Broker:
     """A broker with a data folder of its own. `outlives` says whether it goes on when this process ends.
 
     It is a cluster of its own, or one more broker of the cluster of `first`, which has the only controller. `more` is
-    further properties.
+    further properties, `options` are Java's, by default one that lets it start quickly.
     """
 
     folder: Path
@@ -79,6 +87,7 @@ class Broker:
     sasl_port: int = field(default_factory=free_port)
     controller_port: int = field(default_factory=free_port)
     outlives: bool = False
+    options: tuple[str, ...] = ()
     cluster: str = field(default_factory=_cluster)
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -163,6 +172,12 @@ class Broker:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def stop(self) -> None:
+        """Ends it in order."""
+        os.kill(self.pid, signal.SIGTERM)
+        if self._process is not None:
+            self._process.wait()
+
     def pause(self) -> None:
         """Freezes it: it keeps its connections and answers nothing."""
         os.killpg(self.pid, signal.SIGSTOP)
@@ -190,7 +205,8 @@ class Broker:
 
     def _java(self, main: str) -> list[str]:
         java = subprocess.run(["which", "java"], capture_output=True, text=True, check=True).stdout.strip()
-        return [java, *_JAVA, _LOGGING, "-cp", f"{jars()}/*", main]
+        options = self.options or (jvm.archived(f"kafka-{jars().name}", _run_once),)
+        return [java, *_HEAP, *jvm.QUICK, *options, _LOGGING, "-cp", f"{jars()}/*", main]
 
     def _run(self, main: str, *arguments: str) -> None:
         done = subprocess.run([*self._java(main), *arguments], capture_output=True, text=True)

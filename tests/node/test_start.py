@@ -10,12 +10,12 @@ import yaml
 from cluster.operatorprocess import Experiments
 from node import pods
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = 5
 # In turn: importing PyTorch, and a trial from its process's start to where it trains.
 MEASURED = """
 import json, subprocess, sys, time
-
-pytestmark = pytest.mark.alone
 
 def imported():
     began = time.perf_counter()

@@ -10,7 +10,7 @@ import pyspark
 
 from cluster.component import free_port
 from eventually import eventually
-from spark.runs import QUICK_JVM
+from spark.runs import java
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 _DEPLOY = "org.apache.spark.deploy"
@@ -36,7 +36,7 @@ def standalone(folder: Path, *, cores: int) -> Iterator[str]:
 
 @contextmanager
 def _daemon(log: Path, name: str, *arguments: str) -> Iterator[None]:
-    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "JDK_JAVA_OPTIONS": QUICK_JVM}
+    environment = os.environ | java()
     with log.open("wb") as file:
         process = subprocess.Popen(
             [SPARK_CLASS, f"{_DEPLOY}.{name}", *arguments], env=environment, stdout=file, stderr=file

@@ -1,10 +1,15 @@
 """Runs of one search under Spark and under the local launcher, and what their ledgers must share."""
 
+import functools
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyspark
+
+import jvm
 from eventually import PATIENCE_SECONDS
 from local.cli import ROOT, command, environment, measured
 
@@ -24,8 +29,6 @@ spec:
   deadlineSeconds: {deadline}
   maxFailedTrials: 100
 """
-# A JVM that lives for seconds need not compile well.
-QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
 FOREVER = 10**6
 
 
@@ -36,18 +39,35 @@ def write_search(folder: Path, *, epochs: list[int], workers: int = 1, deadline:
     return path
 
 
+@functools.cache
+def java() -> dict[str, str]:
+    """Variables that have Spark's JVMs stay on loopback and start quickly."""
+
+    def run(option: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            search, out = write_search(Path(folder), epochs=[1]), Path(folder) / "out"
+            finish(_start(search, out, "spark", Path(folder), variables(option)))
+
+    def variables(*more: str) -> dict[str, str]:
+        return {"JDK_JAVA_OPTIONS": " ".join([*jvm.QUICK, *more]), "SPARK_LOCAL_IP": "127.0.0.1"}
+
+    return variables(jvm.archived(f"spark-{pyspark.__version__}", run))
+
+
 def start(
     search: Path, out: Path, *, launcher: str = "spark", settings: Path | None = None, cwd: Path = ROOT, **more: str
 ) -> subprocess.Popen[str]:
     """A runner in the background, in a process group of its own. `settings` is the folder of spark-defaults.conf."""
-    chosen = environment() | {"JDK_JAVA_OPTIONS": QUICK_JVM, "SPARK_LOCAL_IP": "127.0.0.1"} | more
-    if settings is not None:
-        chosen["SPARK_CONF_DIR"] = str(settings)
+    conf = {} if settings is None else {"SPARK_CONF_DIR": str(settings)}
+    return _start(search, out, launcher, cwd, java() | conf | more)
+
+
+def _start(search: Path, out: Path, launcher: str, cwd: Path, variables: dict[str, str]) -> subprocess.Popen[str]:
     python, *arguments = command("run", search, "--out", out, "--launcher", launcher)
     return subprocess.Popen(
         [python, "-P", *arguments],  # as the command trialrun, whatever lies in `cwd`
         cwd=cwd,
-        env=chosen,
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
