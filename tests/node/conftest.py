@@ -15,6 +15,7 @@ from cluster.programs import build
 from cluster.testcluster import Cluster
 from eventually import eventually
 from node import place, sharing
+from node.place import ROOT
 from node.release import RESTRICTED
 from trialrun_operator.backends.backend import Backend
 
@@ -94,3 +95,10 @@ def experiments(cluster: Cluster, backend: Backend) -> Iterator[Experiments]:
     """A namespace for this test, and the experiments in it."""
     with restricted_namespace(cluster, backend) as made:
         yield made
+
+
+@pytest.fixture
+def volumes(experiments: Experiments) -> Experiments:
+    """A namespace with the two claims of examples/volumes.yaml."""
+    experiments.cluster.kubectl("apply", "-n", experiments.namespace, "-f", str(ROOT / "examples" / "volumes.yaml"))
+    return experiments

@@ -12,11 +12,7 @@ from cluster.testcluster import Cluster
 from node import pods
 from node.conftest import restricted_namespace
 from node.place import ROOT
-from trainer.experiment.load import load
 from trainer.experiment.record import Record, decode
-from trainer.experiment.spec import HyperparamSearch
-from trainer.scheduling.lessons import Lesson
-from trainer.suggesting.study import Study
 
 EXAMPLE = ROOT / "examples" / "search.yaml"
 NAME = "sp500-grid"
@@ -122,25 +118,6 @@ def test_two_workers_train_what_one_trains(experiments: Experiments) -> None:
     for one, two in zip(alone, together, strict=True):
         assert two.metrics == pytest.approx(one.metrics, rel=1e-9)
         assert two.samples == one.samples
-
-
-def test_a_search_that_learns_gets_its_points_from_the_operators_image(experiments: Experiments) -> None:
-    """Its suggestions are those of the same file on one machine that has come to the same results."""
-    search = _search("learning", 1)
-    rate = {"name": "train.learningRate", "range": {"min": 1e-4, "max": 0.1, "scale": "Log"}}
-    search["spec"] |= {"algorithm": "TPE", "trials": 12, "parallelTrials": 1, "parameters": [rate]}
-    experiments.create(search)
-    experiments.finished("learning")
-    records = pods.records(experiments, "learning")
-    assert [record.outcome for record in records] == ["Succeeded"] * 12
-    wanted = load(search)
-    assert isinstance(wanted, HyperparamSearch)
-    study = Study(wanted)
-    for record in records:
-        suggested = study.suggest(record.index)
-        assert suggested is not None
-        assert suggested.parameters == record.parameters
-        study.learn([Lesson(record.index, record.parameters, record.metrics["validMse"])])
 
 
 def _records(experiments: Experiments, name: str) -> list[Record]:
