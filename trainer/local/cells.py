@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from trainer.cgroup import CgroupFactory, Group, cgroup_factory, machine_memory
 from trainer.cgroup import memory_limit as memory_bound
 from trainer.experiment.expand import Trial
 from trainer.experiment.judge import RankExit
 from trainer.experiment.outcome import Outcome
-from trainer.experiment.record import MemoryLimit, RankReport, cut_error
+from trainer.experiment.record import MemoryLimit, RankReport
 from trainer.experiment.spec import Cell, Scalar
-from trainer.local.child import OURS
+from trainer.local.child import OURS, last_line
 from trainer.local.launcher import QUIET_SECONDS, WAKE_SECONDS, Begun, LauncherEnded, RankEnded, Reported
 from trainer.local.lines import Lines
 from trainer.local.processes import LOG, orders, rank_exit
@@ -107,8 +107,8 @@ class Cells:
         self._waiting[trial.id] = _Waiting(trial, prepared)
         for order in prepared:
             order["limit"] = None if limit is None else limit.document()
-            log = folder / LOG.format(rank=order["rank"])
-            one = self._spawn(trial.id, order["rank"], trial.workers, folder, log)
+            with (folder / LOG.format(rank=order["rank"])).open("wb") as log:
+                one = self._spawn(trial.id, order["rank"], trial.workers, folder, log)
             one.limit = limit
 
     def stop(self, trial: Trial) -> None:
@@ -154,21 +154,20 @@ class Cells:
                 one.group.limit(one.limit.bytes)
             _give(one, waiting.orders[one.rank])
 
-    def _spawn(self, trial: str, rank: int, ranks: int, folder: Path, log: Path) -> _Rank:
+    def _spawn(self, trial: str, rank: int, ranks: int, folder: Path, log: BinaryIO) -> _Rank:
         self._made += 1
         group = self._cgroups.make(str(self._made)) if self._cgroups is not None else None
         ours, theirs = os.pipe()
         arguments = [str(theirs), "" if group is None else str(group.folder), str(ranks)]
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, *OURS, "trainer.local.cell_worker", *arguments],
-                pass_fds=(theirs,),
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                # Ctrl-C is for the runner, which ends its children in order.
-                start_new_session=True,
-            )
+        process = subprocess.Popen(
+            [sys.executable, *OURS, "trainer.local.cell_worker", *arguments],
+            pass_fds=(theirs,),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C is for the runner, which ends its children in order.
+            start_new_session=True,
+        )
         os.close(theirs)
         one = _Rank(trial, rank, folder, process, ours, group)
         self._ranks[ours] = one
@@ -177,7 +176,9 @@ class Cells:
 
     def _floor(self, ranks: int, waits: Callable[[str], None]) -> int:
         """What a process has that has loaded everything that one of `ranks` needs, as a limit counts it."""
-        one = self._spawn("", 0, ranks, self.log.parent, self.log)
+        with self.log.open("ab") as log:
+            begins = log.tell()
+            one = self._spawn("", 0, ranks, self.log.parent, log)
         said = b""
         if not self._selector.select(QUIET_SECONDS):
             waits("a worker to load PyTorch, whose memory then is measured")
@@ -192,10 +193,8 @@ class Cells:
         one.process.kill()
         self._gone(one)
         if not said.endswith(b"\n"):
-            words = self.log.read_text(errors="replace").strip().splitlines()
-            raise LauncherEnded(
-                f"a process that loads torch did not come up: {cut_error(words[-1]) if words else 'no word'}"
-            )
+            words = last_line(self.log, begins)
+            raise LauncherEnded(f"a process that loads torch did not come up: {words or 'no word'}")
         floor: int = json.loads(said)["floor"]
         return floor
 

@@ -40,7 +40,8 @@ class Child:
         """Starts it; `events` is then the pipe to wait at."""
         theirs_in, self._requests = os.pipe()
         self.events, theirs_out = os.pipe()
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:  # what earlier ones said stays: this run may yet be refused
+            self._begins = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, *self.program, str(theirs_in), str(theirs_out), *self.arguments],
                 pass_fds=(theirs_in, theirs_out),
@@ -90,6 +91,13 @@ class Child:
 
     def _last_words(self) -> str:
         code = self._process.wait()
-        lines = self.log.read_text(errors="replace").strip().splitlines()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return f"{self.what} ended {how}: {cut_error(lines[-1]) if lines else 'it said nothing'}"
+        return f"{self.what} ended {how}: {last_line(self.log, self._begins) or 'it said nothing'}"
+
+
+def last_line(log: Path, begins: int) -> str:
+    """The last line of a log, from a place in it on; cut, and empty where there is none."""
+    with log.open("rb") as file:
+        file.seek(begins)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return cut_error(lines[-1]) if lines else ""
