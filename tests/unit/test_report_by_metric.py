@@ -111,9 +111,10 @@ def test_a_metric_that_is_always_zero_was_recorded() -> None:
     ("metric", "name"),
     [
         ("validMae", "report-by-validMae.html"),
-        ("val/acc", "report-by-val-acc.html"),
-        ("../../x", "report-by-..-..-x.html"),
-        ("x" * 300, f"report-by-{'x' * 100}.html"),
+        ("val/acc", "report-by-val-acc-6293503f.html"),
+        ("../../x", "report-by-..-..-x-9cdf6a50.html"),
+        ("x" * 300, f"report-by-{'x' * 100}-0d4e2ca9.html"),
+        ("val-acc", "report-by-val-acc.html"),
     ],
 )
 def test_the_page_s_name_is_a_file_s(metric: str, name: str) -> None:
@@ -132,7 +133,7 @@ def test_the_command_leaves_a_page_beside_the_report_and_the_rest_as_it_is(
     assert "best  trial 2       val/acc 0.9" in said.err
     assert "The search optimised validMse; here its trials are ranked by val/acc." in said.err
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    text = after.pop("report-by-val-acc.html").decode()
+    text = after.pop("report-by-val-acc-6293503f.html").decode()
     assert after == before
     page = Page(text)
     assert page.words.startswith(f"{four().name}: report by val/acc")

@@ -1,5 +1,6 @@
 """An experiment as it stands: its trials beside the records that count, a search also as if by another objective."""
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -200,8 +201,11 @@ def recorded(records: Sequence[Record]) -> list[str]:
 
 
 def file_name(metric: str) -> str:
-    """The name of the page, also where that of the metric has letters that a file's can't have."""
-    return f"report-by-{re.sub(r'[^A-Za-z0-9._-]', '-', metric)[:100]}.html"
+    """The name of the page: no other metric's, also where the metric's own has letters that a file's can't have."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", metric)[:100]
+    if name != metric:
+        name += f"-{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
+    return f"report-by-{name}.html"
 
 
 def _said(search: HyperparamSearch, metric: str) -> Iterator[str]:
