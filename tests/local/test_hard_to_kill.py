@@ -42,7 +42,7 @@ def test_a_runner_killed_at_any_moment_goes_on_where_it_was(
     tmp_path: Path, sweep: Sweep, undisturbed: tuple[list[dict[str, object]], float]
 ) -> None:
     expected, seconds = undisturbed
-    for seed in sweep.seeds(sample=4, full=50):
+    for seed in sweep.seeds(sample=2, full=50):
         folder = tmp_path / str(seed)
         folder.mkdir()
         search = write_search(folder, rates=RATES, epochs=20)

@@ -93,7 +93,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
 def test_a_runner_of_programs_killed_at_any_moment_goes_on_where_it_was(
     tmp_path: Path, sweep: Sweep, seconds: float
 ) -> None:
-    for seed in sweep.seeds(sample=3, full=50):
+    for seed in sweep.seeds(sample=2, full=50):
         file, env, mark = a_run(tmp_path / str(seed))
         runner = begun(file, env)
         try:
@@ -110,7 +110,7 @@ def test_a_runner_of_programs_killed_at_any_moment_goes_on_where_it_was(
 def test_programs_killed_at_any_moment_are_told_of_and_run_again(
     tmp_path: Path, sweep: Sweep, seconds: float
 ) -> None:
-    for seed in sweep.seeds(sample=3, full=50):
+    for seed in sweep.seeds(sample=2, full=50):
         drawn = random.Random(seed)
         file, env, mark = a_run(tmp_path / str(seed))
         runner = begun(file, env)

@@ -111,6 +111,22 @@ def test_a_search_of_two_ranks_trains_with_ddp_and_agrees_with_one_rank(tmp_path
     assert abs(shared.metrics["validMse"] / alone.metrics["validMse"] - 1) < 1e-4
 
 
+@pytest.mark.slow
+def test_what_several_ranks_need_beyond_torch_is_imported_once_and_not_by_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    search, out = write_search(tmp_path, rates=[0.001], more="  workers: 2\n"), tmp_path / "out"
+    assert trainer("run", search, "--out", out).returncode == 0
+    logs = list(out.glob("trials/*/log-?.txt"))
+    assert len(logs) == 2
+    assert "torch._dynamo" in (out / "fork-server.log").read_text()
+    for log in logs:
+        said = log.read_text()
+        assert "import time:" in said
+        assert "torch._dynamo" not in said
+
+
 def test_list_names_the_trials_that_run_records(tmp_path: Path) -> None:
     search = write_search(tmp_path)
     listed = [json.loads(line) for line in trainer("list", search, "--json").stdout.splitlines()]

@@ -271,11 +271,11 @@ def test_packs_beyond_memory_are_split_and_it_is_said(cache: Path, tmp_path: Pat
     held = sum(len(part) * part.sample_bytes for part in (data.train, data.valid, data.test))
     each = bytes_of_member(trials[0].training, data.train.sample_shape, len(data.train))
 
-    packer = Packer(Processes(cache, tmp_path / "log"), slots=2, in_order=False)
+    packer = Packer(Processes(cache, tmp_path / "log", workers=1), slots=2, in_order=False)
     assert 0 < packer.room <= machine_memory() / 4, "half of it, by the slots"
     assert list(what_is_packed(trials, packer)) == ["10 trials of 1 shape; those of one shape can train together"]
 
-    tight = Packer(Processes(cache, tmp_path / "log"), slots=2, in_order=False)
+    tight = Packer(Processes(cache, tmp_path / "log", workers=1), slots=2, in_order=False)
     tight.room = held + 3.5 * each
     told = list(what_is_packed(trials, tight))
     assert told[1].startswith("10 trials of one shape train at most 3 together: more would take more than ")

@@ -91,12 +91,13 @@ def _replay(
 
 def _run(work: Workload, replay: Replay | None, folder: Path, ready: tuple[Path, ...], *, keeps: bool) -> RankReport:
     experiment, trials = work.experiment, work.trials
+    ranks = max((trial.workers for trial in trials), default=1)
     settle(folder, experiment, fresh=True)
     if replay is not None:
         replay.leave(folder)
     with (
         Ledger(folder) as ledger,
-        Processes(default_cache(), folder / "fork-server.log", ready) as launcher,
+        Processes(default_cache(), folder / "fork-server.log", ranks, ready) as launcher,
         progress(experiment, trials, [], slots=1, stream=sys.stderr) as shown,
     ):
         history = History(work, {}, now())

@@ -145,12 +145,11 @@ def _removed_unless_begun(new: Sequence[Path]) -> Iterator[Callable[[], None]]:
 def _loading(options: argparse.Namespace, log: Path) -> "Processes | None":
     """What starts a search's trials on this machine: it loads PyTorch while files are read here."""
     experiment: Experiment = options.experiment
-    ours = experiment.spec.program is None and isinstance(experiment, HyperparamSearch)
-    if not ours or options.launcher != "local":
+    if not isinstance(experiment, HyperparamSearch) or experiment.spec.program or options.launcher != "local":
         return None
     from trainer.local.processes import Processes
 
-    return Processes(default_cache(), log)
+    return Processes(default_cache(), log, experiment.spec.workers)
 
 
 def _run_what_is_left(

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from trainer.local.lines import Lines, tell
 from trainer.local.pack_worker import carry_out_pack
 from trainer.local.rank import carry_out, end_with
+from trainer.training.distributed import load
 
 
 @dataclass
@@ -98,8 +99,12 @@ class _Parent:
         return _Spare(pid, orders)
 
 
-def main(requests: int, events: int) -> None:
-    """Serves requests from one file descriptor and writes events to another until the requests end."""
+def main(requests: int, events: int, ranks: int) -> None:
+    """Serves requests from one file descriptor and writes events to another until the requests end.
+
+    Trials have at most so many ranks.
+    """
+    load(ranks)
     gc.collect()
     gc.freeze()  # the children share these pages; a collection would copy them all
     os.set_blocking(requests, False)
@@ -158,4 +163,4 @@ def _child(order_end: int, events: int, life_end: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

@@ -41,10 +41,14 @@ class _Pack:
 
 @dataclass
 class Processes:
-    """Children of a fork server, in which a rank starts in milliseconds. A context: leaving it ends them all."""
+    """Children of a fork server, in which a rank starts in milliseconds. A context: leaving it ends them all.
+
+    Where a trial has several ranks, at most `workers`, what they need to meet is loaded before they are forked.
+    """
 
     cache: Path
     log: Path
+    workers: int
     ready: tuple[Path, ...] = ()  # caches of data sets that are only read
     start_seconds: float = field(default=0.0, init=False)
     _folders: dict[str, Path] = field(default_factory=dict)
@@ -53,7 +57,8 @@ class Processes:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def __enter__(self) -> "Processes":
-        self._fork_server = Child((*OURS, "trainer.local.fork_server"), "the process that starts trials", self.log)
+        program, what = (*OURS, "trainer.local.fork_server"), "the process that starts trials"
+        self._fork_server = Child(program, what, self.log, (str(self.workers),))
         self._fork_server.start()
         self._selector.register(self._fork_server.events, selectors.EVENT_READ)
         return self
