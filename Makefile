@@ -42,7 +42,7 @@ demo: .venv/run.stamp ## Run a search and a scale test here, and say where their
 	@printf '\nTwo pages to open in a browser:\n'; printf '  file://%s/runs/%s/report.html\n' "$$PWD" sp500-grid "$$PWD" sp500-scale
 
 test: .venv/dev.stamp ## Test all that needs no service: minutes, without Go, Java or root
-	$(BIN)/python -m pytest $(or $(TESTS),$(ALONE)) -m "not slow" --numprocesses 3 $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest $(or $(TESTS),$(ALONE)) -m "not slow" --numprocesses 2 $(SIDE_BY_SIDE) $(ARGS)
 
 test-services: .venv/dev.stamp .mlflow/mlflow.stamp programs ## Test whole runs, wheels, and with a control plane, Kafka, Spark and MLflow (Go, Java)
 	$(BIN)/python -m pytest $(or $(TESTS),$(CONTROL_PLANE)) -m "service or slow" --numprocesses 4 $(SIDE_BY_SIDE) $(ARGS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from local.cli import command, environment, trainer, write_search
+from local.cli import ROOT, command, environment, trainer, write_search
 from trainer.experiment.outcome import Outcome
 from trainer.local.ledger import read_ledger
 
@@ -102,6 +102,23 @@ def test_a_csv_with_a_mistake_is_refused_before_anything_runs(tmp_path: Path, co
     (tmp_path / "rows.csv").write_text(content)
     said = refused_data(tmp_path, f"{{source: csv, path: {tmp_path / 'rows.csv'}, window: 30}}")
     assert sentence in said
+
+
+def test_a_run_that_is_refused_does_not_wait_for_pytorch(tmp_path: Path) -> None:
+    """A torch that takes seconds to import tells whether it was waited for."""
+    imported = tmp_path / "imported"
+    slow = f"import pathlib, time\ntime.sleep(6)\npathlib.Path({str(imported)!r}).touch()\n"
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "torch.py").write_text(slow)
+    (tmp_path / "rows.csv").write_text(rows(count=20))
+    search = write_search(tmp_path)
+    search.write_text(search.read_text().replace("source: synthetic, rows: 200", "source: csv, path: rows.csv"))
+    path = f"{tmp_path / 'modules'}{os.pathsep}{ROOT}"
+    refused = subprocess.run(
+        command("run", search), cwd=tmp_path, env=environment() | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (refused.returncode, "data.window: " in refused.stderr) == (2, True), refused.stderr
+    assert not imported.exists()
 
 
 def test_a_window_longer_than_the_data_says_which_is_the_largest(tmp_path: Path) -> None:

@@ -121,10 +121,7 @@ def test_what_several_ranks_need_beyond_torch_is_imported_once_and_not_by_each(
     logs = list(out.glob("trials/*/log-?.txt"))
     assert len(logs) == 2
     assert "torch._dynamo" in (out / "fork-server.log").read_text()
-    for log in logs:
-        said = log.read_text()
-        assert "import time:" in said
-        assert "torch._dynamo" not in said
+    assert not any("torch._dynamo" in log.read_text() for log in logs)
 
 
 def test_list_names_the_trials_that_run_records(tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ class Child:
         os.close(theirs_out)
         os.set_blocking(self._requests, self.waits)
 
-    def end(self) -> None:
-        """Ends the requests and returns when it is gone, with all it started."""
+    def end(self, *, at_once: bool = False) -> None:
+        """Ends the requests and returns when it is gone, with all it started; `at_once` where that is nothing."""
         os.close(self._requests)
         try:
-            self._process.wait(self.patience)
+            self._process.wait(0 if at_once else self.patience)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

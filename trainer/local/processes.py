@@ -67,7 +67,8 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._selector.close()
-        self._fork_server.end()  # it kills its children
+        # It kills its children. While it loads PyTorch it has none, and a run that is refused need not wait for that.
+        self._fork_server.end(at_once=not self._ready)
 
     def await_ready(self, waits: Callable[[str], None]) -> None:
         """Returns once the fork server has loaded everything: from then on a start takes milliseconds.
