@@ -22,7 +22,6 @@ from trialrun_operator.backends.backend import Backend
 # On a cluster of someone else's they say what is missing.
 trainer, kueue, backend = simulated.trainer, simulated.kueue, simulated.backend
 
-
 TURN = pytest.StashKey[ExitStack]()
 
 
@@ -31,12 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out tests that reach for a pod's processes where the node is someone else's; those alone come first."""
+    """Leaves out tests that reach for a pod's processes where the node is someone else's; those alone come last.
+
+    Before others they would wait for one process after the other to have a moment without a turn.
+    """
     if config.option.kubeconfig is not None:
         foreign = [item for item in items if "our_node" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
-    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 
 @pytest.hookimpl(wrapper=True)
