@@ -67,7 +67,7 @@ def test_what_the_quota_allows_is_admitted_and_a_third_waits_its_turn(
     assert queue.is_admitted("first")
     assert queue.is_admitted("second")
     assert "Admitted" not in queue.conditions("third")
-    assert jobs.conditions("third")["Suspended"] == ("True", "Suspended")
+    jobs.becomes("third", "Suspended", reason="Suspended")
     assert jobs.pods("third") == []
     kubelet.become(namespace, pod["metadata"]["name"], Succeeds())
     jobs.run("third", 1)

@@ -71,10 +71,10 @@ def test_a_suspended_job_has_no_pods_until_it_is_released(jobs: TrainJobs) -> No
     jobs.suspend("waits", False)
     (pod,) = jobs.run("waits", 1)
     assert pod["metadata"]["labels"]["trialrun.dev/attempt"] == "1"
-    assert jobs.conditions("waits")["Suspended"] == ("False", "Resumed")
+    jobs.becomes("waits", "Suspended", status="False", reason="Resumed")
     jobs.suspend("waits", True)
     eventually(lambda: jobs.pods("waits") == [], what="its pod is gone")
-    assert jobs.conditions("waits")["Suspended"] == ("True", "Suspended")
+    jobs.becomes("waits", "Suspended", reason="Suspended")
 
 
 def test_a_deleted_job_takes_its_pods_along(jobs: TrainJobs) -> None:

@@ -52,11 +52,14 @@ class TrainJobs:
         """The status and the reason of each condition."""
         return conditions(self.get(name))
 
-    def becomes(self, name: str, condition: str) -> None:
-        eventually(
-            lambda: self.conditions(name).get(condition, ("", ""))[0] == "True",
-            what=f"TrainJob {name} is {condition}",
-        )
+    def becomes(self, name: str, condition: str, *, status: str = "True", reason: str | None = None) -> None:
+        """Waits for a condition, and this reason, if any: what is told of a job comes after what is done with it."""
+
+        def is_told() -> bool:
+            now = self.conditions(name).get(condition, ("", ""))
+            return now == (status, now[1] if reason is None else reason)
+
+        eventually(is_told, what=f"{condition} of TrainJob {name} is {status}")
 
     def pods(self, name: str) -> list[Json]:
         """In the order of their ranks."""
