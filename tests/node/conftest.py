@@ -65,12 +65,12 @@ def cluster(
     with ExitStack() as stack:
         # What is built and imported takes minutes when it is done first, and is told.
         with capture.global_and_fixture_disabled(), redirect_stdout(sys.stderr):
-            if given is not None:
-                build.programs(("kubectl", "helm4"))
-                made = Cluster(tmp_path_factory.mktemp("cluster"), kubeconfig.read_test_cluster(given))
+            if given is None:
+                stack.enter_context(sharing.shared(place.default(), testrun_uid))
             else:
-                made = stack.enter_context(sharing.shared(place.default(), testrun_uid))
-        yield made
+                build.programs(("kubectl", "helm4"))
+        access = kubeconfig.read_test_cluster(given or place.default().kubeconfig)
+        yield Cluster(tmp_path_factory.mktemp("cluster"), access)
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster import kubeconfig
-from cluster.testcluster import Cluster
 from node import host, machine
 from node.__main__ import down, up
 from node.place import Place
 
 
 @contextmanager
-def shared(place: Place, run: str) -> Iterator[Cluster]:
-    """The cluster, for one of the processes of the test run of this name.
+def shared(place: Place, run: str) -> Iterator[None]:
+    """The cluster of this place is there, for one of the processes of the test run of this name.
 
     One that ran before is brought up to date and left running. One that was started is ended by the last to leave,
     and then this machine is as it was.
@@ -29,7 +27,7 @@ def shared(place: Place, run: str) -> Iterator[Cluster]:
                 up(place)
                 note.write_text(f"{run}\n{json.dumps(before)}")
             fcntl.flock(users, fcntl.LOCK_SH)
-        yield Cluster(place.state, kubeconfig.read_test_cluster(place.kubeconfig))
+        yield
         with _locked(place, "door"):
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
