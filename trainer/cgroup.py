@@ -4,6 +4,7 @@ What a group is charged with includes cached pages of files, which the kernel ta
 """
 
 import contextlib
+import itertools
 import math
 import os
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "trialrun-"
 _MOST_BYTES = 65_536
+_numbers = itertools.count(1)
 _FILE_PAGES = ("active_file", "inactive_file")
 _PEAKS = ("memory.peak", "memory.max_usage_in_bytes")  # the first since Linux 5.19
 
@@ -106,9 +108,9 @@ class CgroupFactory:
         self._parent = parent
         self._own = f"{_PREFIX}{os.getpid()}-{_started(os.getpid())}-"
 
-    def make(self, name: str) -> Group:
-        """A new group. `name` is unique among those of this process."""
-        folder = self._parent / f"{self._own}{name}"
+    def make(self) -> Group:
+        """A new group. No other of this process has its number: one may stay whose processes are slow to go."""
+        folder = self._parent / f"{self._own}{next(_numbers)}"
         folder.mkdir()
         return Group(folder)
 
@@ -125,7 +127,7 @@ def cgroup_factory() -> CgroupFactory | None:
     for parent in _parents():
         made = CgroupFactory(parent)
         try:
-            group = made.make("probe")
+            group = made.make()
         except OSError:
             continue
         try:

@@ -67,11 +67,16 @@ def test_a_limit_leaves_no_way_out_to_swap(tmp_path: Path) -> None:
 
 def test_groups_of_processes_that_are_gone_are_removed_and_others_stay(tmp_path: Path) -> None:
     factory = CgroupFactory(tmp_path)
-    ours = factory.make("1")
+    ours = factory.make()
     for name in ("trialrun-4194999-12345-1", "trialrun-1-0-1", "trialrun-of-somebody", "another"):
         (tmp_path / name).mkdir()
     factory.sweep()
     assert {path.name for path in tmp_path.iterdir()} == {ours.folder.name, "trialrun-of-somebody", "another"}
+
+
+def test_no_two_groups_of_a_process_are_one_whoever_makes_them(tmp_path: Path) -> None:
+    made = [factory.make().folder for factory in (CgroupFactory(tmp_path), CgroupFactory(tmp_path)) for _ in range(2)]
+    assert len(set(made)) == 4
 
 
 def test_a_gauge_reads_floor_peak_and_mean_of_its_group(tmp_path: Path) -> None:

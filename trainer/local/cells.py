@@ -73,7 +73,6 @@ class Cells:
     _limits: dict[bool, MemoryLimit | None] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _cgroups: CgroupFactory | None = None
-    _made: int = 0
 
     def __enter__(self) -> "Cells":
         self._cgroups = cgroup_factory()
@@ -155,8 +154,7 @@ class Cells:
             _give(one, waiting.orders[one.rank])
 
     def _spawn(self, trial: str, rank: int, ranks: int, folder: Path, log: BinaryIO) -> _Rank:
-        self._made += 1
-        group = self._cgroups.make(str(self._made)) if self._cgroups is not None else None
+        group = self._cgroups.make() if self._cgroups is not None else None
         ours, theirs = os.pipe()
         arguments = [str(theirs), "" if group is None else str(group.folder), str(ranks)]
         process = subprocess.Popen(

@@ -81,7 +81,6 @@ class Programs:
     _running: dict[str, _Running] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _cgroups: CgroupFactory | None = None
-    _made: int = 0
     _forks: bool = False
     _waits: Callable[[str], None] = print
 
@@ -208,8 +207,7 @@ class Programs:
     def _group(self) -> Group | None:
         if self._cgroups is None:
             return None
-        self._made += 1
-        group = self._cgroups.make(str(self._made))
+        group = self._cgroups.make()
         if (limit := self._limit) is not None:
             group.limit(limit.bytes)
         return group
