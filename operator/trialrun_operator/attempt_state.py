@@ -204,10 +204,10 @@ def _times(attempt: Attempt, exits: list[RankExit], accepted: int, now: int) -> 
     first = attempt.ranks.get(0)
     container = first.started if first is not None else None
     process = _process_began(container, lead)
-    bound = [moment for pod in pods if (moment := pod.bound or pod.began or pod.started) is not None]
-    if bound:
+    placed = [pod.placed for pod in pods if pod.placed is not None]
+    if placed:
         # Never before it was: the trial whose place it takes has ended, perhaps within the second that is cut off.
-        started = min(bound) + 999
+        started = min(placed) + 999
         started = started if process is None else min(started, process)
     else:
         started = job.released if job is not None and not pods else finished

@@ -205,6 +205,11 @@ def queued(count: int, queue: str | None, words: str) -> str:
     return f"{jobs}{where}" + (f"; {words.rstrip('.')}." if words else ", suspended.")
 
 
+def unplaced(words: str) -> str:
+    """The sentence of trials of several workers that wait until another has nodes; `words` are the cluster's."""
+    return f"No other trial starts before all workers of one have nodes; {words.rstrip('.')}."
+
+
 def queue_unknown(refused: int) -> str:
     """Why it is not known what a queue says."""
     if refused == 404:

@@ -88,6 +88,11 @@ class Pod:
     noticed: int | None = None
 
     @property
+    def placed(self) -> int | None:
+        """When it was given a node, as exactly as is known; None before."""
+        return self.bound or self.began or self.started
+
+    @property
     def stays(self) -> bool:
         """Whether it may still use its node: it has not ended, nor is it lost with its node."""
         return self.exit is None or self.lingers

@@ -99,6 +99,11 @@ class KubeletPlayer:
     ) -> None:
         self.stop()
 
+    @property
+    def nodes(self) -> list[str]:
+        """The names of its nodes."""
+        return self._nodes.names
+
     def play(self, namespace: str, script: Script) -> None:
         """Asks `script` about each pod of a namespace that comes to a node from now on."""
         self._scripts[namespace] = script

@@ -106,6 +106,31 @@ def test_a_recorded_pod_that_was_not_told_to_end_keeps_its_slot() -> None:
     assert len(created(plan_of([left], failed(T[0], Outcome.TIMED_OUT)))) == 3
 
 
+def test_attempts_of_several_workers_get_their_nodes_one_after_the_other() -> None:
+    work = a_workload(parallelTrials=4, workers=2)
+    first, second, *_ = work.trials
+    both = (a_running_pod(first), a_running_pod(first, rank=1))
+    assert created(plan_of([], work=work)) == [(0, 1)]
+    for pods in ((), both[:1], (both[0], a_pod(first, rank=1))):
+        assert created(plan_of([Attempt(a_job(first), pods)], work=work)) == [], "it waits for a node"
+    assert created(plan_of([Attempt(a_job(first), both)], work=work)) == [(1, 1)]
+    ended = replace(a_pod(first, rank=1), exit=RankExit(1, platform=Outcome.EVICTED))
+    assert created(plan_of([Attempt(a_job(first), (both[0], ended))], work=work)) == [(1, 1)]
+    full = StartFailure(Outcome.UNSCHEDULABLE, "0/1 nodes are available: 1 Insufficient cpu.")
+    found = plan_of([Attempt(a_job(first), (both[0], a_pod(first, rank=1, start_failure=full)))], work=work)
+    assert (found.creates, found.unplaced) == ((), full.error), "and why it waits is told"
+    leaving = [Attempt(a_job(first), both), Attempt(a_job(second, deleting=True), ())]
+    assert created(plan_of(leaving, work=work)) == [(2, 1)], "what was told to end waits for nothing"
+
+
+def test_a_queue_is_given_all_attempts_of_several_workers() -> None:
+    work = a_workload(parallelTrials=4, workers=2, queue="team")
+    waiting = [Attempt(a_job(work.trials[0], suspended=True), ()), Attempt(a_job(work.trials[1]), ())]
+    assert created(plan_of(waiting, work=work)) == [(2, 1), (3, 1)]
+    labelled = a_workload(parallelTrials=4, workers=2)
+    assert created(plan_of(waiting[:1], work=labelled)) == [(1, 1)], "a queue of the namespace's own holds it"
+
+
 def test_lowering_parallel_trials_kills_nothing() -> None:
     work = a_workload(parallelTrials=1)
     found = plan_of([Attempt(a_job(t), (a_running_pod(t),)) for t in T[:4]], work=work)
