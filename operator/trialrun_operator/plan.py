@@ -51,9 +51,9 @@ class Plan:
 
     `measured` are attempts at the baseline to record beside `records`. Of the jobs `relists` pods must be listed
     before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
-    that go for others; none is created while it `waits_for_room`. `unplaced` is why pods have no node, in the cluster's
-    words, where other attempts wait for them. `wanted`, `over`, `worthwhile` and `idle` are the
-    decision's, `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
+    that go for others; none is created while it `waits_for_room`. `unplaced` is why pods have no node, in the
+    cluster's words, where other attempts wait for them. `wanted`, `over`, `worthwhile` and `idle` are the decision's,
+    `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
     from is measured. `unknown` are trials that have jobs and of which the workload knows nothing. At `wake`, in
     milliseconds since 1970, time changes the plan.
     """
@@ -160,7 +160,7 @@ def _began(attempt: Attempt) -> int | None:
 
 
 def _being_placed(work: Workload, live: Iterable[Attempt]) -> list[Attempt]:
-    """The attempts of several workers of which a pod waits for a node, or is still to be made; none if a queue has them.
+    """The attempts of several workers of which a pod waits for a node, or is still to be made; none with a queue.
 
     Pods get nodes one by one. Attempts that each had a part of theirs would wait for one another, and all in vain. A
     queue admits an attempt with all its pods.
