@@ -1,4 +1,4 @@
-"""Trials of several workers on a cluster that hasn't room for all: with half of it each they would block each other."""
+"""Trials of several workers on a cluster without room for all: with half of it each they would block each other."""
 
 from collections.abc import Iterator
 
