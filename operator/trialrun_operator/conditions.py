@@ -206,8 +206,8 @@ def queued(count: int, queue: str | None, words: str) -> str:
 
 
 def unplaced(words: str) -> str:
-    """The sentence of trials of several workers that wait until another has nodes; `words` are the cluster's."""
-    return f"No other trial starts before all workers of one have nodes; {words.rstrip('.')}."
+    """The sentence of a trial of several workers of which not all have nodes; `words` are the cluster's."""
+    return f"A trial waits for nodes for all its workers; {words.rstrip('.')}."
 
 
 def queue_unknown(refused: int) -> str:

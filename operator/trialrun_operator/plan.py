@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from trainer.experiment.bounds import Budget
-from trainer.experiment.expand import Trial
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
-from trainer.experiment.spec import HyperparamSearch
+from trainer.experiment.spec import HyperparamSearch, SearchSpec
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History, Ledger
 from trainer.scheduling.limits import Limits
@@ -51,9 +50,9 @@ class Plan:
 
     `measured` are attempts at the baseline to record beside `records`. Of the jobs `relists` pods must be listed
     before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
-    that go for others; none is created while it `waits_for_room`. `unplaced` is why pods have no node, in the
-    cluster's words, where other attempts wait for them. `wanted`, `over`, `worthwhile` and `idle` are the decision's,
-    `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
+    that go for others; none is created while it `waits_for_room`. `unplaced` is why an attempt
+    waits for nodes for all its workers, in the cluster's words. `wanted`, `over`, `worthwhile` and `idle` are the
+    decision's, `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
     from is measured. `unknown` are trials that have jobs and of which the workload knows nothing. At `wake`, in
     milliseconds since 1970, time changes the plan.
     """
@@ -102,6 +101,7 @@ def plan(
     measuring = [number for identity, number in (each.identity for each in live) if identity == baseline]
     running = [each.identity[0] for each in trials]
 
+    waiting = [each for each in trials if _waits_for_nodes(work, each)]
     busy_since = min((moment for each in trials if (moment := _began(each)) is not None), default=None)
     records, relists, podless, unclear, wakes = _judge(work, ledger, attempts, accepted, now)
     decision = decide(
@@ -109,7 +109,7 @@ def plan(
         history,
         {each.identity[0] for each in live},
         records,
-        free=0 if work.experiment.spec.suspend else work.parallel_trials - len(running),
+        free=_free(work, len(running), waiting),
         now=now,
         busy_since=busy_since,
         unclear=unclear,
@@ -126,8 +126,6 @@ def plan(
     waits_for_room = bool(room) or (crowded and bool(records))
     # A search's budget may be used up by what has ended, which the decision doesn't know before it is written.
     waits = waits_for_room or (bool(records) and _has_budget(work))
-    waiting = _being_placed(work, live)
-    creates = () if waits else _placed_in_turn(work, decision.starts, taken=bool(waiting))
     deletes += [
         _delete(job, "its search runs again, or wants no baseline") for job in stopped if job and not job.deleting
     ]
@@ -136,13 +134,13 @@ def plan(
         measured=tuple(_measured(record, attempts) for record in records if record.id == baseline),
         relists=tuple(relists),
         podless=tuple(podless),
-        creates=creates,
+        creates=() if waits else decision.starts,
         deletes=tuple(deletes),
         running=frozenset(running),
         measuring=max(measuring, default=None),
         room=tuple(_delete(job, "its trial is recorded, and a quota takes no more jobs") for job in old),
         waits_for_room=waits_for_room,
-        unplaced=_unplaced(waiting) if len(creates) < len(decision.starts) and not waits else None,
+        unplaced=_why_unplaced(waiting),
         wanted=0 if waits else decision.wanted,
         ended=None if ended is None else ended.sentence,
         over=decision.over,
@@ -159,40 +157,34 @@ def _began(attempt: Attempt) -> int | None:
     return min((pod.placed for pod in attempt.pods if pod.placed is not None), default=None)
 
 
-def _being_placed(work: Workload, live: Iterable[Attempt]) -> list[Attempt]:
-    """The attempts of several workers of which a pod waits for a node, or is still to be made; none with a queue.
+def _free(work: Workload, running: int, waiting: Sequence[Attempt]) -> int:
+    """How many attempts may start. One at a time where several workers need nodes, and none while one is `waiting`.
 
     Pods get nodes one by one. Attempts that each had a part of theirs would wait for one another, and all in vain. A
-    queue admits an attempt with all its pods.
+    queue admits an attempt with all its pods, and is given all.
     """
-    if work.experiment.spec.queue is not None:
-        return []
-    return [each for each in live if _waits_for_nodes(each, work.by_id.get(each.identity[0]))]
+    spec = work.experiment.spec
+    if spec.suspend or waiting:
+        return 0
+    workers = spec.workers if isinstance(spec, SearchSpec) else max(spec.axes.workers)
+    free = work.parallel_trials - running
+    return min(free, 1) if workers > 1 and spec.queue is None else free
 
 
-def _waits_for_nodes(attempt: Attempt, trial: Trial | None) -> bool:
-    job = attempt.job
-    if trial is None or trial.workers == 1 or job is None or job.deleting or job.suspended or job.ended is not None:
+def _waits_for_nodes(work: Workload, attempt: Attempt) -> bool:
+    """Whether one of several workers has no node, or not even a pod, and no queue that would see to it."""
+    job, trial = attempt.job, work.by_id.get(attempt.identity[0])
+    if trial is None or trial.workers == 1 or work.experiment.spec.queue is not None:
+        return False
+    if job is None or job.deleting or job.suspended or job.ended is not None:
         return False
     pods = (attempt.ranks.get(rank) for rank in range(trial.workers))
     return any(pod is None or (pod.placed is None and pod.exit is None) for pod in pods)
 
 
-def _placed_in_turn(work: Workload, starts: Iterable[Start], *, taken: bool) -> tuple[Start, ...]:
-    """Of the starts with several workers the first, if no other attempt has `taken` its turn to get nodes."""
-    found: list[Start] = []
-    for start in starts:
-        if start.trial.workers == 1 or work.experiment.spec.queue is not None:
-            found.append(start)
-        elif not taken:
-            found.append(start)
-            taken = True
-    return tuple(found)
-
-
-def _unplaced(waiting: Iterable[Attempt]) -> str | None:
-    failures = (pod.start_failure for each in waiting for pod in each.pods if pod.placed is None)
-    refusals = (each.refusal for each in waiting)
+def _why_unplaced(waiting: Iterable[Attempt]) -> str | None:
+    failures = [pod.start_failure for each in waiting for pod in each.pods if pod.placed is None]
+    refusals = [each.refusal for each in waiting]
     return next((found.error for found in (*failures, *refusals) if found is not None), None)
 
 

@@ -21,7 +21,7 @@ from node.place import Place
 def up(where: Place) -> Cluster:
     """Starts the cluster where there is none, and brings what runs on it up to date."""
     host.require(where)
-    with host.alone(where):
+    with host.locked(where, "cluster"):
         with _timed("images"):
             wanted = images.built(where)
         with _timed("programs"):
@@ -40,7 +40,7 @@ def up(where: Place) -> Cluster:
 
 def down(where: Place) -> None:
     """Ends the cluster and deletes all that it made, but for the cache."""
-    with host.alone(where):
+    with host.locked(where, "cluster"):
         host.stop(where)
 
 

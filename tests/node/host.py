@@ -52,11 +52,11 @@ def has_docker() -> bool:
 
 
 @contextmanager
-def alone(place: Place) -> Iterator[None]:
-    """Keeps others from starting or ending the cluster meanwhile."""
+def locked(place: Place, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Holds the lock of this name, which processes share with LOCK_SH, or else have one after the other."""
     place.cache.mkdir(parents=True, exist_ok=True)
-    with (place.cache / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (place.cache / name).open("w") as file:
+        fcntl.flock(file, how)
         yield
 
 

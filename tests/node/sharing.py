@@ -20,7 +20,7 @@ def shared(place: Place, run: str) -> Iterator[None]:
     note = place.state / "test-run"
     place.cache.mkdir(parents=True, exist_ok=True)
     with (place.cache / "users").open("w") as users:
-        with _locked(place, "door"):
+        with host.locked(place, "door"):
             if not (note.exists() and note.read_text().startswith(run)):
                 host.require(place)  # on a new machine the programs that tell of its state are missing too
                 before = machine.traces() if host.running(place) is None else None
@@ -28,7 +28,7 @@ def shared(place: Place, run: str) -> Iterator[None]:
                 note.write_text(f"{run}\n{json.dumps(before)}")
             fcntl.flock(users, fcntl.LOCK_SH)
         yield
-        with _locked(place, "door"):
+        with host.locked(place, "door"):
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -42,13 +42,5 @@ def shared(place: Place, run: str) -> Iterator[None]:
 @contextmanager
 def turn(place: Place, *, alone: bool) -> Iterator[None]:
     """Waits until nobody else has a turn, if `alone`, or else nobody alone."""
-    with _locked(place, "turns", fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
-        yield
-
-
-@contextmanager
-def _locked(place: Place, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-    place.cache.mkdir(parents=True, exist_ok=True)
-    with (place.cache / name).open("w") as file:
-        fcntl.flock(file, how)
+    with host.locked(place, "turns", fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
         yield

@@ -123,6 +123,21 @@ def test_attempts_of_several_workers_get_their_nodes_one_after_the_other() -> No
     assert created(plan_of(leaving, work=work)) == [(2, 1)], "what was told to end waits for nothing"
 
 
+def test_a_point_is_suggested_when_there_may_be_nodes_for_it() -> None:
+    learning = {"algorithm": "TPE", "trials": 9, "parallelTrials": 4}
+    assert plan_of([], work=a_workload(**learning)).wanted == 4
+    assert plan_of([], work=a_workload(**learning, workers=2)).wanted == 1
+    assert plan_of([], work=a_workload(**learning, workers=2, queue="team")).wanted == 4
+
+
+def test_cells_of_several_workers_get_their_nodes_one_after_the_other() -> None:
+    axes = {"multipliers": [1, 10], "workers": [1, 2]}
+    work = a_workload(name="scale", kind="ScaleTest", axes=axes, parallelTrials=4)
+    assert created(plan_of([], work=work)) == [(0, 1)]
+    alone = Attempt(a_job(work.trials[0]), ())
+    assert created(plan_of([alone], work=work)) == [(1, 1)], "one worker waits for none"
+
+
 def test_a_queue_is_given_all_attempts_of_several_workers() -> None:
     work = a_workload(parallelTrials=4, workers=2, queue="team")
     waiting = [Attempt(a_job(work.trials[0], suspended=True), ()), Attempt(a_job(work.trials[1]), ())]
