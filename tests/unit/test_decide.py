@@ -157,7 +157,8 @@ def test_a_cluster_starts_what_this_machine_would(seed: int, slots: int, steps: 
         place.carry_out(place.decide(slots))
         if place.live:
             place.happen()
-    spec = work.experiment.spec.model_copy(update={"parallel_trials": slots})
+    # Through a queue: without one a cluster gives trials of several workers their nodes one after the other.
+    spec = work.experiment.spec.model_copy(update={"parallel_trials": slots, "queue": "team"})
     there = replace(work, experiment=work.experiment.model_copy(update={"spec": spec}))
     jobs = [
         Attempt(
