@@ -205,11 +205,6 @@ def queued(count: int, queue: str | None, words: str) -> str:
     return f"{jobs}{where}" + (f"; {words.rstrip('.')}." if words else ", suspended.")
 
 
-def unplaced(words: str) -> str:
-    """The sentence of a trial of several workers of which not all have nodes; `words` are the cluster's."""
-    return f"A trial waits for nodes for all its workers; {words.rstrip('.')}."
-
-
 def queue_unknown(refused: int) -> str:
     """Why it is not known what a queue says."""
     if refused == 404:
@@ -349,6 +344,10 @@ BASELINE_PENDING_MESSAGE = "The baseline is measured when the search has finishe
 BASELINE_SUSPENDED_MESSAGE = "The baseline is not measured while spec.suspend is true."
 SEARCH_FAILED_MESSAGE = "The search failed, so its baseline is not measured. Raise spec.rerun once it can succeed."
 MEASURING_FLOOR_MESSAGE = "What a worker has before it holds a sample is measured; the cells run after that."
+SOME_NODES_MESSAGE = (
+    "A trial has nodes for only some of its workers, and no other starts meanwhile; `kubectl trialrun status` says "
+    "what its pods wait for."
+)
 MADE_ROOM_MESSAGE = (
     "A quota takes no more jobs, so ended ones are deleted for others; the ledger keeps their records."
 )

@@ -10,7 +10,7 @@ from itertools import chain
 from trainer.experiment.bounds import Budget
 from trainer.experiment.outcome import Outcome
 from trainer.experiment.record import Record
-from trainer.experiment.spec import HyperparamSearch, SearchSpec
+from trainer.experiment.spec import HyperparamSearch
 from trainer.scheduling.decide import Start, decide
 from trainer.scheduling.history import History, Ledger
 from trainer.scheduling.limits import Limits
@@ -32,6 +32,9 @@ MAX_ATTEMPTS = 3  # for each acceptance
 KEPT_MILLISECONDS = 10_000
 # And no longer than this where the experiment doesn't say: the ledger has its record.
 DAY_SECONDS = 86_400
+# So long a job may have nodes for only some of its workers where an older one is in the same position.
+HELD_MILLISECONDS = 30_000
+_GIVES_WAY = "an older one waits for nodes, and it has not all of its own"
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,10 @@ class Plan:
 
     `measured` are attempts at the baseline to record beside `records`. Of the jobs `relists` pods must be listed
     before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
-    that go for others; none is created while it `waits_for_room`. `unplaced` is why an attempt
-    waits for nodes for all its workers, in the cluster's words. `wanted`, `over`, `worthwhile` and `idle` are the
-    decision's, `ended` is why the search's budget ends it. `limits` are those of cells; None while what they count
-    from is measured. `unknown` are trials that have jobs and of which the workload knows nothing. At `wake`, in
-    milliseconds since 1970, time changes the plan.
+    that go for others; none is created while it `waits_for_room`. With `some_nodes` a trial has had nodes for only some
+    of its workers for a while. `wanted`, `over`, `worthwhile` and `idle` are the decision's, `ended` is why the search's
+    budget ends it. `limits` are those of cells; None while what they count from is measured. `unknown` are trials that
+    have jobs and of which the workload knows nothing. At `wake`, in milliseconds since 1970, time changes the plan.
     """
 
     records: tuple[Record, ...]
@@ -67,7 +69,7 @@ class Plan:
     measuring: int | None
     room: tuple[Delete, ...]
     waits_for_room: bool
-    unplaced: str | None
+    some_nodes: bool
     wanted: int
     ended: str | None
     over: bool
@@ -101,7 +103,7 @@ def plan(
     measuring = [number for identity, number in (each.identity for each in live) if identity == baseline]
     running = [each.identity[0] for each in trials]
 
-    waiting = [each for each in trials if _waits_for_nodes(work, each)]
+    waiting = _partly_placed(work, ledger, trials)
     busy_since = min((moment for each in trials if (moment := _began(each)) is not None), default=None)
     records, relists, podless, unclear, wakes = _judge(work, ledger, attempts, accepted, now)
     decision = decide(
@@ -109,7 +111,8 @@ def plan(
         history,
         {each.identity[0] for each in live},
         records,
-        free=_free(work, len(running), waiting),
+        # Another one could take the nodes that one waits for.
+        free=0 if work.experiment.spec.suspend or waiting else work.parallel_trials - len(running),
         now=now,
         busy_since=busy_since,
         unclear=unclear,
@@ -117,7 +120,7 @@ def plan(
     )
     ended = history.ended(busy_since, now)
     stopped = [each.job for each in live if each.identity[0] in decision.stops]
-    deletes = _tidy(ledger, attempts, now, wakes)
+    deletes = _tidy(work, ledger, attempts, now, wakes)
     finished = _finished(ledger, attempts, settled)
     deletes += _expired(work, finished, now, wakes)
     room = _room(work, ledger, finished) if crowded and decision.starts else []
@@ -129,6 +132,9 @@ def plan(
     deletes += [
         _delete(job, "its search runs again, or wants no baseline") for job in stopped if job and not job.deleting
     ]
+    holding = [job for job, since in waiting if now >= since + HELD_MILLISECONDS]
+    wakes += [due for _, since in waiting if now < (due := since + HELD_MILLISECONDS)]
+    deletes += [_delete(job, _GIVES_WAY) for job in holding if job is not waiting[0][0]]
     return Plan(
         records=(*(record for record in records if record.id != baseline), *decision.skipped),
         measured=tuple(_measured(record, attempts) for record in records if record.id == baseline),
@@ -140,7 +146,7 @@ def plan(
         measuring=max(measuring, default=None),
         room=tuple(_delete(job, "its trial is recorded, and a quota takes no more jobs") for job in old),
         waits_for_room=waits_for_room,
-        unplaced=_why_unplaced(waiting),
+        some_nodes=bool(holding),
         wanted=0 if waits else decision.wanted,
         ended=None if ended is None else ended.sentence,
         over=decision.over,
@@ -157,35 +163,23 @@ def _began(attempt: Attempt) -> int | None:
     return min((pod.placed for pod in attempt.pods if pod.placed is not None), default=None)
 
 
-def _free(work: Workload, running: int, waiting: Sequence[Attempt]) -> int:
-    """How many attempts may start. One at a time where several workers need nodes, and none while one is `waiting`.
+def _partly_placed(work: Workload, ledger: Ledger, live: Iterable[Attempt]) -> list[tuple[Job, int]]:
+    """The jobs with nodes for some of their workers, while others wait; and since when they have those.
 
-    Pods get nodes one by one. Attempts that each had a part of theirs would wait for one another, and all in vain. A
-    queue admits an attempt with all its pods, and is given all.
+    Pods get nodes one by one. Of two jobs each can have what the other waits for, and then neither ever trains.
     """
-    spec = work.experiment.spec
-    if spec.suspend or waiting:
-        return 0
-    workers = spec.workers if isinstance(spec, SearchSpec) else max(spec.axes.workers)
-    free = work.parallel_trials - running
-    return min(free, 1) if workers > 1 and spec.queue is None else free
-
-
-def _waits_for_nodes(work: Workload, attempt: Attempt) -> bool:
-    """Whether one of several workers has no node, or not even a pod, and no queue that would see to it."""
-    job, trial = attempt.job, work.by_id.get(attempt.identity[0])
-    if trial is None or trial.workers == 1 or work.experiment.spec.queue is not None:
-        return False
-    if job is None or job.deleting or job.suspended or job.ended is not None:
-        return False
-    pods = (attempt.ranks.get(rank) for rank in range(trial.workers))
-    return any(pod is None or (pod.placed is None and pod.exit is None) for pod in pods)
-
-
-def _why_unplaced(waiting: Iterable[Attempt]) -> str | None:
-    failures = [pod.start_failure for each in waiting for pod in each.pods if pod.placed is None]
-    refusals = [each.refusal for each in waiting]
-    return next((found.error for found in (*failures, *refusals) if found is not None), None)
+    found: list[tuple[Job, int]] = []
+    for attempt in live:
+        job, trial = attempt.job, work.by_id.get(attempt.identity[0])
+        if trial is None or job is None or job.deleting or job.suspended or job.ended is not None:
+            continue
+        if _recorded(ledger, *attempt.identity):
+            continue
+        pods = [attempt.ranks.get(rank) for rank in range(trial.workers)]
+        placed = [pod.placed for pod in pods if pod is not None and pod.placed is not None]
+        if placed and any(pod is None or (pod.placed is None and pod.exit is None) for pod in pods):
+            found.append((job, max(placed)))
+    return found
 
 
 def _has_budget(work: Workload) -> bool:
@@ -252,7 +246,7 @@ def _measured(record: Record, attempts: Sequence[Attempt]) -> BaselineEntry:
     return BaselineEntry(record=record, figures=figures)
 
 
-def _tidy(ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
+def _tidy(work: Workload, ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int]) -> list[Delete]:
     """What still runs of attempts whose record is in the ledger; when more may go is added to `wakes`."""
     deletes: list[Delete] = []
     for attempt in attempts:
@@ -269,7 +263,7 @@ def _tidy(ledger: Ledger, attempts: Sequence[Attempt], now: int, wakes: list[int
         lost = [pod for pod in ranks if pod.exit is not None and pod.deleting]
         if job.ended is not None:
             deletes += [Delete(PODS, pod.name, pod.uid, "its job has ended without it") for pod in staying]
-        elif staying or lost or not ranks:
+        elif staying or lost or len(ranks) < _workers(work, job):
             # Otherwise it would run on, or start pods anew. One whose pods all ended by themselves is about to end.
             deletes.append(_delete(job, "its trial is recorded and it has not ended"))
     return deletes
@@ -306,6 +300,12 @@ def _succeeded(ledger: Ledger, job: Job) -> bool:
     return any(
         record.attempt == job.attempt and record.outcome is Outcome.SUCCEEDED for record in ledger.get(job.trial, ())
     )
+
+
+def _workers(work: Workload, job: Job) -> int:
+    """How many pods a job has; of one that the workload knows nothing of, one at least."""
+    trial = work.by_id.get(job.trial)
+    return 1 if trial is None else trial.workers
 
 
 def _lingers_until(pod: Pod) -> int:

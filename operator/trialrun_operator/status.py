@@ -104,9 +104,9 @@ def status(
             value, reason = "False", c.QUEUED
         message = f"{message} {c.queued(queued[0], work.experiment.spec.queue, queued[1])}"
         verdicts[c.PROGRESSING] = value, reason, message
-    if plan is not None and plan.unplaced is not None and verdicts[c.PROGRESSING][1] == c.RUNNING:
+    if plan is not None and plan.some_nodes and verdicts[c.PROGRESSING][1] == c.RUNNING:
         value, reason, message = verdicts[c.PROGRESSING]
-        verdicts[c.PROGRESSING] = value, reason, f"{message} {c.unplaced(plan.unplaced)}"
+        verdicts[c.PROGRESSING] = value, reason, f"{message} {c.SOME_NODES_MESSAGE}"
     if makes_room:
         value, reason, message = verdicts[c.PROGRESSING]
         verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"

@@ -157,8 +157,7 @@ def test_a_cluster_starts_what_this_machine_would(seed: int, slots: int, steps: 
         place.carry_out(place.decide(slots))
         if place.live:
             place.happen()
-    # Through a queue: without one a cluster gives trials of several workers their nodes one after the other.
-    spec = work.experiment.spec.model_copy(update={"parallel_trials": slots, "queue": "team"})
+    spec = work.experiment.spec.model_copy(update={"parallel_trials": slots})
     there = replace(work, experiment=work.experiment.model_copy(update={"spec": spec}))
     jobs = [
         Attempt(

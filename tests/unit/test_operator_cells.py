@@ -100,7 +100,7 @@ def test_cells_wait_until_the_floor_is_written_down() -> None:
 
 
 def test_every_cell_may_use_so_much_more_than_the_floor_of_as_many_workers() -> None:
-    work = a_test(cell={"memoryAboveFloor": "128Mi"}, parallelTrials=100, queue="team")
+    work = a_test(cell={"memoryAboveFloor": "128Mi"}, parallelTrials=100)
     found = {identity: limit for identity, _, limit in created(plan_of(*MEASURED, work=work))}
     limits = [found[trial.id] for trial in work.trials]
     assert limits == [str(428 * MIB)] * 3 + [str(480 * MIB)] * 3

@@ -18,7 +18,7 @@ from trialrun_operator.attempt_state import GRACE_MILLISECONDS
 from trialrun_operator.backends.pytorchjob import JOBS
 from trialrun_operator.names import PODS
 from trialrun_operator.observe import Attempt, Job, Pod
-from trialrun_operator.plan import DAY_SECONDS, Plan, plan
+from trialrun_operator.plan import DAY_SECONDS, HELD_MILLISECONDS, Plan, plan
 from trialrun_operator.pod_outcome import StartFailure
 from unit.builders import START, a_record
 from unit.objects import KEY, OK, UID, a_job, a_pod, a_running_pod, a_workload, an_ended_pod
@@ -106,44 +106,54 @@ def test_a_recorded_pod_that_was_not_told_to_end_keeps_its_slot() -> None:
     assert len(created(plan_of([left], failed(T[0], Outcome.TIMED_OUT)))) == 3
 
 
-def test_attempts_of_several_workers_get_their_nodes_one_after_the_other() -> None:
+def test_of_attempts_with_nodes_for_some_of_their_workers_all_but_the_oldest_give_way() -> None:
     work = a_workload(parallelTrials=4, workers=2)
-    first, second, *_ = work.trials
-    both = (a_running_pod(first), a_running_pod(first, rank=1))
-    assert created(plan_of([], work=work)) == [(0, 1)]
-    for pods in ((), both[:1], (both[0], a_pod(first, rank=1))):
-        assert created(plan_of([Attempt(a_job(first), pods)], work=work)) == [], "it waits for a node"
-    assert created(plan_of([Attempt(a_job(first), both)], work=work)) == [(1, 1)]
-    ended = replace(a_pod(first, rank=1), exit=RankExit(1, platform=Outcome.EVICTED))
-    assert created(plan_of([Attempt(a_job(first), (both[0], ended))], work=work)) == [(1, 1)]
-    full = StartFailure(Outcome.UNSCHEDULABLE, "0/1 nodes are available: 1 Insufficient cpu.")
-    found = plan_of([Attempt(a_job(first), (both[0], a_pod(first, rank=1, start_failure=full)))], work=work)
-    assert (found.creates, found.unplaced) == ((), full.error), "and why it waits is told"
-    leaving = [Attempt(a_job(first), both), Attempt(a_job(second, deleting=True), ())]
-    assert created(plan_of(leaving, work=work)) == [(2, 1)], "what was told to end waits for nothing"
+    held = START + 1_000 + HELD_MILLISECONDS
+    halves = [
+        Attempt(a_job(t, created=START + t.index), (a_running_pod(t), a_pod(t, rank=1))) for t in work.trials[:3]
+    ]
+    podless = replace(halves[1], pods=halves[1].pods[:1])
+    early = plan_of(halves, work=work, now=held - 1)
+    assert (early.creates, early.deletes, early.some_nodes, early.wake) == ((), (), False, held)
+    late = plan_of(list(reversed(halves)), work=work, now=held)
+    assert [each.name for each in late.deletes] == [each.job.name for each in halves[1:] if each.job is not None]
+    assert (late.creates, late.records, late.some_nodes) == ((), (), True)
+    assert plan_of([podless, halves[0]], work=work, now=held).deletes == late.deletes[:1], "a quota may refuse a pod"
+    alone = plan_of(halves[:1], work=work, now=held)
+    assert (alone.creates, alone.deletes, alone.some_nodes) == ((), (), True), "nobody waits for its nodes"
 
 
-def test_a_point_is_suggested_when_there_may_be_nodes_for_it() -> None:
-    learning = {"algorithm": "TPE", "trials": 9, "parallelTrials": 4}
-    assert plan_of([], work=a_workload(**learning)).wanted == 4
-    assert plan_of([], work=a_workload(**learning, workers=2)).wanted == 1
-    assert plan_of([], work=a_workload(**learning, workers=2, queue="team")).wanted == 4
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        ("waits with all its pods", 3),
+        ("has nodes for all", 3),
+        ("has nodes for one", 0),
+        ("is held by a queue", 3),
+        ("was told to end", 3),
+    ],
+)
+def test_nothing_starts_while_an_attempt_has_nodes_for_some_of_its_workers_only(first: str, others: int) -> None:
+    work = a_workload(parallelTrials=4, workers=2)
+    t = work.trials[0]
+    one = (a_running_pod(t), a_pod(t, rank=1))
+    attempt = {
+        "waits with all its pods": Attempt(a_job(t), (a_pod(t), a_pod(t, rank=1))),
+        "has nodes for all": Attempt(a_job(t), (a_running_pod(t), a_running_pod(t, rank=1))),
+        "has nodes for one": Attempt(a_job(t), one),
+        "is held by a queue": Attempt(a_job(t, suspended=True), one),
+        "was told to end": Attempt(a_job(t, deleting=True), one),
+    }[first]
+    assert len(plan_of([attempt], work=work, now=START + 2_000).creates) == others
 
 
-def test_cells_of_several_workers_get_their_nodes_one_after_the_other() -> None:
-    axes = {"multipliers": [1, 10], "workers": [1, 2]}
-    work = a_workload(name="scale", kind="ScaleTest", axes=axes, parallelTrials=4)
-    assert created(plan_of([], work=work)) == [(0, 1)]
-    alone = Attempt(a_job(work.trials[0]), ())
-    assert created(plan_of([alone], work=work)) == [(1, 1)], "one worker waits for none"
-
-
-def test_a_queue_is_given_all_attempts_of_several_workers() -> None:
-    work = a_workload(parallelTrials=4, workers=2, queue="team")
-    waiting = [Attempt(a_job(work.trials[0], suspended=True), ()), Attempt(a_job(work.trials[1]), ())]
-    assert created(plan_of(waiting, work=work)) == [(2, 1), (3, 1)]
-    labelled = a_workload(parallelTrials=4, workers=2)
-    assert created(plan_of(waiting[:1], work=labelled)) == [(1, 1)], "a queue of the namespace's own holds it"
+def test_a_recorded_attempt_without_a_pod_for_each_worker_is_deleted_and_holds_up_nothing() -> None:
+    """A job of several workers would go on to make the pod that is missing."""
+    work = a_workload(parallelTrials=2, workers=2)
+    left = Attempt(a_job(work.trials[0]), (an_ended_pod(work.trials[0], RankExit(0, 1)),))
+    found = plan_of([left], failed(work.trials[0]), work=work)
+    assert [each.resource for each in found.deletes] == [JOBS]
+    assert len(found.creates) == 1
 
 
 def test_lowering_parallel_trials_kills_nothing() -> None:
@@ -358,8 +368,8 @@ class World:
         what = self.rng.random()
         if what < 0.05:
             del self.jobs[uid]
-        elif what < 0.4:
-            for rank in range(trial.workers):
+        elif what < 0.4:  # pods get nodes one by one, and perhaps not all
+            for rank in self.rng.sample(range(trial.workers), self.rng.randint(1, trial.workers)):
                 pods.setdefault(
                     rank, replace(a_running_pod(trial, job.attempt, rank), started=self.now, began=self.now)
                 )
