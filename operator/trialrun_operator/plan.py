@@ -53,10 +53,11 @@ class Plan:
 
     `measured` are attempts at the baseline to record beside `records`. Of the jobs `relists` pods must be listed
     before their end is believed, and the Events of `podless` may say why there are no pods. `room` are recorded jobs
-    that go for others; none is created while it `waits_for_room`. With `some_nodes` a trial has had nodes for only some
-    of its workers for a while. `wanted`, `over`, `worthwhile` and `idle` are the decision's, `ended` is why the search's
-    budget ends it. `limits` are those of cells; None while what they count from is measured. `unknown` are trials that
-    have jobs and of which the workload knows nothing. At `wake`, in milliseconds since 1970, time changes the plan.
+    that go for others; none is created while it `waits_for_room`. With `some_nodes` a trial has had nodes for only
+    some of its workers for a while. `wanted`, `over`, `worthwhile` and `idle` are the decision's, `ended` is why the
+    search's budget ends it. `limits` are those of cells; None while what they count from is measured. `unknown` are
+    trials that have jobs and of which the workload knows nothing. At `wake`, in milliseconds since 1970, time changes
+    the plan.
     """
 
     records: tuple[Record, ...]
