@@ -186,7 +186,7 @@ def test_repeats_are_compared_and_the_comparison_can_be_made_again_to_the_bit(tm
     assert not (out / "statistics").exists()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 100])
+@pytest.mark.parametrize("threads", [2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 100))])
 def test_as_many_trials_run_at_once_as_there_are_cores_for(threads: int, tmp_path: Path) -> None:
     search = write_search(tmp_path, epochs=1)
     search.write_text(search.read_text().replace("epochs: 1,", f"epochs: 1, device: CPU, threads: {threads},"))

@@ -45,7 +45,7 @@ def test_the_data_sets_have_the_sizes_that_these_tests_speak_of(cache: Path) -> 
     assert len(dataset_of(a_training(), cache).train) == TRAIN_SAMPLES
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_in_float64_losses_of_one_and_more_ranks_agree_to_1e_9(ranks: int, cache: Path, tmp_path: Path) -> None:
     wanted = cases("Float64", gradientClip=0.5, weightDecay=0.01, optimizer="AdamW")
     folders = [tmp_path / name for name in wanted]
