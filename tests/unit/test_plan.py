@@ -374,7 +374,7 @@ class World:
                     rank, replace(a_running_pod(trial, job.attempt, rank), started=self.now, began=self.now)
                 )
         elif what < 0.9:
-            for rank in range(trial.workers):
+            for rank in self.rng.sample(range(trial.workers), self.rng.randint(1, trial.workers)):
                 ending = self.rng.choice([RankExit(rank, 0, OK), RankExit(rank, 0, OK), RankExit(rank, 1),
                                           RankExit(rank, 137, platform=Outcome.HOST_OOM),
                                           RankExit(rank, platform=Outcome.NODE_LOST)])  # fmt: skip
