@@ -11,7 +11,7 @@ from cluster.operatorprocess import Experiments, a_search
 from cluster.testcluster import Cluster
 from eventually import eventually
 from node import pods, release
-from node.place import ROOT
+from node.place import ROOT, VERSION
 
 pytestmark = pytest.mark.alone
 
@@ -72,7 +72,9 @@ def test_a_search_completes_and_does_nothing_twice_when_the_operators_pod_is_del
 def test_an_upgrade_of_the_chart_keeps_a_running_search(
     installed: Cluster, experiments: Experiments, earlier_chart: Path
 ) -> None:
-    release.upgrade(installed, earlier_chart)
+    # Its own images are of a version that this node has never had.
+    images = {"image.tag": VERSION, "trainer.image": f"trialrun/trainer:{VERSION}"}
+    release.upgrade(installed, earlier_chart, "--set", ",".join(f"{name}={value}" for name, value in images.items()))
     _begin(experiments, 6)
     release.upgrade(installed, release.CHART)
     _end(experiments, 6)
