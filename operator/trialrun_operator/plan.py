@@ -174,11 +174,11 @@ def _partly_placed(work: Workload, ledger: Ledger, live: Iterable[Attempt]) -> l
         job, trial = attempt.job, work.by_id.get(attempt.identity[0])
         if trial is None or job is None or job.deleting or job.suspended or job.ended is not None:
             continue
-        if _recorded(ledger, *attempt.identity):
-            continue
-        pods = [attempt.ranks.get(rank) for rank in range(trial.workers)]
-        placed = [pod.placed for pod in pods if pod is not None and pod.placed is not None]
-        if placed and any(pod is None or (pod.placed is None and pod.exit is None) for pod in pods):
+        ranks = attempt.ranks.values()
+        if _recorded(ledger, *attempt.identity) or any(pod.exit is not None for pod in ranks):
+            continue  # it has ended, or is about to be judged
+        placed = [pod.placed for pod in ranks if pod.placed is not None]
+        if 0 < len(placed) < trial.workers:
             found.append((job, max(placed)))
     return found
 

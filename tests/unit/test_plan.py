@@ -119,6 +119,8 @@ def test_of_attempts_with_nodes_for_some_of_their_workers_all_but_the_oldest_giv
     assert [each.name for each in late.deletes] == [each.job.name for each in halves[1:] if each.job is not None]
     assert (late.creates, late.records, late.some_nodes) == ((), (), True)
     assert plan_of([podless, halves[0]], work=work, now=held).deletes == late.deletes[:1], "a quota may refuse a pod"
+    crashed = replace(halves[1], pods=(an_ended_pod(work.trials[1], RankExit(0, 1)), halves[1].pods[1]))
+    assert plan_of([halves[0], crashed], work=work, now=held).deletes == (), "its end is to be recorded"
     alone = plan_of(halves[:1], work=work, now=held)
     assert (alone.creates, alone.deletes, alone.some_nodes) == ((), (), True), "nobody waits for its nodes"
 
