@@ -112,7 +112,7 @@ def plan(
         history,
         {each.identity[0] for each in live},
         records,
-        # Another one could take the nodes that one waits for.
+        # What starts while a trial waits for the rest of its nodes could take them.
         free=0 if work.experiment.spec.suspend or waiting else work.parallel_trials - len(running),
         now=now,
         busy_since=busy_since,

@@ -96,8 +96,7 @@ def status(
     limits = plan.limits if plan is not None else Limits()
     verdicts = _verdicts(work, summary, len(running), over, problem, limits, plan.ended if plan is not None else None)
     if learnt and verdicts[c.ACCEPTED][1] == c.VALID:
-        value, reason, message = verdicts[c.ACCEPTED]
-        verdicts[c.ACCEPTED] = value, reason, f"{message}\n{learnt}"
+        verdicts[c.ACCEPTED] = _saying(verdicts[c.ACCEPTED], f"\n{learnt}")
     if queued[0] and verdicts[c.PROGRESSING][1] == c.RUNNING:
         value, reason, message = verdicts[c.PROGRESSING]
         if queued[0] >= len(running):
@@ -105,11 +104,9 @@ def status(
         message = f"{message} {c.queued(queued[0], work.experiment.spec.queue, queued[1])}"
         verdicts[c.PROGRESSING] = value, reason, message
     if plan is not None and plan.some_nodes and verdicts[c.PROGRESSING][1] == c.RUNNING:
-        value, reason, message = verdicts[c.PROGRESSING]
-        verdicts[c.PROGRESSING] = value, reason, f"{message} {c.SOME_NODES_MESSAGE}"
+        verdicts[c.PROGRESSING] = _saying(verdicts[c.PROGRESSING], f" {c.SOME_NODES_MESSAGE}")
     if makes_room:
-        value, reason, message = verdicts[c.PROGRESSING]
-        verdicts[c.PROGRESSING] = value, reason, f"{message} {c.MADE_ROOM_MESSAGE}"
+        verdicts[c.PROGRESSING] = _saying(verdicts[c.PROGRESSING], f" {c.MADE_ROOM_MESSAGE}")
     if isinstance(work.experiment, HyperparamSearch):
         verdicts[c.COMPARABLE] = comparable(baseline, summary)
     finished_at = max(record.finished_at for record in latest.values()) if over and latest else None
@@ -150,6 +147,11 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nulls(item) for item in value]
     return value
+
+
+def _saying(verdict: Verdict, more: str) -> Verdict:
+    value, reason, message = verdict
+    return value, reason, message + more
 
 
 def _latest(work: Workload, ledger: Ledger, accepted: int | None) -> dict[str, Record]:

@@ -56,7 +56,7 @@ def decide(
     unclear: Collection[str] = (),
     blocked: Collection[tuple[str, int]] = (),
 ) -> Decision:
-    """The decision at `now` (milliseconds since 1970), when `free` more attempts may run; 0 where it is suspended.
+    """The decision at `now` (milliseconds since 1970), when `free` more attempts may start; 0 where none may.
 
     `live` are the runs of which an attempt goes on, the first of them since `busy_since`; `ended` are records that
     the history has not taken in yet. Of the runs that are `unclear` it is not known whether they have ended;
